@@ -1,0 +1,119 @@
+//! Main context as a frame: the state rebuilt into one user turn at each step.
+//!
+//! In a chat, a small model continues what it reads: it repeats its last call, or goes on with a
+//! quoted conversation. Here it finds, in this order, what was said, what it knows, what was
+//! found, and last the one thing to do. The conversation only grows between two flushes, so it
+//! stands first and stays in the KV cache; working context stands behind it, because most events
+//! edit it, and an edit then costs the tokens of one line and not those of the conversation.
+
+use pagewise_core::{
+    FunctionCall, FunctionResult, MessageBody, Prompt, PromptMessage, PromptRole, Status,
+};
+
+use crate::functions::{self, Purpose};
+use crate::main_context::{MainContext, Shown, clip, describe_event};
+
+pub(crate) fn render(context: &MainContext<'_>) -> Prompt {
+    let mut system =
+        include_str!("prompts/frame_system.md").replace("{functions}", &functions::help());
+    if context.with_examples {
+        system.push('\n');
+        system.push_str(include_str!("prompts/frame_examples.md"));
+    }
+    let sections = [
+        summary(context),
+        conversation(context),
+        working_context(context),
+        found(context),
+        now(context),
+    ];
+    let user = sections.into_iter().flatten().collect::<Vec<_>>().join("\n\n");
+    Prompt {
+        messages: vec![
+            PromptMessage { role: PromptRole::System, content: system.trim_end().into() },
+            PromptMessage { role: PromptRole::User, content: user },
+        ],
+    }
+}
+
+fn working_context(context: &MainContext<'_>) -> Option<String> {
+    let blocks: Vec<String> = context
+        .working_context
+        .blocks()
+        .iter()
+        .map(|block| {
+            let value = if block.value.is_empty() { "(nothing yet)" } else { &block.value };
+            format!("[{}] {}\n{value}", block.label, block.description)
+        })
+        .collect();
+    (!blocks.is_empty()).then(|| format!("# Working context\n{}", blocks.join("\n")))
+}
+
+fn summary(context: &MainContext<'_>) -> Option<String> {
+    let summary = context.queue.summary()?;
+    let text = clip(&summary.text, context.shown.summary_chars);
+    Some(format!("# Summary of what you no longer see\n{text}"))
+}
+
+/// What was said before the event; calls other than replies are left out, because their effects
+/// are seen in working context and their results were for an event that is past.
+fn conversation(context: &MainContext<'_>) -> Option<String> {
+    let lines: Vec<String> = context
+        .queue
+        .messages()
+        .filter(|message| !context.is_of_event(message.id))
+        .filter_map(|message| {
+            let max_chars = context.shown.message_chars;
+            match (&message.body, message.body.spoken()) {
+                (MessageBody::User { .. }, Some(text)) => {
+                    Some(format!("User: {}", clip(text, max_chars)))
+                }
+                (_, Some(text)) => Some(format!("You: {}", clip(text, max_chars))),
+                _ => describe_event(message).map(|event| format!("({})", clip(&event, max_chars))),
+            }
+        })
+        .collect();
+    let lines = context.shown.latest(lines);
+    (!lines.is_empty()).then(|| format!("# Conversation\n{}", lines.join("\n")))
+}
+
+/// What the calls of this event have yielded.
+fn found(context: &MainContext<'_>) -> Option<String> {
+    let mut entries = Vec::new();
+    let mut call = None;
+    for message in context.queue.messages().filter(|message| context.is_of_event(message.id)) {
+        match (&message.body, call.take()) {
+            (MessageBody::Call(made), _) => call = Some(made),
+            (MessageBody::Result(result), Some(made)) => {
+                entries.push(entry(made, result, context.shown));
+            }
+            _ => {}
+        }
+    }
+    let entries = context.shown.latest(entries);
+    (!entries.is_empty()).then(|| format!("# What you did just now\n{}", entries.join("\n")))
+}
+
+fn entry(call: &FunctionCall, result: &FunctionResult, shown: Shown) -> String {
+    let values: Vec<String> = call.arguments.values().map(ToString::to_string).collect();
+    let made = format!("{}({})", call.function, clip(&values.join(", "), shown.message_chars));
+    let is_search =
+        functions::find(&call.function).is_some_and(|function| function.purpose == Purpose::Search);
+    let message = clip(&result.message, shown.result_chars);
+    match result.status {
+        Status::Failed => format!("{made} failed: {message}"),
+        Status::Ok if is_search => format!("{made} found:\n{message}"),
+        Status::Ok => format!("{made}: {message}"),
+    }
+}
+
+fn now(context: &MainContext<'_>) -> Option<String> {
+    let chain = context.chain?;
+    let mut lines = vec![format!("# Now\nToday is {}.", context.now.strftime("%A, %Y-%m-%d"))];
+    if !chain.event_text.is_empty() {
+        let text = clip(&chain.event_text, context.shown.message_chars);
+        lines.push(format!("The user says: {text}"));
+    }
+    lines.push(context.instruction().into());
+    Some(lines.join("\n"))
+}

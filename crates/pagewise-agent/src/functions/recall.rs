@@ -1,0 +1,143 @@
+//! Searching recall storage: what was said.
+
+use jiff::tz::TimeZone;
+use pagewise_core::{ArgumentKind, ArgumentSpec, FunctionCall, FunctionSpec, Role};
+use pagewise_memory::{Page, RecallHit, RecallQuery, SearchMode};
+
+use super::{Done, Effect, Execution, Function, Purpose, State};
+use crate::{config::Heartbeats, main_context::clip};
+
+pub(crate) static CONVERSATION_SEARCH: Function = Function {
+    name: "conversation_search",
+    purpose: Purpose::Search,
+    help: "(words): search recall storage by words and meaning",
+    spec: |state| {
+        let mut arguments = vec![words_argument(state)];
+        arguments.extend(page_argument(state));
+        state.has_evicted.then(|| FunctionSpec {
+            name: "conversation_search",
+            description: "Search everything said so far.",
+            arguments,
+            asks_heartbeat: state.config.heartbeats == Heartbeats::Asked,
+        })
+    },
+    run: |call, execution| {
+        let words = search_words(call, execution);
+        let query = RecallQuery { words: Some(words), ..recall_query(call, execution) };
+        let page = execution.store.recall_search(&query)?;
+        Ok(Done::ok(call, show(&page, execution), Effect::None))
+    },
+};
+
+pub(crate) static CONVERSATION_SEARCH_DATE: Function = Function {
+    name: "conversation_search_date",
+    purpose: Purpose::Search,
+    help: "(from, to): list what was said between two days, both included",
+    spec: |state| {
+        let mut arguments = vec![
+            ArgumentSpec { name: "from", description: "the first day", kind: ArgumentKind::Date },
+            ArgumentSpec { name: "to", description: "the last day", kind: ArgumentKind::Date },
+        ];
+        arguments.extend(page_argument(state));
+        state.has_evicted.then(|| FunctionSpec {
+            name: "conversation_search_date",
+            description: "List what was said between two days.",
+            arguments,
+            asks_heartbeat: state.config.heartbeats == Heartbeats::Asked,
+        })
+    },
+    run: |call, execution| {
+        let (from, to) = (call.text("from").parse().ok(), call.text("to").parse().ok());
+        if from > to {
+            return Ok(Done::failed(call, "The first day is after the last one: swap them."));
+        }
+        let query = RecallQuery { from, to, ..recall_query(call, execution) };
+        let page = execution.store.recall_search(&query)?;
+        Ok(Done::ok(call, show(&page, execution), Effect::None))
+    },
+};
+
+/// What to look for.
+pub(super) fn words_argument(state: &State<'_>) -> ArgumentSpec {
+    ArgumentSpec {
+        name: "words",
+        description: "what to look for",
+        kind: ArgumentKind::Text { max_chars: state.config.query_max_chars },
+    }
+}
+
+/// A page can be asked for once a search has shown that there are more.
+pub(super) fn page_argument(state: &State<'_>) -> Option<ArgumentSpec> {
+    (state.chain.n_pages > 1).then_some(ArgumentSpec {
+        name: "page",
+        description: "the page of results",
+        kind: ArgumentKind::Integer { min: 1, max: state.chain.n_pages },
+    })
+}
+
+/// The page that a call asks for, from 1.
+pub(crate) fn page_of(call: &FunctionCall) -> u32 {
+    let page = call.arguments.get("page").and_then(serde_json::Value::as_u64);
+    page.and_then(|page| u32::try_from(page).ok()).unwrap_or(1)
+}
+
+/// The model's words, joined by the user's own: small models drop the telling ones.
+pub(super) fn search_words(call: &FunctionCall, execution: &Execution<'_>) -> String {
+    let words = call.text("words");
+    if execution.config.event_words_in_search && !execution.chain.event_text.is_empty() {
+        format!("{words} {}", execution.chain.event_text)
+    } else {
+        words.to_string()
+    }
+}
+
+/// Says how many there are, before the results of a page.
+pub(super) fn heading(n_hits: usize, total: u64, page: u32, n_pages: u32) -> String {
+    match (n_hits, total) {
+        (_, 0) => "Nothing was found.".into(),
+        (0, _) => format!("There is no page {page}: the last one is {n_pages}."),
+        _ => format!("Page {page} of {n_pages}, {n_hits} of {total} results:"),
+    }
+}
+
+fn recall_query(call: &FunctionCall, execution: &Execution<'_>) -> RecallQuery {
+    RecallQuery {
+        words: None,
+        roles: vec![Role::User, Role::Assistant],
+        from: None,
+        to: None,
+        time_zone: execution.time_zone(),
+        // What is being answered would be found first, and tells nothing.
+        before: Some(execution.chain.event),
+        page: page_of(call),
+        page_size: execution.config.page_size,
+        mode: SearchMode::Fused,
+    }
+}
+
+fn show(page: &Page<RecallHit>, execution: &mut Execution<'_>) -> String {
+    execution.chain.n_pages = page.n_pages;
+    let time_zone = execution.time_zone();
+    let mut lines = vec![heading(page.hits.len(), page.total, page.page, page.n_pages)];
+    let mut n_known = 0;
+    for hit in &page.hits {
+        if execution.chain.shown_messages.insert(hit.message.id) {
+            lines.push(line(hit, &time_zone, execution.config.shown_result_chars));
+        } else {
+            n_known += 1;
+        }
+    }
+    if n_known > 0 {
+        lines.push(format!("({n_known} of these were already shown above.)"));
+    }
+    lines.join("\n")
+}
+
+fn line(hit: &RecallHit, time_zone: &TimeZone, max_chars: usize) -> String {
+    let day = hit.message.at.to_zoned(time_zone.clone()).date();
+    let speaker = match hit.message.body.role() {
+        Role::User => "the user said",
+        _ => "you said",
+    };
+    format!("- {day}, {speaker}: {}", clip(&hit.spoken, max_chars))
+}

@@ -1,0 +1,163 @@
+//! Writing the part of main context that is always in view.
+
+use std::collections::BTreeSet;
+
+use pagewise_core::{ArgumentKind, ArgumentSpec, FunctionSpec};
+
+use super::{Done, Effect, Function, Purpose, State};
+use crate::config::Heartbeats;
+
+pub(crate) static APPEND: Function = Function {
+    name: "working_context_append",
+    purpose: Purpose::Edit,
+    help: "(block, text): add a line to working context, for a lasting fact",
+    spec: |state| {
+        let labels = labels_with_room(state);
+        (!labels.is_empty()).then(|| FunctionSpec {
+            name: "working_context_append",
+            description: "Add a line to a block of working context.",
+            arguments: vec![
+                ArgumentSpec {
+                    name: "block",
+                    description: "the block's label",
+                    kind: ArgumentKind::OneOf(labels),
+                },
+                ArgumentSpec {
+                    name: "text",
+                    description: "the fact, in one short sentence",
+                    kind: ArgumentKind::Text { max_chars: state.config.memory_text_max_chars },
+                },
+            ],
+            asks_heartbeat: state.config.heartbeats == Heartbeats::Asked,
+        })
+    },
+    run: |call, execution| {
+        let (label, text) = (call.text("block"), one_line(call.text("text")));
+        let lines = execution.working_context.lines(label);
+        if let Some(line) = lines.into_iter().find(|line| overlaps_by_half(line, &text)) {
+            return Ok(Done::failed(
+                call,
+                format!(
+                    "The block already has the line {line:?}. To change it, call \
+                     working_context_replace; if it says the same, there is nothing to do."
+                ),
+            ));
+        }
+        let mut edited = execution.working_context.clone();
+        Ok(match edited.append(label, &text) {
+            Ok(block) => Done::ok(call, "Saved.", Effect::SaveBlock(block.clone())),
+            Err(error) => Done::failed(call, error.to_string()),
+        })
+    },
+};
+
+pub(crate) static REPLACE: Function = Function {
+    name: "working_context_replace",
+    purpose: Purpose::Edit,
+    help: "(old, new): change a line of working context that is no longer true",
+    spec: |state| {
+        let lines = writable_lines(state);
+        (!lines.is_empty()).then(|| FunctionSpec {
+            name: "working_context_replace",
+            description: "Change a line of working context.",
+            arguments: vec![
+                ArgumentSpec {
+                    name: "old",
+                    description: "the line to change, as it stands there",
+                    kind: ArgumentKind::OneOf(lines),
+                },
+                ArgumentSpec {
+                    name: "new",
+                    description: "the line that takes its place",
+                    kind: ArgumentKind::Text { max_chars: state.config.memory_text_max_chars },
+                },
+            ],
+            asks_heartbeat: state.config.heartbeats == Heartbeats::Asked,
+        })
+    },
+    run: |call, execution| {
+        let (old, new) = (call.text("old"), one_line(call.text("new")));
+        if old == new {
+            return Ok(Done::failed(call, "The new line is the same as the old one."));
+        }
+        let holder = execution.working_context.blocks().iter().find(|block| {
+            !block.read_only && execution.working_context.lines(&block.label).contains(&old)
+        });
+        let Some(label) = holder.map(|block| block.label.clone()) else {
+            return Ok(Done::failed(call, format!("No block has the line {old:?} any more.")));
+        };
+        let mut edited = execution.working_context.clone();
+        Ok(match edited.replace(&label, old, &new) {
+            Ok(block) => Done::ok(call, "Changed.", Effect::SaveBlock(block.clone())),
+            Err(error) => Done::failed(call, error.to_string()),
+        })
+    },
+};
+
+fn writable_labels(state: &State<'_>) -> Vec<String> {
+    let writable = state.working_context.blocks().iter().filter(|block| !block.read_only);
+    writable.map(|block| block.label.clone()).collect()
+}
+
+/// A block that is nearly full is left out, so that the model replaces a line, or stores the fact in
+/// archival storage, instead of being refused.
+fn labels_with_room(state: &State<'_>) -> Vec<String> {
+    let blocks = state.working_context.blocks().iter().filter(|block| !block.read_only);
+    blocks
+        .filter(|block| {
+            block.value.chars().count() + state.config.memory_text_max_chars / 2
+                <= block.limit_chars
+        })
+        .map(|block| block.label.clone())
+        .collect()
+}
+
+fn writable_lines(state: &State<'_>) -> Vec<String> {
+    let labels = writable_labels(state);
+    let lines = labels.iter().flat_map(|label| state.working_context.lines(label));
+    // A line twice could not be replaced unambiguously, a blank one not named.
+    let distinct: BTreeSet<&str> = lines.filter(|line| !line.trim().is_empty()).collect();
+    distinct.into_iter().map(str::to_string).collect()
+}
+
+/// Lines are what the model sees and replaces, so a text is one.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Whether at least half of the words of the shorter text are in the other one.
+///
+/// Small models append the new fact and leave the contradicted one; the refusal that follows
+/// names the line, and the model replaces it instead.
+fn overlaps_by_half(a: &str, b: &str) -> bool {
+    let (a, b) = (content_words(a), content_words(b));
+    let fewer = a.len().min(b.len());
+    fewer > 0 && 2 * a.intersection(&b).count() >= fewer
+}
+
+/// The words that carry meaning: lower-cased, without those that nearly every note has.
+fn content_words(text: &str) -> BTreeSet<String> {
+    const COMMON: &[&str] = &[
+        "the", "user", "user's", "users", "s", "is", "a", "an", "has", "have", "their", "my",
+        "name", "and", "of", "in", "to", "was", "are", "for", "on", "at", "with", "that", "they",
+        "he", "she", "i", "likes", "loves", "wants",
+    ];
+    text.to_lowercase()
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty() && !COMMON.contains(word))
+        .map(str::to_string)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overlap_is_of_the_words_that_carry_meaning() {
+        assert!(overlaps_by_half("The user lives in Oslo.", "User lives in Bergen and lives well"));
+        assert!(overlaps_by_half("Dog: Biscuit", "The user's dog is Biscuit."));
+        assert!(!overlaps_by_half("The user's dog is Biscuit.", "The user's sister is Ana."));
+        assert!(!overlaps_by_half("", "The user"));
+    }
+}

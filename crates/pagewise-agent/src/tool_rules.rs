@@ -1,0 +1,70 @@
+//! Which functions the model may call at this step.
+//!
+//! The rules are guarantees and not advice: what they leave out is not in the grammar, so it
+//! cannot be sampled.
+
+use pagewise_core::{FunctionSpec, Status};
+
+use crate::chain::{Chain, Task};
+use crate::functions::{FUNCTIONS, Function, Purpose, SEND_MESSAGE, State, recall};
+
+/// Returns the specs of the functions that may be called now, at least one.
+pub(crate) fn permitted(state: &State<'_>) -> Vec<FunctionSpec> {
+    let mut specs: Vec<FunctionSpec> = FUNCTIONS
+        .iter()
+        .filter(|function| allows(function, state))
+        .filter_map(|function| (function.spec)(state))
+        .collect();
+    if specs.is_empty() {
+        specs.extend((SEND_MESSAGE.spec)(state));
+    }
+    specs
+}
+
+/// Whether the next call must be a search: the user asks, and there is more than the model sees.
+pub(crate) fn must_search(state: &State<'_>) -> bool {
+    state.config.search_before_answer
+        && state.chain.task == Task::Reply
+        && state.chain.is_question()
+        && state.chain.n_searches == 0
+        && !is_last_step(state)
+        && (state.has_evicted || state.n_passages > 0)
+}
+
+fn allows(function: &Function, state: &State<'_>) -> bool {
+    let (config, chain) = (state.config, state.chain);
+    if is_masked_for_a_step(function, chain, config.repeats_allowed) {
+        return false;
+    }
+    match (chain.task, function.purpose) {
+        (Task::Save, purpose) => purpose == Purpose::Edit,
+        (Task::Reply, Purpose::Reply) => !must_search(state),
+        (Task::Reply, _) if is_last_step(state) => false,
+        (Task::Reply, Purpose::Search) => {
+            // The first search is by words: left to itself, a small model lists the current day.
+            let is_by_date = function.name == recall::CONVERSATION_SEARCH_DATE.name;
+            chain.n_searches < config.searches_per_event && !(is_by_date && chain.n_searches == 0)
+        }
+        // What a question says is no fact, but small models would save it as one.
+        (Task::Reply, Purpose::Edit) => {
+            // An edit that was refused may be mended once: small models would go on trying.
+            !chain.is_question()
+                && chain.n_edits < config.edits_per_event
+                && chain.n_refused_edits <= config.edits_per_event
+        }
+    }
+}
+
+fn is_last_step(state: &State<'_>) -> bool {
+    state.chain.n_steps + 1 >= state.config.steps_per_event
+}
+
+/// A model that repeated a call word for word, or was refused, would do the same again: for one
+/// step it cannot.
+fn is_masked_for_a_step(function: &Function, chain: &Chain, repeats_allowed: usize) -> bool {
+    function.purpose != Purpose::Reply
+        && chain.last.as_ref().is_some_and(|(last, result)| {
+            last.function == function.name
+                && (chain.n_repeats >= repeats_allowed || result.status == Status::Failed)
+        })
+}

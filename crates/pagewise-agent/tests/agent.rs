@@ -1,0 +1,346 @@
+//! The operating system with a scripted model and real memory.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+use pagewise_agent::{Agent, AgentConfig, AgentError, Event, Observer, Outcome, Rendering};
+use pagewise_core::{FixedClock, MessageBody, MessageId, Prompt, Status};
+use pagewise_memory::Store;
+use pagewise_testkit::{Asked, HashEmbedder, ScriptedModel, call, random_text};
+use proptest::prelude::*;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+struct Fixture {
+    agent: Agent,
+    asked: Arc<Mutex<Vec<Asked>>>,
+    _home: Option<tempfile::TempDir>,
+}
+
+impl Fixture {
+    fn new(window: usize, config: AgentConfig, script: Vec<String>) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let model = ScriptedModel::new(window, script);
+        Self { _home: None, ..Self::open(home.path(), model, config).unwrap() }.keep(home)
+    }
+
+    fn open(home: &Path, model: ScriptedModel, config: AgentConfig) -> Result<Self, AgentError> {
+        let asked = model.asked();
+        let store = Store::open(home, Arc::new(HashEmbedder::new())).unwrap();
+        let start = "2026-01-05T09:00:00Z".parse().unwrap();
+        let clock = Box::new(FixedClock::new(start, jiff::tz::TimeZone::UTC));
+        let agent = Agent::open(store, Box::new(model), clock, config)?;
+        Ok(Self { agent, asked, _home: None })
+    }
+
+    fn keep(self, home: tempfile::TempDir) -> Self {
+        Self { _home: Some(home), ..self }
+    }
+
+    fn say(&mut self, text: &str) -> Outcome {
+        let event = Event::UserMessage { text: text.into() };
+        self.agent.handle(event, &mut (), &AtomicBool::new(false)).unwrap()
+    }
+
+    /// The functions that could be called at each step since the last time this was asked.
+    fn functions(&self) -> Vec<Vec<&'static str>> {
+        self.asked.lock().unwrap().drain(..).map(|asked| asked.functions).collect()
+    }
+
+    fn last_prompt(&self) -> String {
+        show(&self.asked.lock().unwrap().last().unwrap().prompt)
+    }
+}
+
+fn show(prompt: &Prompt) -> String {
+    let turns: Vec<String> =
+        prompt.messages.iter().map(|turn| format!("<{:?}>\n{}", turn.role, turn.content)).collect();
+    turns.join("\n")
+}
+
+fn reply(text: &str) -> String {
+    call("send_message", &[("message", text)])
+}
+
+fn append(text: &str) -> String {
+    call("working_context_append", &[("block", "human"), ("text", text)])
+}
+
+/// A config for short tests: nothing is searched or warned of unless the test is about it.
+fn quiet() -> AgentConfig {
+    AgentConfig { warning_fraction: 1.0, ..AgentConfig::default() }
+}
+
+#[test]
+fn a_fact_is_saved_and_then_always_in_view() {
+    let script = vec![append("The user's dog is Biscuit."), reply("Nice name!"), reply("Biscuit.")];
+    let mut fixture = Fixture::new(4096, quiet(), script);
+    let outcome = fixture.say("My dog is called Biscuit.");
+    assert_eq!(outcome.replies, ["Nice name!"]);
+    let called: Vec<&str> = outcome.calls.iter().map(|call| call.function.as_str()).collect();
+    assert_eq!(called, ["working_context_append", "send_message"]);
+    fixture.say("What is my dog called?");
+    insta::assert_snapshot!("frame", fixture.last_prompt());
+}
+
+#[test]
+fn the_transcript_shows_the_queue_as_a_chat() {
+    let script = vec![append("The user's dog is Biscuit."), reply("Nice name!"), reply("Biscuit.")];
+    let config = AgentConfig { rendering: Rendering::Transcript, ..quiet() };
+    let mut fixture = Fixture::new(4096, config, script);
+    fixture.say("My dog is called Biscuit.");
+    fixture.say("What is my dog called?");
+    insta::assert_snapshot!("transcript", fixture.last_prompt());
+}
+
+#[test]
+fn a_reply_streams_as_it_is_written() {
+    #[derive(Default)]
+    struct Pieces(Vec<String>);
+    impl Observer for Pieces {
+        fn reply_piece(&mut self, text: &str) {
+            self.0.push(text.into());
+        }
+        fn reply_end(&mut self) {
+            self.0.push("<end>".into());
+        }
+    }
+    let mut fixture = Fixture::new(4096, quiet(), vec![reply("one two \"three\"")]);
+    let mut pieces = Pieces::default();
+    let event = Event::UserMessage { text: "Count".into() };
+    fixture.agent.handle(event, &mut pieces, &AtomicBool::new(false)).unwrap();
+    assert_eq!(pieces.0, ["one ", "two ", "\"three\"", "<end>"]);
+}
+
+#[test]
+fn a_stopped_reply_is_kept_as_far_as_it_went() {
+    struct Stop<'a>(&'a AtomicBool);
+    impl Observer for Stop<'_> {
+        fn reply_piece(&mut self, _text: &str) {
+            self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+    let mut fixture = Fixture::new(4096, quiet(), vec![reply("one two three"), reply("yes")]);
+    let cancelled = AtomicBool::new(false);
+    let event = Event::UserMessage { text: "Count".into() };
+    let outcome = fixture.agent.handle(event, &mut Stop(&cancelled), &cancelled).unwrap();
+    assert_eq!(outcome.error.as_deref(), Some("stopped by the user"));
+    assert_eq!(outcome.replies, ["one "]);
+    assert_eq!(fixture.say("Go on").replies, ["yes"]);
+    assert!(fixture.last_prompt().contains("You: one"));
+}
+
+#[test]
+fn a_question_is_searched_before_it_is_answered_once_something_has_left_the_view() {
+    let mut fixture = Fixture::new(2048, quiet(), vec![reply("I am Sam.")]);
+    fixture.say("Who are you?");
+    assert!(fixture.functions()[0].contains(&"send_message"), "nothing can be found yet");
+
+    let home = tempfile::tempdir().unwrap();
+    let mut fixture = Fixture::open(home.path(), ScriptedModel::random(2048, 1), quiet()).unwrap();
+    fixture.say("My dog is called Biscuit.");
+    let mut filler = 0;
+    while fixture.agent.context().unwrap().messages_evicted < 4 {
+        fixture.say(&format!("Small talk number {filler}, and nothing more than that."));
+        filler += 1;
+    }
+    drop(fixture);
+    let search = call("conversation_search", &[("words", "dog name")]);
+    // There are more pages, so from now on a search names one; the first one is the same again.
+    let again = search.replace("\"}}", "\", \"page\": 1}}");
+    let model = ScriptedModel::new(2048, [search, again, reply("Biscuit.")]);
+    let mut fixture = Fixture::open(home.path(), model, quiet()).unwrap();
+    let outcome = fixture.say("What is my dog called?");
+    let functions = fixture.functions();
+    let may = |step: usize, name| functions[step].contains(&name);
+    assert!(may(0, "conversation_search") && !may(0, "send_message"));
+    assert!(!may(0, "conversation_search_date"), "the first search is by words");
+    assert!(may(1, "send_message") && may(1, "conversation_search"));
+    assert!(may(1, "conversation_search_date"));
+    assert!(may(2, "send_message") && !may(2, "conversation_search"), "masked after a repeat");
+    assert!(outcome.calls[0].result.contains("the user said: My dog is called Biscuit."));
+    assert!(outcome.calls[1].result.contains("already shown above"));
+}
+
+#[test]
+fn an_append_that_says_what_a_line_says_is_refused_and_named() {
+    let script = vec![
+        append("The user lives in Oslo."),
+        reply("Noted."),
+        append("Lives in Bergen now, not Oslo"),
+        call(
+            "working_context_replace",
+            &[("old", "The user lives in Oslo."), ("new", "The user lives in Bergen.")],
+        ),
+        reply("Noted."),
+    ];
+    let mut fixture = Fixture::new(4096, quiet(), script);
+    fixture.say("I live in Oslo.");
+    let outcome = fixture.say("I moved to Bergen.");
+    assert_eq!(outcome.calls[0].status, Status::Failed);
+    assert!(outcome.calls[0].result.contains("\"The user lives in Oslo.\""));
+    assert_eq!(outcome.calls[1].status, Status::Ok);
+    let working_context = fixture.agent.store().working_context().unwrap();
+    assert_eq!(working_context.lines("human"), ["The user lives in Bergen."]);
+}
+
+#[test]
+fn one_event_makes_one_edit() {
+    let script = vec![append("One."), reply("Ok.")];
+    let mut fixture = Fixture::new(4096, quiet(), script);
+    fixture.say("Remember one and two.");
+    let functions = fixture.functions();
+    assert!(functions[0].contains(&"working_context_append"));
+    assert_eq!(functions[1], ["send_message"], "no edit, and nothing to search");
+}
+
+#[test]
+fn the_model_is_warned_once_before_a_flush_and_can_only_save() {
+    let config =
+        AgentConfig { searches_per_event: 0, edits_per_event: 0, ..AgentConfig::default() };
+    let mut fixture = Fixture::new(2048, config, vec![]);
+    let mut warnings = 0;
+    let mut flushes = 0;
+    for i in 0..120 {
+        let outcome = fixture.say(&format!("Number {i}: the tram was late and the coffee cold."));
+        flushes += usize::from(outcome.evicted > 0);
+        for functions in fixture.functions() {
+            if !functions.is_empty() && !functions.contains(&"send_message") {
+                assert!(functions.contains(&"archival_insert"), "{functions:?}");
+                warnings += 1;
+            }
+        }
+    }
+    assert!(flushes >= 3, "{flushes} flushes");
+    assert!(
+        warnings >= flushes && warnings <= 2 * (flushes + 1),
+        "{warnings} for {flushes} flushes"
+    );
+}
+
+#[test]
+fn a_flush_keeps_the_latest_messages_and_a_summary_that_is_shorter() {
+    for scripted_summary in ["The user talks about trams.", "", &"long ".repeat(500)] {
+        let home = tempfile::tempdir().unwrap();
+        let only_replies = AgentConfig { searches_per_event: 0, edits_per_event: 0, ..quiet() };
+        let model = ScriptedModel::random(2048, 7);
+        let mut fixture = Fixture::open(home.path(), model, only_replies).unwrap();
+        let mut n = 0;
+        while fixture.agent.context().unwrap().used < 1650 {
+            fixture.say(&format!("Number {n}: the tram was late."));
+            n += 1;
+        }
+        drop(fixture);
+        // The next message does not fit: first the summary is asked for, then the call.
+        let script = [scripted_summary.to_string(), reply("Yes.")];
+        let model = ScriptedModel::new(2048, script);
+        let mut fixture = Fixture::open(home.path(), model, quiet()).unwrap();
+        let before = fixture.agent.context().unwrap();
+        let outcome = fixture.say(&"A long story. ".repeat(80));
+        let after = fixture.agent.context().unwrap();
+        assert!(outcome.evicted > 0 && outcome.evicted < before.messages_in_view);
+        assert_eq!(after.messages_evicted, before.messages_evicted + outcome.evicted as u64);
+        let queue = fixture.agent.store().queue().unwrap();
+        let summary = queue.summary.unwrap().text;
+        assert!(!summary.is_empty() && summary.chars().count() <= 500, "{summary}");
+        let first = &fixture.agent.store().messages_from(queue.first_in_view).unwrap()[0];
+        assert!(!matches!(first.body, MessageBody::Result(_)), "a result without its call");
+    }
+}
+
+#[test]
+fn the_question_that_sets_off_the_first_flush_is_searched_too() {
+    let home = tempfile::tempdir().unwrap();
+    let only_replies = AgentConfig { searches_per_event: 0, edits_per_event: 0, ..quiet() };
+    let mut fixture =
+        Fixture::open(home.path(), ScriptedModel::random(2048, 7), only_replies).unwrap();
+    while fixture.agent.context().unwrap().used < 1650 {
+        fixture.say("The tram was late.");
+    }
+    assert_eq!(fixture.agent.context().unwrap().messages_evicted, 0);
+    drop(fixture);
+    let mut fixture = Fixture::open(home.path(), ScriptedModel::random(2048, 8), quiet()).unwrap();
+    let outcome = fixture.say(&format!("{}What was late?", "A long story. ".repeat(80)));
+    assert!(outcome.evicted > 0);
+    // The first thing asked of the model is the summary, which is no call.
+    let functions = fixture.functions();
+    assert!(functions[0].is_empty());
+    assert_eq!(functions[1], ["conversation_search"]);
+}
+
+#[test]
+fn a_reopened_agent_sees_what_it_saw() {
+    let home = tempfile::tempdir().unwrap();
+    let mut fixture =
+        Fixture::open(home.path(), ScriptedModel::random(1536, 3), AgentConfig::default()).unwrap();
+    for i in 0..40 {
+        fixture.say(&format!("Message {i} about nothing much."));
+    }
+    let (prompt, context) = (fixture.agent.prompt().unwrap(), fixture.agent.context().unwrap());
+    drop(fixture);
+    let fixture =
+        Fixture::open(home.path(), ScriptedModel::random(1536, 3), AgentConfig::default()).unwrap();
+    assert_eq!(fixture.agent.prompt().unwrap(), prompt);
+    assert_eq!(fixture.agent.context().unwrap(), context);
+}
+
+#[test]
+fn a_window_without_room_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let error = Fixture::open(home.path(), ScriptedModel::random(512, 0), AgentConfig::default());
+    let Err(error) = error.map(|_| ()) else { panic!("512 tokens are too few") };
+    assert!(matches!(error, AgentError::WindowTooSmall { window_tokens: 512, .. }), "{error}");
+}
+
+#[test]
+fn an_empty_message_is_refused_and_not_stored() {
+    let mut fixture = Fixture::new(4096, quiet(), vec![]);
+    let event = Event::UserMessage { text: " \n".into() };
+    let error = fixture.agent.handle(event, &mut (), &AtomicBool::new(false)).unwrap_err();
+    assert!(matches!(error, AgentError::EmptyMessage));
+    assert_eq!(fixture.agent.store().n_messages().unwrap(), 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// Over random histories, windows and renderings: no prompt leaves less than the answer's
+    /// room, no event fails, and every message is in recall storage.
+    #[test]
+    fn no_prompt_ever_exceeds_its_budget(seed: u64, window in 1300usize..3000, transcript: bool) {
+        let rendering = if transcript { Rendering::Transcript } else { Rendering::Frame };
+        let config = AgentConfig { rendering, ..AgentConfig::default() };
+        let home = tempfile::tempdir().unwrap();
+        let model = ScriptedModel::random(window, seed);
+        let mut fixture = Fixture::open(home.path(), model, config.clone()).unwrap();
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut said = Vec::new();
+        for _ in 0..25 {
+            let longest = if rng.random_bool(0.1) { 20_000 } else { 200 };
+            let mut text = random_text(longest, &mut rng);
+            if rng.random_bool(0.3) {
+                text.push('?');
+            }
+            if text.trim().is_empty() {
+                continue;
+            }
+            let outcome = fixture.say(&text);
+            prop_assert!(outcome.calls.len() <= config.steps_per_event + 2);
+            prop_assert!(outcome.context.window == window);
+            said.push(text);
+        }
+        let counter = ScriptedModel::random(window, 0);
+        for asked in fixture.asked.lock().unwrap().iter() {
+            let tokens = pagewise_core::LanguageModel::count_tokens(&counter, &asked.prompt).unwrap();
+            prop_assert!(tokens + config.answer_tokens.min(window / 7) <= window, "{tokens} of {window}");
+        }
+        let stored: Vec<String> = fixture.agent.store().messages_from(MessageId(0)).unwrap()
+            .into_iter()
+            .filter_map(|message| match message.body { MessageBody::User { text } => Some(text), _ => None })
+            .collect();
+        prop_assert_eq!(stored, said);
+    }
+}

@@ -1,0 +1,104 @@
+use std::error::Error;
+
+use pagewise_infer::{Decoder, Gguf, InferError, KvCache, PREFILL_CHUNK_TOKENS};
+
+use crate::Subject;
+
+/// A model with a KV cache, as a benchmark of speed needs it.
+pub trait Processor {
+    /// Returns how many tokens the vocabulary has; ids are below it.
+    fn vocabulary_len(&self) -> usize;
+
+    /// Returns how many tokens the KV cache can hold.
+    fn capacity_tokens(&self) -> usize;
+
+    /// Forgets all but the first `n_tokens` tokens of the KV cache.
+    fn truncate(&mut self, n_tokens: usize) -> Result<(), Box<dyn Error + Send + Sync>>;
+
+    /// Runs `tokens` after those that the KV cache holds, up to the logits of the last one.
+    fn extend(&mut self, tokens: &[u32]) -> Result<(), Box<dyn Error + Send + Sync>>;
+}
+
+/// A decoder with a KV cache of its own.
+pub struct DecoderProcessor<'a> {
+    decoder: &'a Decoder,
+    cache: KvCache,
+}
+
+impl<'a> DecoderProcessor<'a> {
+    /// Makes an empty cache for the decoder's window.
+    pub fn new(decoder: &'a Decoder) -> Result<Self, InferError> {
+        Ok(Self { decoder, cache: decoder.new_cache()? })
+    }
+}
+
+impl Processor for DecoderProcessor<'_> {
+    fn vocabulary_len(&self) -> usize {
+        self.decoder.config().vocabulary
+    }
+
+    fn capacity_tokens(&self) -> usize {
+        self.cache.window_tokens()
+    }
+
+    fn truncate(&mut self, n_tokens: usize) -> Result<(), Box<dyn Error + Send + Sync>> {
+        self.cache.truncate(n_tokens);
+        Ok(())
+    }
+
+    /// In chunks, as a conversation's session does it.
+    fn extend(&mut self, tokens: &[u32]) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let mut chunks = tokens.chunks(PREFILL_CHUNK_TOKENS).peekable();
+        while let Some(chunk) = chunks.next() {
+            if chunks.peek().is_some() {
+                self.decoder.prefill(chunk, &mut self.cache)?;
+            } else {
+                self.decoder.forward(chunk, &mut self.cache)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Subject {
+    /// Describes the weights in `gguf`; `n_threads` are those that the decoder computes with.
+    pub fn of(gguf: &Gguf, model: &str, backend: &str, n_threads: usize) -> Self {
+        let (mut model_bytes, mut n_parameters) = (0, 0);
+        for tensor in gguf.tensors() {
+            model_bytes += tensor.bytes().len() as u64;
+            n_parameters += tensor.n_elements() as u64;
+        }
+        Self { model: model.into(), model_bytes, n_parameters, backend: backend.into(), n_threads }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pagewise_infer::{Compute, DeviceChoice};
+
+    use super::*;
+    use crate::{PerfConfig, perf};
+
+    #[test]
+    fn times_real_weights() {
+        let path = pagewise_testkit::test_weights("smollm2-135m-instruct-q4_1.gguf");
+        let gguf = Gguf::open(&path).unwrap();
+        let compute = Compute::new(DeviceChoice::Cpu, Some(2)).unwrap();
+        let config = PerfConfig {
+            prompt_tokens: vec![8],
+            generated_tokens: vec![2],
+            turn_tokens: vec![3],
+            depths: vec![0, 4],
+            repetitions: 2,
+        };
+        let decoder = Decoder::load(&gguf, config.needed_tokens(), &compute).unwrap();
+        let mut processor = DecoderProcessor::new(&decoder).unwrap();
+        let subject = Subject::of(&gguf, "smollm2", "CPU", 2);
+        assert_eq!(subject.n_parameters, 134_515_008);
+        assert!(subject.model_bytes < gguf.file_bytes() && subject.model_bytes > 90_000_000);
+
+        let rows = perf::run(&mut processor, &subject, &config, &mut |_| {}).unwrap();
+        assert_eq!(rows.len(), 5);
+        assert!(rows.iter().all(|row| row.avg_ts.is_finite() && row.avg_ts > 0.0), "{rows:?}");
+    }
+}

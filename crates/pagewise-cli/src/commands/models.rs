@@ -1,0 +1,372 @@
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use indicatif::HumanBytes;
+use pagewise_hub::catalog::{self, Kind as EntryKind};
+use pagewise_hub::{Entry, Located, Locator, ModelSpec, Origin, Progress, Stored};
+use pagewise_infer::Gguf;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::args::CommonArgs;
+use crate::failure::{Failure, Kind};
+use crate::printer::Printer;
+use crate::weights::{Bar, locator, size_words};
+
+/// List, check, add and remove weights
+#[derive(Debug, Args)]
+pub(crate) struct ModelsArgs {
+    #[command(subcommand)]
+    command: ModelsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ModelsCommand {
+    /// List the catalog and what is on this disk
+    Ls,
+    /// Show all that is known of one set of weights
+    Show {
+        /// A name, a path, or owner/repo:QUANT
+        name: String,
+    },
+    /// Read weights again and compare their SHA-256
+    Verify {
+        /// Their names [default: everything in the store]
+        names: Vec<String>,
+    },
+    /// Take a GGUF file into the store
+    Import {
+        /// The file; it stays where it is
+        file: PathBuf,
+        /// The name it gets [default: the file's name in lower case]
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Remove weights from the store
+    Rm {
+        /// Their name
+        name: String,
+    },
+}
+
+pub(crate) fn run(
+    args: &ModelsArgs,
+    common: &CommonArgs,
+    printer: &Printer,
+) -> Result<(), Failure> {
+    let locator = locator(common)?;
+    match &args.command {
+        ModelsCommand::Ls => list(&locator, printer),
+        ModelsCommand::Show { name } => show(&locator, name, printer),
+        ModelsCommand::Verify { names } => verify(&locator, names, printer),
+        ModelsCommand::Import { file, name } => import(&locator, file, name.as_deref(), printer),
+        ModelsCommand::Rm { name } => remove(&locator, name, printer),
+    }
+}
+
+/// What is known of one set of weights.
+#[derive(Debug, Serialize)]
+struct Model {
+    name: String,
+    /// `None` for what is not on this disk.
+    path: Option<PathBuf>,
+    origin: Option<Origin>,
+    bytes: Option<u64>,
+    kind: &'static str,
+    family: Option<String>,
+    architecture: Option<String>,
+    quant: Option<String>,
+    parameters: Option<u64>,
+    context: Option<u64>,
+    licence: Option<String>,
+    supported: bool,
+    default: bool,
+    sha256: Option<String>,
+    description: Option<String>,
+}
+
+impl Model {
+    fn of_entry(entry: &Entry, located: Option<&Located>) -> Self {
+        let on_disk = located.and_then(|located| match located.path.is_file() {
+            true => Some(located.path.metadata().ok()?.len()),
+            false => entry.stored_bytes(),
+        });
+        Self {
+            name: entry.name.clone(),
+            path: located.map(|located| located.path.clone()),
+            origin: located.map(|located| located.origin),
+            bytes: on_disk.or_else(|| entry.stored_bytes()),
+            kind: match entry.kind {
+                EntryKind::Model => "model",
+                EntryKind::Embedder => "embedder",
+            },
+            family: Some(entry.family.clone()),
+            architecture: Some(entry.architecture.clone()),
+            quant: Some(entry.quantisation.clone()),
+            parameters: Some(entry.parameters),
+            context: Some(entry.context_tokens),
+            licence: Some(entry.licence.clone()),
+            supported: entry.supported,
+            default: entry.default,
+            sha256: entry.sha256.clone(),
+            description: Some(entry.description.clone()),
+        }
+    }
+
+    /// What a file says of itself that the catalog does not know; little if it cannot be read.
+    fn of_file(name: &str, path: &Path, origin: Origin, sha256: Option<String>) -> Self {
+        let gguf = Gguf::open(path).ok();
+        let gguf = gguf.as_ref();
+        let text =
+            |key| gguf.and_then(|gguf| gguf.get::<&str>(key).ok().flatten()).map(str::to_owned);
+        let context =
+            gguf.and_then(|gguf| gguf.get_for_architecture::<u64>("context_length").ok().flatten());
+        Self {
+            name: name.to_owned(),
+            path: Some(path.to_owned()),
+            origin: Some(origin),
+            bytes: path.metadata().ok().map(|metadata| metadata.len()),
+            kind: if path.is_dir() { "embedder" } else { "model" },
+            family: text("general.basename"),
+            architecture: gguf.map(|gguf| gguf.architecture().to_owned()),
+            quant: quant_in_name(name),
+            parameters: None,
+            context,
+            licence: text("general.license"),
+            supported: gguf.is_some_and(is_supported),
+            default: false,
+            sha256,
+            description: text("general.name"),
+        }
+    }
+
+    fn of_stored(stored: &Stored) -> Self {
+        let sha256 = stored.record.as_ref().map(|record| record.sha256.clone());
+        Self {
+            bytes: Some(stored.bytes),
+            ..Self::of_file(&stored.name, &stored.path, Origin::Store, sha256)
+        }
+    }
+}
+
+/// Whether the engine runs files of this architecture with this kind of tokenizer: whether it runs
+/// one of the catalog.
+fn is_supported(gguf: &Gguf) -> bool {
+    let tokenizer = gguf.get::<&str>("tokenizer.ggml.model").ok().flatten();
+    tokenizer == Some("gpt2")
+        && catalog::entries()
+            .iter()
+            .any(|entry| entry.supported && entry.architecture == gguf.architecture())
+}
+
+/// The quantisation at the end of a file's name, as in `model-q4_k_m`.
+fn quant_in_name(name: &str) -> Option<String> {
+    let last = name.rsplit(['-', '.']).next()?.to_ascii_uppercase();
+    let bits = ["IQ", "BF", "Q", "F"].iter().find_map(|prefix| last.strip_prefix(prefix))?;
+    bits.starts_with(|c: char| c.is_ascii_digit()).then_some(last.clone())
+}
+
+fn list(locator: &Locator, printer: &Printer) -> Result<(), Failure> {
+    let mut models = Vec::new();
+    for entry in catalog::entries() {
+        let located = locator.find(&ModelSpec::Name(entry.name.clone()))?;
+        models.push(Model::of_entry(entry, located.as_ref()));
+    }
+    let known: BTreeSet<&str> =
+        catalog::entries().iter().map(|entry| entry.name.as_str()).collect();
+    for stored in locator.store.list()? {
+        if !known.contains(stored.name.as_str()) {
+            models.push(Model::of_stored(&stored));
+        }
+    }
+    if printer.json() {
+        printer.json_line(&json!({"models": models}));
+        return Ok(());
+    }
+    let width = models.iter().map(|model| model.name.len()).max().unwrap_or(0);
+    for model in &models {
+        let size = model.bytes.map_or_else(|| "?".into(), |bytes| HumanBytes(bytes).to_string());
+        let mut notes = vec![match (model.path.is_some(), model.origin) {
+            (true, Some(Origin::Store) | None) => "here".to_owned(),
+            (true, Some(origin)) => format!("in {}", origin.words()),
+            (false, _) => "to pull".to_owned(),
+        }];
+        if model.default {
+            notes.push("default".into());
+        }
+        if !model.supported {
+            notes.push("not supported yet".into());
+        }
+        printer.line(format!(
+            "{:width$}  {size:>10}  {:<8}  {:<13}  {}",
+            model.name,
+            model.quant.as_deref().unwrap_or(""),
+            model.licence.as_deref().unwrap_or(""),
+            notes.join(", "),
+        ));
+    }
+    Ok(())
+}
+
+fn show(locator: &Locator, name: &str, printer: &Printer) -> Result<(), Failure> {
+    let spec = ModelSpec::parse(name)?;
+    let located = locator.find(&spec)?;
+    let entry = spec.store_name().and_then(|name| catalog::find(&name));
+    let model = match (entry, &located) {
+        (Some(entry), located) => Model::of_entry(entry, located.as_ref()),
+        (None, Some(located)) => {
+            let stored = locator.store.find(&located.name)?;
+            let record = stored.as_ref().and_then(|stored| stored.record.as_ref());
+            let sha256 = record.map(|record| record.sha256.clone());
+            Model::of_file(&located.name, &located.path, located.origin, sha256)
+        }
+        (None, None) => {
+            return Err(Failure::new(Kind::Model, format!("{spec} is not on this disk"))
+                .hint(format!("`pagewise pull {spec}` fetches it")));
+        }
+    };
+    let record = locator.store.find(&model.name)?.and_then(|stored| stored.record);
+    if printer.json() {
+        printer.json_line(&json!({"model": model, "record": record, "catalog": entry}));
+        return Ok(());
+    }
+    let field = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            printer.line(format!("{name:<14}{value}"));
+        }
+    };
+    field("name", Some(model.name));
+    field("description", model.description);
+    field("kind", Some(model.kind.into()));
+    field("family", model.family);
+    field("architecture", model.architecture);
+    field("quantisation", model.quant);
+    field("parameters", model.parameters.map(|n| n.to_string()));
+    field("context", model.context.map(|n| format!("{n} tokens")));
+    field("licence", model.licence);
+    field("licence text", entry.and_then(|entry| entry.licence_url.clone()));
+    field("size", model.bytes.map(|bytes| HumanBytes(bytes).to_string()).or(entry.map(size_words)));
+    field("sha256", model.sha256.or(record.as_ref().map(|record| record.sha256.clone())));
+    field("on this disk", Some(model.path.map_or("no".into(), |path| path.display().to_string())));
+    if let Some(record) = &record {
+        field("came from", Some(record.source.clone()));
+        field("verified", Some(record.verified_at.to_string()));
+    }
+    if !model.supported {
+        field("note", Some("the engine does not support it yet".into()));
+    }
+    Ok(())
+}
+
+fn verify(locator: &Locator, names: &[String], printer: &Printer) -> Result<(), Failure> {
+    let names = match names {
+        [] => locator.store.list()?.into_iter().map(|stored| stored.name).collect(),
+        names => names.to_vec(),
+    };
+    if names.is_empty() {
+        printer.talk("There is nothing in the store.");
+    }
+    let mut bar = Bar::new(printer);
+    let mut results = Vec::new();
+    let mut first_failure = None;
+    for name in &names {
+        let verified = locator.store.verify(name, &mut bar).map_err(Failure::from);
+        bar.finish();
+        let verified = verified.and_then(|verified| check_header(locator, verified));
+        match verified {
+            Ok(verified) => {
+                let known = if verified.was_known {
+                    "right"
+                } else {
+                    "recorded (there was none to compare with)"
+                };
+                printer.talk(&format!("{name}: the SHA-256 is {known}."));
+                results.push(json!({"name": name, "ok": true, "sha256": verified.sha256, "bytes": verified.bytes, "was_known": verified.was_known}));
+            }
+            Err(failure) => {
+                results.push(json!({"name": name, "ok": false, "error": failure.message}));
+                if let Some(earlier) = first_failure.replace(failure) {
+                    printer.warn(&earlier.message);
+                }
+            }
+        }
+    }
+    if printer.json() {
+        printer.json_line(&json!({"verified": results}));
+    } else {
+        for result in &results {
+            if let Some(sha256) = result["sha256"].as_str() {
+                printer.line(format!("{sha256}  {}", result["name"].as_str().unwrap_or_default()));
+            }
+        }
+    }
+    first_failure.map_or(Ok(()), Err)
+}
+
+/// The bytes may be right and still be no model that can be read: says so too.
+fn check_header(
+    locator: &Locator,
+    verified: pagewise_hub::Verified,
+) -> Result<pagewise_hub::Verified, Failure> {
+    if let Some(stored) = locator.store.find(&verified.name)?
+        && stored.path.is_file()
+    {
+        Gguf::open(&stored.path).map_err(|error| Failure::new(Kind::Model, error))?;
+    }
+    Ok(verified)
+}
+
+fn import(
+    locator: &Locator,
+    file: &Path,
+    name: Option<&str>,
+    printer: &Printer,
+) -> Result<(), Failure> {
+    if !file.is_file() {
+        return Err(pagewise_hub::HubError::NoSuchFile { path: file.to_owned() }.into());
+    }
+    // Refused before it is copied: what has the right first bytes may still be damaged.
+    Gguf::open(file).map_err(|error| Failure::new(Kind::Model, error))?;
+    let mut bar = Bar::new(printer);
+    let stored = locator.store.import(file, name, &mut bar);
+    bar.finish();
+    let stored = stored?;
+    if printer.json() {
+        printer.json_line(&Model::of_stored(&stored));
+    } else {
+        printer.talk(&format!("{} is in the store; `-m {}` takes it.", stored.name, stored.name));
+        printer.line(stored.path.display().to_string());
+    }
+    Ok(())
+}
+
+fn remove(locator: &Locator, name: &str, printer: &Printer) -> Result<(), Failure> {
+    let removed = locator.store.remove(name)?;
+    if printer.json() {
+        printer.json_line(&json!({"removed": removed.name, "bytes": removed.bytes}));
+    } else {
+        printer.talk(&format!("Removed {} ({}).", removed.name, HumanBytes(removed.bytes)));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quantisation_is_read_from_the_end_of_a_name() {
+        for (name, quant) in [
+            ("a-1.5b-instruct-q4_k_m", Some("Q4_K_M")),
+            ("a.Q8_0", Some("Q8_0")),
+            ("a-iq3_xs", Some("IQ3_XS")),
+            ("a-f16", Some("F16")),
+            ("a-bf16", Some("BF16")),
+            ("a-queen", None),
+            ("a-1b", None),
+        ] {
+            assert_eq!(quant_in_name(name).as_deref(), quant, "{name}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What went wrong, as a sentence and an exit code.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use pagewise_agent::AgentError;
+use pagewise_core::ModelError;
+use pagewise_infer::LoadError;
+use pagewise_memory::StoreError;
+
+/// A command failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) kind: Kind,
+    /// One sentence on what is wrong.
+    pub(crate) message: String,
+    /// What to do about it.
+    pub(crate) hint: Option<String>,
+}
+
+/// Why a command failed: the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Failure = 1,
+    Usage = 2,
+    Model = 3,
+    Store = 4,
+    Interrupted = 130,
+}
+
+impl Kind {
+    /// Returns the name in JSON output.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Failure => "failure",
+            Self::Usage => "usage",
+            Self::Model => "model",
+            Self::Store => "store",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+impl From<Kind> for ExitCode {
+    fn from(kind: Kind) -> Self {
+        Self::from(kind as u8)
+    }
+}
+
+impl Failure {
+    pub(crate) fn new(kind: Kind, message: impl fmt::Display) -> Self {
+        Self { kind, message: message.to_string(), hint: None }
+    }
+
+    pub(crate) fn usage(message: impl fmt::Display) -> Self {
+        Self::new(Kind::Usage, message)
+    }
+
+    pub(crate) fn hint(self, hint: impl fmt::Display) -> Self {
+        Self { hint: Some(hint.to_string()), ..self }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::new(Kind::Store, error)
+    }
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        let kind = match error {
+            LoadError::WindowTooLarge { .. } | LoadError::WindowTooSmall { .. } => Kind::Usage,
+            _ => Kind::Model,
+        };
+        Self::new(kind, error)
+    }
+}
+
+impl From<ModelError> for Failure {
+    fn from(error: ModelError) -> Self {
+        Self::new(Kind::Model, error)
+    }
+}
+
+impl From<AgentError> for Failure {
+    fn from(error: AgentError) -> Self {
+        match error {
+            AgentError::EmptyMessage => Self::usage(error),
+            AgentError::WindowTooSmall { needed_tokens, .. } => Self::usage(error)
+                .hint(format!("try --window {}", needed_tokens.next_multiple_of(256))),
+            AgentError::Model(error) => error.into(),
+            AgentError::Store(error) => error.into(),
+            AgentError::InvalidCall { .. } => Self::new(Kind::Failure, error),
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The language model as the operating system sees it.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::AtomicBool;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::{CallFormat, FunctionSpec};
+
+/// A processor with a fixed context window.
+pub trait LanguageModel {
+    /// Returns the size of the context window in tokens: prompt and answer together.
+    fn context_window_tokens(&self) -> usize;
+
+    /// Returns how many tokens `prompt` is, rendered and tokenized exactly as for generation.
+    fn count_tokens(&self, prompt: &Prompt) -> Result<usize, ModelError>;
+
+    /// Answers `request.prompt`.
+    ///
+    /// `on_text` gets each piece of the answer as soon as it is whole UTF-8, forced text
+    /// included; the pieces join to [`Generation::text`]. Breaking from it, or setting
+    /// `request.cancelled`, ends the generation with [`Finish::Cancelled`].
+    fn generate(
+        &mut self,
+        request: &GenerationRequest<'_>,
+        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Generation, ModelError>;
+}
+
+/// What the model reads, before the chat template.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prompt {
+    /// The turns; the model's answer follows the last one.
+    pub messages: Vec<PromptMessage>,
+}
+
+/// One turn of a prompt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PromptMessage {
+    /// Whose turn it is.
+    pub role: PromptRole,
+    /// What it says; never read as template or as special tokens.
+    pub content: String,
+}
+
+/// Whose turn it is in a prompt. Chat templates that refuse one of these get it mapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PromptRole {
+    /// System instructions.
+    System,
+    /// The user, or the operating system speaking as a user turn.
+    User,
+    /// The model.
+    Assistant,
+    /// The result of a function.
+    Tool,
+}
+
+/// Which prompt this is a version of: each slot keeps its own KV cache, so that writing a
+/// summary does not throw away the conversation's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SessionSlot {
+    /// The agent's main context.
+    MainContext,
+    /// The summariser's prompt.
+    Summary,
+}
+
+/// What the answer must be.
+#[derive(Debug, Clone, Copy)]
+pub enum Constraint<'a> {
+    /// One function call, written as [`CallFormat`] says.
+    Call {
+        /// The functions that may be called now.
+        functions: &'a [FunctionSpec],
+        /// How the call is written.
+        format: &'a CallFormat,
+    },
+    /// Free text until the model ends its turn, or `max_chars` characters.
+    Text {
+        /// The longest allowed, in characters.
+        max_chars: usize,
+    },
+}
+
+/// One question to the model.
+#[derive(Debug)]
+pub struct GenerationRequest<'a> {
+    /// Which KV cache to use.
+    pub slot: SessionSlot,
+    /// What the model reads.
+    pub prompt: &'a Prompt,
+    /// What it may answer.
+    pub constraint: Constraint<'a>,
+    /// How tokens are chosen.
+    pub sampling: &'a Sampling,
+    /// Seeds this answer alone, so that an answer does not depend on how many came before it.
+    pub seed: u64,
+    /// The most tokens the answer may take; a call that has not ended by then is closed by the
+    /// grammar, a text is cut.
+    pub max_tokens: usize,
+    /// Set from outside to stop, also in the middle of a long prefill.
+    pub cancelled: &'a AtomicBool,
+}
+
+/// How tokens are chosen among those the constraint allows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sampling {
+    /// 0 takes the likeliest token always.
+    pub temperature: f32,
+    /// Keeps the `top_k` likeliest tokens; 0 keeps all.
+    pub top_k: usize,
+    /// Keeps the likeliest tokens that together reach this probability; 1 keeps all.
+    pub top_p: f32,
+    /// Keeps tokens at least this fraction as likely as the likeliest; 0 keeps all.
+    pub min_p: f32,
+    /// Divides positive and multiplies negative logits of recent tokens; 1 does nothing.
+    pub repetition_penalty: f32,
+    /// How many recent tokens the penalty looks at.
+    pub repetition_window: usize,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self {
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            repetition_window: 64,
+        }
+    }
+}
+
+/// The model's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Generation {
+    /// All of it.
+    pub text: String,
+    /// Why it ended.
+    pub finish: Finish,
+    /// What it cost.
+    pub tokens: TokenUsage,
+}
+
+/// Why an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// The call is complete, or the model ended its turn.
+    Complete,
+    /// The token budget ran out; a call was closed by the grammar, a text was cut.
+    Budget,
+    /// Stopped from outside; the text is what there was.
+    Cancelled,
+}
+
+/// What an answer cost, in tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenUsage {
+    /// Prompt tokens that went through the model.
+    pub prefilled: usize,
+    /// Prompt tokens that the KV cache already held.
+    pub reused: usize,
+    /// Tokens sampled.
+    pub generated: usize,
+    /// Tokens of the answer that the grammar decided.
+    pub forced: usize,
+}
+
+impl std::ops::AddAssign for TokenUsage {
+    fn add_assign(&mut self, other: Self) {
+        self.prefilled += other.prefilled;
+        self.reused += other.reused;
+        self.generated += other.generated;
+        self.forced += other.forced;
+    }
+}
+
+/// The model could not answer.
+#[derive(Debug, Error)]
+pub enum ModelError {
+    /// The prompt leaves no room in the window. The operating system counts before it asks, so
+    /// this is a bug in its accounting.
+    #[error("the prompt is {prompt_tokens} tokens, and the context window {window_tokens}")]
+    PromptTooLong {
+        /// The prompt's tokens.
+        prompt_tokens: usize,
+        /// The window's tokens.
+        window_tokens: usize,
+    },
+    /// The chat template could not be rendered.
+    #[error("the model's chat template failed: {0}")]
+    Template(String),
+    /// The grammar allowed nothing: a bug of the grammar.
+    #[error("the grammar allows no token: {0}")]
+    Grammar(String),
+    /// The forward pass failed.
+    #[error("inference failed: {0}")]
+    Inference(String),
+}

@@ -1,0 +1,4 @@
+mod properties;
+mod random_weights;
+mod support;
+mod tables;

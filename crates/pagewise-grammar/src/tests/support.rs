@@ -1,0 +1,225 @@
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
+use pagewise_core::{ArgumentKind, ArgumentSpec, CallFormat, FunctionCall, FunctionSpec};
+
+use crate::{CallGrammar, CallMatcher, Vocabulary};
+
+/// Tokens of several bytes: words, punctuation of calls, whole and broken characters, bits of
+/// escapes, digits.
+const MERGES: &[&[u8]] = &[
+    b"{\"",
+    b"{\"function",
+    b"function",
+    b"\": \"",
+    b"\": ",
+    b"\", \"",
+    b"\", \"args\": {",
+    b"args",
+    b"\"}",
+    b"\"}}",
+    b"}}",
+    b"}, \"",
+    b"}, \"request",
+    b"_heartbeat",
+    b"heart",
+    b"beat",
+    b"send",
+    b"send_",
+    b"message",
+    b"send_message\"",
+    b"search",
+    b"conversation",
+    b"block",
+    b"content",
+    b"true",
+    b"false",
+    b"true}",
+    b"tr",
+    b"fal",
+    b" the",
+    b" a",
+    b"the",
+    b"Hello",
+    b" user",
+    b"\"a",
+    b" \"",
+    b"  ",
+    b" ",
+    b"\\n",
+    b"\\\"",
+    b"\\\\",
+    b"\\n\\n",
+    b"n\"",
+    b"n\", ",
+    b"\\u00",
+    b"\\/",
+    b"\"\\",
+    b"x\\",
+    b"19",
+    b"20",
+    b"21",
+    b"2024",
+    b"-0",
+    b"-02-",
+    b"02-29",
+    b"00",
+    b"10",
+    b"12",
+    b"1}",
+    b"1, ",
+    b"0, \"",
+    "é".as_bytes(),
+    "né".as_bytes(),
+    "…".as_bytes(),
+    "👍".as_bytes(),
+    "👍🏽".as_bytes(),
+    "日本".as_bytes(),
+    "\u{a0}".as_bytes(),
+    "\u{3000}x".as_bytes(),
+    b"\xc3",
+    b"\xa9\"",
+    b"\xe2\x80",
+    b"\xa6x",
+    b"\xf0\x9f",
+    b"\x91\x8d",
+    b"\x8d\"}",
+    b"a\xf0\x9f\x91",
+    b"\xc2",
+    b"\xa0",
+    b"\xa0a",
+    b"\xed\xa0\x80",
+    b"\n\n",
+    b"\t",
+    b"a\tb",
+    b"a b",
+    b"<|im_end|>",
+    b"\x7f",
+    b"x\x7f",
+];
+
+/// The vocabulary of the tests: all bytes, [`MERGES`], then ids without bytes as padding.
+pub(super) struct TestVocabulary {
+    pub(super) tokens: Vec<Vec<u8>>,
+    ids: HashMap<Vec<u8>, u32>,
+}
+
+impl TestVocabulary {
+    /// Greedy: the longest token that fits, then the next.
+    pub(super) fn encode(&self, text: &[u8]) -> Vec<u32> {
+        let mut tokens = Vec::new();
+        let mut rest = text;
+        while !rest.is_empty() {
+            let n = (1..=rest.len().min(24))
+                .rev()
+                .find(|&n| self.ids.contains_key(&rest[..n]))
+                .unwrap();
+            tokens.push(self.ids[&rest[..n]]);
+            rest = &rest[n..];
+        }
+        tokens
+    }
+
+    /// All tokens that `text` begins with.
+    pub(super) fn beginnings(&self, text: &[u8]) -> Vec<u32> {
+        (1..=text.len().min(24)).filter_map(|n| self.ids.get(&text[..n]).copied()).collect()
+    }
+
+    /// The vocabulary with an encoder of choice.
+    pub(super) fn with_encoder(
+        &self,
+        encode: impl Fn(&[u8]) -> Vec<u32> + Send + Sync + 'static,
+    ) -> Vocabulary {
+        let mut vocabulary = Vocabulary::new(self.tokens.len(), Box::new(encode));
+        for (id, bytes) in (0..).zip(&self.tokens) {
+            vocabulary.set(id, bytes.clone());
+        }
+        vocabulary
+    }
+}
+
+pub(super) static VOCABULARY: LazyLock<Arc<TestVocabulary>> = LazyLock::new(|| {
+    let mut tokens: Vec<Vec<u8>> = (0..=255).map(|byte| vec![byte]).collect();
+    for merge in MERGES.iter().filter(|merge| merge.len() > 1) {
+        tokens.push(merge.to_vec());
+    }
+    let ids = tokens.iter().cloned().zip(0..).collect();
+    tokens.resize(tokens.len() + 9, Vec::new());
+    Arc::new(TestVocabulary { tokens, ids })
+});
+
+pub(super) static GRAMMAR: LazyLock<CallGrammar> = LazyLock::new(|| {
+    let vocabulary = VOCABULARY.clone();
+    CallGrammar::new(VOCABULARY.with_encoder(move |text| vocabulary.encode(text))).unwrap()
+});
+
+pub(super) fn matcher(specs: &[FunctionSpec], format: &CallFormat) -> CallMatcher {
+    GRAMMAR.matcher(specs, format).unwrap()
+}
+
+pub(super) fn argument(name: &'static str, kind: ArgumentKind) -> ArgumentSpec {
+    ArgumentSpec { name, description: "", kind }
+}
+
+pub(super) fn function(
+    name: &'static str,
+    arguments: Vec<ArgumentSpec>,
+    asks_heartbeat: bool,
+) -> FunctionSpec {
+    FunctionSpec { name, description: "", arguments, asks_heartbeat }
+}
+
+pub(super) fn one_of(allowed: &[&str]) -> ArgumentKind {
+    ArgumentKind::OneOf(allowed.iter().map(|&text| text.to_owned()).collect())
+}
+
+/// One function named `f` with one argument `a`.
+pub(super) fn function_of(kind: ArgumentKind) -> Vec<FunctionSpec> {
+    vec![function("f", vec![argument("a", kind)], false)]
+}
+
+/// What an agent's functions look like.
+pub(super) fn builtin_specs() -> Vec<FunctionSpec> {
+    let text = |max_chars| ArgumentKind::Text { max_chars };
+    let page = || argument("page", ArgumentKind::Integer { min: 1, max: 12 });
+    let block = || argument("block", one_of(&["human", "persona"]));
+    vec![
+        function("send_message", vec![argument("message", text(300))], false),
+        function("working_context_append", vec![block(), argument("content", text(200))], true),
+        function(
+            "working_context_replace",
+            vec![
+                block(),
+                argument("old", one_of(&["Likes tea.", "Likes \"tea\".\nA lot.", "é👍"])),
+                argument("new", text(200)),
+            ],
+            true,
+        ),
+        function("conversation_search", vec![argument("query", text(80)), page()], true),
+        function(
+            "conversation_search_date",
+            vec![argument("from", ArgumentKind::Date), argument("to", ArgumentKind::Date), page()],
+            true,
+        ),
+        function("archival_memory_insert", vec![argument("content", text(400))], true),
+        function("archival_memory_search", vec![argument("query", text(80)), page()], true),
+        function("set_quiet", vec![argument("quiet", ArgumentKind::Boolean)], false),
+        function("pause", vec![], false),
+    ]
+}
+
+/// Fails unless `text` is a call of one of `specs` in the very words of [`FunctionCall::to_text`].
+#[track_caller]
+pub(super) fn assert_is_call(
+    text: &str,
+    specs: &[FunctionSpec],
+    format: &CallFormat,
+) -> FunctionCall {
+    match FunctionCall::parse(text, specs, format) {
+        Ok(call) => {
+            assert_eq!(call.to_text(), text);
+            call
+        }
+        Err(error) => panic!("{text}: {error}"),
+    }
+}

@@ -1,0 +1,104 @@
+//! Where the arithmetic happens.
+
+use std::num::NonZero;
+use std::sync::Arc;
+
+use candle_core::Device;
+use pagewise_kernels::{Isa, ThreadPool};
+
+use crate::LoadError;
+
+/// Which device a model is asked to run on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// A GPU if this build supports one and it is there, else the CPU.
+    #[default]
+    Auto,
+    /// The processor.
+    Cpu,
+    /// The first NVIDIA GPU.
+    Cuda,
+    /// Apple's GPU.
+    Metal,
+}
+
+/// Where the arithmetic of a decoder happens.
+#[derive(Clone)]
+pub struct Compute {
+    device: Device,
+    /// Our own kernels, if they serve this processor.
+    pool: Option<Arc<ThreadPool>>,
+}
+
+impl Compute {
+    /// Finds the device; `threads` is how many of the processor's to use, all of them if `None`.
+    pub fn new(choice: DeviceChoice, threads: Option<usize>) -> Result<Self, LoadError> {
+        let gpu = |device: Device| Self { device, pool: None };
+        match choice {
+            DeviceChoice::Cpu => Ok(Self::cpu(threads)),
+            DeviceChoice::Cuda => cuda().map(gpu),
+            DeviceChoice::Metal => metal().map(gpu),
+            DeviceChoice::Auto => {
+                Ok(cuda().or_else(|_| metal()).map_or_else(|_| Self::cpu(threads), gpu))
+            }
+        }
+    }
+
+    fn cpu(threads: Option<usize>) -> Self {
+        let threads = threads
+            .or_else(|| std::thread::available_parallelism().ok().map(NonZero::get))
+            .unwrap_or(1);
+        // On other processors candle has vector kernels and we do not.
+        let is_served = Isa::detect() != Isa::Portable;
+        Self { device: Device::Cpu, pool: is_served.then(|| Arc::new(ThreadPool::new(threads))) }
+    }
+
+    /// Takes the processor without our own kernels, as if they did not serve it; slow, for
+    /// comparisons.
+    pub fn portable() -> Self {
+        Self { device: Device::Cpu, pool: None }
+    }
+
+    /// Returns the device as candle knows it.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Returns its name: `cpu`, `cuda` or `metal`.
+    pub fn name(&self) -> &'static str {
+        match self.device {
+            Device::Cpu => "cpu",
+            Device::Cuda(_) => "cuda",
+            Device::Metal(_) => "metal",
+        }
+    }
+
+    /// Returns the threads of our own kernels.
+    pub(crate) fn pool(&self) -> Option<&Arc<ThreadPool>> {
+        self.pool.as_ref()
+    }
+}
+
+fn cuda() -> Result<Device, LoadError> {
+    let reason = if cfg!(feature = "cuda") {
+        match Device::new_cuda(0) {
+            Ok(device) => return Ok(device),
+            Err(error) => error.to_string(),
+        }
+    } else {
+        "this program was built without CUDA; build it with the feature \"cuda\"".to_owned()
+    };
+    Err(LoadError::Device { device: "cuda", reason })
+}
+
+fn metal() -> Result<Device, LoadError> {
+    let reason = if cfg!(feature = "metal") {
+        match Device::new_metal(0) {
+            Ok(device) => return Ok(device),
+            Err(error) => error.to_string(),
+        }
+    } else {
+        "this program was built without Metal; build it with the feature \"metal\"".to_owned()
+    };
+    Err(LoadError::Device { device: "metal", reason })
+}

@@ -1,0 +1,348 @@
+//! The language model that the operating system asks: prompt in, call or text out.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use pagewise_core::{
+    CallFormat, Constraint, Finish, FunctionSpec, Generation, GenerationRequest, LanguageModel,
+    ModelError, Prompt, SessionSlot, TokenUsage,
+};
+use pagewise_grammar::{CallGrammar, GrammarError, TokenMask};
+
+use crate::{
+    Compute, Decoder, Detokenizer, DeviceChoice, InferError, LoadError, LoadedModel,
+    ModelDescription, Sampler, Session,
+};
+
+/// The least window that anything can be done in, in tokens.
+const MIN_WINDOW_TOKENS: usize = 64;
+
+/// How an engine is set up.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// The context window: prompt and answer together. At most what the model was trained for;
+    /// if `None`, that or `default_window_tokens`, whichever is less.
+    pub window_tokens: Option<usize>,
+    /// The most tokens that the window is given unasked: the KV cache of a large window takes
+    /// memory, and a long prompt time.
+    pub default_window_tokens: usize,
+    /// Where to compute.
+    pub device: DeviceChoice,
+    /// How many threads compute; as many as the processor runs if `None`.
+    pub threads: Option<usize>,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            window_tokens: None,
+            default_window_tokens: 8192,
+            device: DeviceChoice::Auto,
+            threads: None,
+        }
+    }
+}
+
+impl EngineOptions {
+    /// Returns the window to use for a model trained for windows of up to `context_length` tokens.
+    fn window(&self, path: &Path, context_length: usize) -> Result<usize, LoadError> {
+        let window_tokens =
+            self.window_tokens.unwrap_or(self.default_window_tokens.min(context_length));
+        if window_tokens > context_length {
+            return Err(LoadError::WindowTooLarge {
+                path: path.to_owned(),
+                window_tokens,
+                context_length,
+            });
+        }
+        if window_tokens < MIN_WINDOW_TOKENS {
+            return Err(LoadError::WindowTooSmall { window_tokens, min_tokens: MIN_WINDOW_TOKENS });
+        }
+        Ok(window_tokens)
+    }
+}
+
+/// A loaded model with a KV cache for each kind of prompt.
+pub struct Engine {
+    model: LoadedModel,
+    description: ModelDescription,
+    sessions: HashMap<SessionSlot, Session>,
+    /// Made when the first call is asked for.
+    grammar: Option<CallGrammar>,
+    /// What a text may be made of: no structure but the end of the turn.
+    text_mask: TokenMask,
+}
+
+impl Engine {
+    /// Opens the weights at `path`.
+    pub fn load(path: &Path, options: &EngineOptions) -> Result<Self, LoadError> {
+        let compute = Compute::new(options.device, options.threads)?;
+        let model = LoadedModel::load(path, &compute, |context_length| {
+            options.window(path, context_length)
+        })?;
+        let n_logits = model.decoder.config().vocabulary;
+        let mut text_mask = TokenMask::none(n_logits);
+        let vocabulary = model.tokenizer.vocabulary(n_logits);
+        for token in (0u32..).take(n_logits) {
+            if model.tokenizer.is_end(token) || !vocabulary.bytes(token).is_empty() {
+                text_mask.allow(token);
+            }
+        }
+        tracing::debug!(
+            path = %path.display(),
+            device = compute.name(),
+            window_tokens = model.decoder.window_tokens(),
+            "model loaded"
+        );
+        Ok(Self {
+            description: model.description(),
+            model,
+            sessions: HashMap::new(),
+            grammar: None,
+            text_mask,
+        })
+    }
+
+    /// Returns what the model is.
+    pub fn description(&self) -> &ModelDescription {
+        &self.description
+    }
+
+    /// Returns the model, to count its tokens or to run it without sessions.
+    pub fn model(&self) -> &LoadedModel {
+        &self.model
+    }
+
+    /// Returns the session of `slot`, if anything was asked there yet.
+    pub fn session(&self, slot: SessionSlot) -> Option<&Session> {
+        self.sessions.get(&slot)
+    }
+}
+
+impl LanguageModel for Engine {
+    fn context_window_tokens(&self) -> usize {
+        self.model.decoder.window_tokens()
+    }
+
+    fn count_tokens(&self, prompt: &Prompt) -> Result<usize, ModelError> {
+        Ok(self.model.encode(prompt)?.len())
+    }
+
+    fn generate(
+        &mut self,
+        request: &GenerationRequest<'_>,
+        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Generation, ModelError> {
+        let prompt = self.model.encode(request.prompt)?;
+        let window_tokens = self.context_window_tokens();
+        if prompt.is_empty() {
+            return Err(ModelError::Inference("the prompt has no tokens".into()));
+        }
+        if prompt.len() >= window_tokens {
+            return Err(ModelError::PromptTooLong { prompt_tokens: prompt.len(), window_tokens });
+        }
+        let decoder = &self.model.decoder;
+        let session = match self.sessions.entry(request.slot) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(Session::new(decoder).map_err(model_error)?),
+        };
+        let budget = request.max_tokens.min(window_tokens - prompt.len());
+        let answer = Answer {
+            request,
+            decoder,
+            session,
+            prompt,
+            budget,
+            sampler: Sampler::new(request.sampling, request.seed),
+            usage: TokenUsage::default(),
+            pending: Vec::new(),
+            is_synced: false,
+            text: String::new(),
+            on_text,
+            is_broken_off: false,
+        };
+        match request.constraint {
+            Constraint::Call { functions, format } => {
+                let grammar = match &mut self.grammar {
+                    Some(grammar) => grammar,
+                    grammar => {
+                        let n_logits = decoder.config().vocabulary;
+                        let vocabulary = self.model.tokenizer.vocabulary(n_logits);
+                        grammar.insert(CallGrammar::new(vocabulary).map_err(grammar_error)?)
+                    }
+                };
+                answer.call(grammar, functions, format)
+            }
+            Constraint::Text { max_chars } => answer.text(&self.model, &self.text_mask, max_chars),
+        }
+    }
+}
+
+/// An answer under way.
+struct Answer<'a, 'r> {
+    request: &'a GenerationRequest<'r>,
+    decoder: &'a Decoder,
+    session: &'a mut Session,
+    prompt: Vec<u32>,
+    /// The most tokens that it may have.
+    budget: usize,
+    sampler: Sampler,
+    usage: TokenUsage,
+    /// Its tokens that have not gone through the model yet.
+    pending: Vec<u32>,
+    /// Whether the prompt has gone through the model.
+    is_synced: bool,
+    /// What has been told of it.
+    text: String,
+    on_text: &'a mut dyn FnMut(&str) -> ControlFlow<()>,
+    is_broken_off: bool,
+}
+
+impl Answer<'_, '_> {
+    fn call(
+        mut self,
+        grammar: &CallGrammar,
+        functions: &[FunctionSpec],
+        format: &CallFormat,
+    ) -> Result<Generation, ModelError> {
+        let mut matcher = grammar.matcher(functions, format).map_err(grammar_error)?;
+        let finish = loop {
+            let forced = matcher.take_forced().map_err(grammar_error)?;
+            self.take(&forced);
+            self.usage.forced += forced.len();
+            // A piece at a time, not a token: forced text comes at once.
+            let piece = matcher.text().get(self.text.len()..).unwrap_or_default();
+            self.tell(piece);
+            if self.is_cancelled() {
+                break Finish::Cancelled;
+            }
+            if matcher.is_complete() {
+                break Finish::Complete;
+            }
+            if self.is_spent() {
+                self.tell(&matcher.close());
+                break Finish::Budget;
+            }
+            let mask = matcher.token_mask().map_err(grammar_error)?;
+            // The grammar may leave one token without calling it forced, where it is not sure
+            // that the model's tokenizer would write the text so.
+            let token = match mask.single() {
+                Some(token) => {
+                    self.usage.forced += 1;
+                    token
+                }
+                None => {
+                    let Some(logits) = self.run()? else {
+                        break Finish::Cancelled;
+                    };
+                    self.usage.generated += 1;
+                    let sampled = self.sampler.sample(&logits, Some(mask));
+                    sampled.map_err(model_error)?
+                }
+            };
+            self.take(&[token]);
+            matcher.advance(token).map_err(grammar_error)?;
+        };
+        Ok(self.end(finish))
+    }
+
+    fn text(
+        mut self,
+        model: &LoadedModel,
+        mask: &TokenMask,
+        max_chars: usize,
+    ) -> Result<Generation, ModelError> {
+        let mut detokenizer = Detokenizer::default();
+        let mut chars_left = max_chars;
+        let finish = loop {
+            if self.is_cancelled() {
+                break Finish::Cancelled;
+            }
+            if chars_left == 0 || self.is_spent() {
+                break Finish::Budget;
+            }
+            let Some(logits) = self.run()? else {
+                break Finish::Cancelled;
+            };
+            let sampled = self.sampler.sample(&logits, Some(mask));
+            let token = sampled.map_err(model_error)?;
+            self.usage.generated += 1;
+            if model.tokenizer.is_end(token) {
+                self.tell(&detokenizer.finish());
+                break Finish::Complete;
+            }
+            self.take(&[token]);
+            let piece: String =
+                detokenizer.push(&model.tokenizer, token).chars().take(chars_left).collect();
+            chars_left -= piece.chars().count();
+            self.tell(&piece);
+        };
+        Ok(self.end(finish))
+    }
+
+    /// Adds tokens to the answer; they go through the model when logits are asked for.
+    fn take(&mut self, tokens: &[u32]) {
+        self.pending.extend_from_slice(tokens);
+        for token in tokens {
+            self.sampler.accept(*token);
+        }
+    }
+
+    /// Runs what is pending, the prompt first, and returns the logits of what follows; `None` if
+    /// it was cancelled.
+    fn run(&mut self) -> Result<Option<Vec<f32>>, ModelError> {
+        let pending = std::mem::take(&mut self.pending);
+        let cancelled = self.request.cancelled;
+        let logits = if self.is_synced {
+            self.session.extend(self.decoder, &pending, cancelled)
+        } else {
+            let tokens = [self.prompt.as_slice(), &pending].concat();
+            self.is_synced = true;
+            self.session.sync(self.decoder, &tokens, cancelled).map(|synced| {
+                self.usage.reused = synced.reused.min(self.prompt.len());
+                self.usage.prefilled = self.prompt.len() - self.usage.reused;
+                synced.logits
+            })
+        };
+        match logits {
+            Ok(logits) => Ok(Some(logits)),
+            Err(InferError::Cancelled) => Ok(None),
+            Err(error) => Err(model_error(error)),
+        }
+    }
+
+    /// Tells a piece of the answer.
+    fn tell(&mut self, piece: &str) {
+        if piece.is_empty() || self.is_broken_off {
+            return;
+        }
+        self.text.push_str(piece);
+        self.is_broken_off = (self.on_text)(piece).is_break();
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.is_broken_off || self.request.cancelled.load(Ordering::Relaxed)
+    }
+
+    fn is_spent(&self) -> bool {
+        self.usage.generated + self.usage.forced >= self.budget
+    }
+
+    fn end(self, finish: Finish) -> Generation {
+        Generation { text: self.text, finish, tokens: self.usage }
+    }
+}
+
+fn grammar_error(error: GrammarError) -> ModelError {
+    ModelError::Grammar(error.to_string())
+}
+
+fn model_error(error: InferError) -> ModelError {
+    match error {
+        InferError::NothingToSample { reason } => ModelError::Grammar(reason.to_owned()),
+        error => ModelError::Inference(error.to_string()),
+    }
+}

@@ -1,0 +1,40 @@
+//! Open weights in, tokens out: everything between a GGUF file and the text of an answer.
+//!
+//! [`Engine`] is the door: it implements [`pagewise_core::LanguageModel`] over a `LoadedModel`, which
+//! is a weights file, its tokenizer, its chat template and the one [`Decoder`], and over a [`Session`]
+//! for each prompt that is kept. [`BertEmbedder`] turns texts into vectors. A weights file may be
+//! anybody's: it is validated before a byte of it is believed. This crate knows nothing of memory.
+
+mod chat_template;
+mod compute;
+mod decoder;
+mod detokenizer;
+mod embedder;
+mod engine;
+mod error;
+mod families;
+mod gguf;
+mod kv_cache;
+mod linear;
+mod model;
+mod ops;
+mod sampler;
+mod session;
+mod tokenizer;
+
+pub use chat_template::{ChatTemplate, ChatTemplateError};
+pub use compute::{Compute, DeviceChoice};
+pub use decoder::{Decoder, DecoderConfig, PREFILL_CHUNK_TOKENS, Rope, RopePairing, RopeScaling};
+pub use detokenizer::Detokenizer;
+pub use embedder::BertEmbedder;
+pub use engine::{Engine, EngineOptions};
+pub use error::{InferError, LoadError};
+pub use gguf::{
+    FromMetadata, Gguf, GgufError, GgufProblem, GgufTensor, MetadataValue, OneOrMany, Strings,
+    TensorBytes, TensorType,
+};
+pub use kv_cache::KvCache;
+pub use model::{LoadedModel, ModelDescription};
+pub use sampler::Sampler;
+pub use session::{Session, Synced};
+pub use tokenizer::{Tokenizer, TokenizerError};

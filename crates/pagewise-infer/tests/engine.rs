@@ -1,0 +1,299 @@
+//! The engine as the operating system sees it: valid calls, budgets, reuse, repetition.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pagewise_core::{
+    ArgumentKind, ArgumentSpec, CallFormat, Constraint, Finish, FunctionCall, FunctionSpec,
+    Generation, GenerationRequest, LanguageModel, ModelError, Prompt, PromptMessage, PromptRole,
+    Sampling, SessionSlot,
+};
+use pagewise_infer::{DeviceChoice, Engine, EngineOptions};
+use pagewise_testkit::{TinyFamily, TinyModel, test_weights};
+use proptest::prelude::*;
+
+fn tiny(window_tokens: usize) -> Engine {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tiny.gguf");
+    TinyModel::new(TinyFamily::Qwen2, 3).quantised().write(&path).unwrap();
+    Engine::load(&path, &options(window_tokens)).unwrap()
+}
+
+fn options(window_tokens: usize) -> EngineOptions {
+    EngineOptions {
+        window_tokens: Some(window_tokens),
+        device: DeviceChoice::Cpu,
+        threads: Some(2),
+        ..EngineOptions::default()
+    }
+}
+
+fn specs() -> Vec<FunctionSpec> {
+    let argument = |name, kind| ArgumentSpec { name, description: "", kind };
+    vec![
+        FunctionSpec {
+            name: "send_message",
+            description: "Says something to the user.",
+            arguments: vec![argument("message", ArgumentKind::Text { max_chars: 60 })],
+            asks_heartbeat: false,
+        },
+        FunctionSpec {
+            name: "search",
+            description: "Searches.",
+            arguments: vec![
+                argument("query", ArgumentKind::Text { max_chars: 20 }),
+                argument("page", ArgumentKind::Integer { min: 1, max: 30 }),
+                argument("from", ArgumentKind::Date),
+            ],
+            asks_heartbeat: true,
+        },
+    ]
+}
+
+fn prompt(texts: &[&str]) -> Prompt {
+    let roles = [PromptRole::System, PromptRole::User, PromptRole::Assistant];
+    let messages = texts
+        .iter()
+        .zip(roles.iter().take(1).chain(roles[1..].iter().cycle()))
+        .map(|(text, role)| PromptMessage { role: *role, content: (*text).to_owned() })
+        .collect();
+    Prompt { messages }
+}
+
+/// A request with everything in its usual place.
+struct Ask<'a> {
+    prompt: Prompt,
+    constraint: Constraint<'a>,
+    sampling: Sampling,
+    seed: u64,
+    max_tokens: usize,
+    slot: SessionSlot,
+}
+
+impl<'a> Ask<'a> {
+    fn new(prompt: Prompt, constraint: Constraint<'a>) -> Self {
+        Self {
+            prompt,
+            constraint,
+            sampling: Sampling { temperature: 1.5, ..Sampling::default() },
+            seed: 1,
+            max_tokens: 400,
+            slot: SessionSlot::MainContext,
+        }
+    }
+
+    fn of(&self, engine: &mut Engine) -> Generation {
+        let mut pieces = String::new();
+        let generation = self.with(engine, &AtomicBool::new(false), &mut |piece| {
+            pieces.push_str(piece);
+            ControlFlow::Continue(())
+        });
+        let generation = generation.unwrap();
+        assert_eq!(pieces, generation.text);
+        generation
+    }
+
+    fn with(
+        &self,
+        engine: &mut Engine,
+        cancelled: &AtomicBool,
+        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Generation, ModelError> {
+        let request = GenerationRequest {
+            slot: self.slot,
+            prompt: &self.prompt,
+            constraint: self.constraint,
+            sampling: &self.sampling,
+            seed: self.seed,
+            max_tokens: self.max_tokens,
+            cancelled,
+        };
+        engine.generate(&request, on_text)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn every_call_is_valid_whatever_the_budget(
+        seed in any::<u64>(),
+        max_tokens in 0usize..120,
+        thought_max_chars in prop::option::of(1usize..40),
+        temperature in prop_oneof![Just(0f32), 0.5f32..2.0],
+    ) {
+        let mut engine = tiny(256);
+        let (specs, format) = (specs(), CallFormat { thought_max_chars });
+        let constraint = Constraint::Call { functions: &specs, format: &format };
+        let mut ask = Ask::new(prompt(&["Be good.", "hello"]), constraint);
+        (ask.seed, ask.max_tokens, ask.sampling.temperature) = (seed, max_tokens, temperature);
+        let generation = ask.of(&mut engine);
+        let call = FunctionCall::parse(&generation.text, &specs, &format);
+        prop_assert!(call.is_ok(), "{call:?}: {}", generation.text);
+        prop_assert!(generation.tokens.generated <= max_tokens);
+        prop_assert_ne!(generation.finish, Finish::Cancelled);
+        // What the cache stands for is a beginning of the prompt and the answer.
+        let session = engine.session(SessionSlot::MainContext).unwrap().tokens().to_vec();
+        let model = engine.model();
+        let prompt_tokens = model.encode(&ask.prompt).unwrap();
+        prop_assert!(session.len() <= 256);
+        if let Some(answer) = session.strip_prefix(prompt_tokens.as_slice()) {
+            // A call closed by the grammar may give up the beginning of a character or an escape.
+            if generation.finish == Finish::Complete {
+                let bytes: Vec<u8> =
+                    answer.iter().flat_map(|id| model.tokenizer.token_bytes(*id)).copied().collect();
+                prop_assert!(generation.text.as_bytes().starts_with(&bytes));
+            }
+        } else {
+            // The answer needed no sampling.
+            prop_assert_eq!(generation.tokens.generated, 0);
+        }
+    }
+}
+
+#[test]
+fn most_of_a_call_is_forced() {
+    let mut engine = tiny(512);
+    let (specs, format) = (specs(), CallFormat::default());
+    let only = &specs[1..];
+    let ask = Ask::new(prompt(&["s", "u"]), Constraint::Call { functions: only, format: &format });
+    let tokens = ask.of(&mut engine).tokens;
+    assert!(tokens.forced > tokens.generated, "{tokens:?}");
+}
+
+#[test]
+fn the_same_seed_says_the_same_and_nothing_else_matters() {
+    let (specs, format) = (specs(), CallFormat::default());
+    let constraint = Constraint::Call { functions: &specs, format: &format };
+    let ask = Ask::new(prompt(&["s", "u"]), constraint);
+    let mut engine = tiny(512);
+    let first = ask.of(&mut engine);
+    // Other prompts, answers and slots in between.
+    let mut other = Ask::new(prompt(&["s", "something else"]), Constraint::Text { max_chars: 30 });
+    other.of(&mut engine);
+    other.slot = SessionSlot::Summary;
+    other.of(&mut engine);
+    assert_eq!(ask.of(&mut engine).text, first.text);
+    assert_eq!(ask.of(&mut tiny(512)).text, first.text);
+    let texts: Vec<String> = (2..8)
+        .map(|seed| Ask { seed, ..Ask::new(prompt(&["s", "u"]), constraint) }.of(&mut engine).text)
+        .collect();
+    assert!(texts.iter().any(|text| *text != first.text));
+}
+
+#[test]
+fn a_grown_prompt_runs_only_what_is_new() {
+    let mut engine = tiny(1024);
+    let constraint = Constraint::Text { max_chars: 20 };
+    let first = Ask::new(prompt(&["system", "one"]), constraint).of(&mut engine).tokens;
+    assert_eq!(first.reused, 0);
+    let grown = Ask::new(prompt(&["system", "one", "answer", "two"]), constraint);
+    let second = grown.of(&mut engine).tokens;
+    assert_eq!(second.prefilled + second.reused, engine.count_tokens(&grown.prompt).unwrap());
+    assert!(second.reused >= first.prefilled - 1, "{first:?} {second:?}");
+    // The other slot knows nothing of it.
+    let other = Ask { slot: SessionSlot::Summary, ..grown };
+    assert_eq!(other.of(&mut engine).tokens.reused, 0);
+}
+
+#[test]
+fn text_ends_where_it_is_told_to() {
+    let mut engine = tiny(512);
+    let mut ask = Ask::new(prompt(&["s", "u"]), Constraint::Text { max_chars: 7 });
+    let cut = ask.of(&mut engine);
+    assert_eq!((cut.text.chars().count(), cut.finish), (7, Finish::Budget));
+    ask.constraint = Constraint::Text { max_chars: 1000 };
+    ask.max_tokens = 5;
+    let short = ask.of(&mut engine);
+    assert_eq!((short.tokens.generated, short.finish), (5, Finish::Budget));
+    // Some seed ends its turn; none writes a control token.
+    ask.max_tokens = 400;
+    let mut n_complete = 0;
+    for seed in 0..10 {
+        ask.seed = seed;
+        let generation = ask.of(&mut engine);
+        n_complete += usize::from(generation.finish == Finish::Complete);
+        assert!(!generation.text.contains("<|"), "{}", generation.text);
+    }
+    assert!(n_complete > 0);
+}
+
+#[test]
+fn it_can_be_stopped_and_asked_again() {
+    let mut engine = tiny(512);
+    let (specs, format) = (specs(), CallFormat::default());
+    let constraint = Constraint::Call { functions: &specs, format: &format };
+    let ask = Ask::new(prompt(&["s", "u"]), constraint);
+    let whole = ask.of(&mut engine);
+
+    let mut n_pieces = 0;
+    let stopped = ask.with(&mut engine, &AtomicBool::new(false), &mut |_| {
+        n_pieces += 1;
+        if n_pieces == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    let stopped = stopped.unwrap();
+    assert_eq!((n_pieces, stopped.finish), (3, Finish::Cancelled));
+    assert!(whole.text.starts_with(&stopped.text) && stopped.text.len() < whole.text.len());
+
+    let cancelled = AtomicBool::new(false);
+    let stopped = ask.with(&mut engine, &cancelled, &mut |_| {
+        cancelled.store(true, Ordering::Relaxed);
+        ControlFlow::Continue(())
+    });
+    assert_eq!(stopped.unwrap().finish, Finish::Cancelled);
+    assert_eq!(ask.of(&mut engine).text, whole.text);
+}
+
+#[test]
+fn windows_have_limits() {
+    let mut engine = tiny(64);
+    assert_eq!(engine.context_window_tokens(), 64);
+    let long = "many words ".repeat(20);
+    let ask = Ask::new(prompt(&["s", &long]), Constraint::Text { max_chars: 5 });
+    let error = ask.with(&mut engine, &AtomicBool::new(false), &mut |_| ControlFlow::Continue(()));
+    assert!(matches!(error, Err(ModelError::PromptTooLong { window_tokens: 64, .. })));
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tiny.gguf");
+    TinyModel::new(TinyFamily::Llama, 3).write(&path).unwrap();
+    let refuse = |window| Engine::load(&path, &options(window)).err().unwrap().to_string();
+    assert!(refuse(5000).contains("was trained for at most 4096"), "{}", refuse(5000));
+    assert!(refuse(10).contains("give it at least 64"), "{}", refuse(10));
+    let default = Engine::load(&path, &EngineOptions::default()).unwrap();
+    assert_eq!(default.context_window_tokens(), 4096);
+}
+
+#[test]
+fn a_real_model_answers_in_a_call() {
+    let path = test_weights("smollm2-135m-instruct-q4_1.gguf");
+    let mut engine = Engine::load(&path, &options(2048)).unwrap();
+    let description = engine.description();
+    assert_eq!(
+        (description.architecture.as_str(), description.quantisation.as_str()),
+        ("llama", "Q4_1")
+    );
+    assert_eq!((description.file_bytes, description.context_length), (98_362_432, 8192));
+    assert!(description.has_chat_template && description.fingerprint.len() == 64);
+    assert!((134_000_000..164_000_000).contains(&description.n_parameters), "{description:?}");
+
+    let (specs, format) = (specs(), CallFormat::default());
+    let constraint = Constraint::Call { functions: &specs[..1], format: &format };
+    let system = "Answer by one call, for example {\"function\": \"send_message\", \"args\": \
+                  {\"message\": \"Berlin is the capital of Germany.\"}}";
+    let mut ask = Ask::new(prompt(&[system, "What is the capital of France?"]), constraint);
+    ask.sampling.temperature = 0.0;
+    let generation = ask.of(&mut engine);
+    let call = FunctionCall::parse(&generation.text, &specs, &format).unwrap();
+    assert!(call.text("message").contains("Paris"), "{}", generation.text);
+
+    let mut ask = Ask::new(
+        prompt(&["Be brief.", "What is the capital of France?"]),
+        Constraint::Text { max_chars: 200 },
+    );
+    ask.sampling.temperature = 0.0;
+    let generation = ask.of(&mut engine);
+    assert!(generation.text.contains("Paris"), "{}", generation.text);
+    assert_eq!(generation.finish, Finish::Complete);
+}

@@ -1,0 +1,167 @@
+//! The cheap steps between matrix products: normalisation, rotation, gating.
+
+use crate::Isa;
+use crate::isa::multiversion;
+
+/// Which two elements of a head a rotary embedding turns together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RopePairing {
+    /// Neighbours: `2i` and `2i + 1` (llama-family GGUF).
+    Norm,
+    /// Halves: `i` and `i + n / 2` (everybody else).
+    Neox,
+}
+
+/// Writes `x / sqrt(mean(x²) + eps) * weight` for every row of `x`, `(m, weight.len())`, to `out`.
+///
+/// # Panics
+///
+/// When `x` does not consist of whole rows or `out` has another length.
+pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    assert_eq!(x.len(), out.len(), "input and output have one shape");
+    assert!(!weight.is_empty() && x.len().is_multiple_of(weight.len()), "the input is (m, n)");
+    for (x, out) in x.chunks_exact(weight.len()).zip(out.chunks_exact_mut(weight.len())) {
+        let isa = Isa::detect();
+        let mean = crate::float::dot(isa, x, x) / weight.len() as f32;
+        scale_by(isa, x, weight, (mean + eps).sqrt().recip(), out);
+    }
+}
+
+multiversion! {
+    fn scale_by(x: &[f32], weight: &[f32], factor: f32, out: &mut [f32]) = scale_by_body
+}
+
+#[inline(always)]
+fn scale_by_body(x: &[f32], weight: &[f32], factor: f32, out: &mut [f32]) {
+    for ((x, weight), out) in x.iter().zip(weight).zip(out) {
+        *out = x * factor * weight;
+    }
+}
+
+/// Rotates every head of one token, `(n_head, head_dim)`, in place.
+///
+/// `cos` and `sin` are the token's rows of the tables, one entry per pair; elements of a head
+/// beyond `2 * cos.len()` stay as they are (partial rotation).
+///
+/// # Panics
+///
+/// When `heads` does not consist of whole heads, or the tables differ or exceed a head.
+pub fn rope(heads: &mut [f32], head_dim: usize, cos: &[f32], sin: &[f32], pairing: RopePairing) {
+    assert_eq!(cos.len(), sin.len(), "the tables have one length");
+    assert!(head_dim > 0 && heads.len().is_multiple_of(head_dim), "heads are (n_head, head_dim)");
+    assert!(2 * cos.len() <= head_dim, "a head holds all rotated pairs");
+    for head in heads.chunks_exact_mut(head_dim) {
+        match pairing {
+            RopePairing::Norm => {
+                for ((pair, cos), sin) in head.as_chunks_mut::<2>().0.iter_mut().zip(cos).zip(sin) {
+                    let [x, y] = *pair;
+                    *pair = [x * cos - y * sin, x * sin + y * cos];
+                }
+            }
+            RopePairing::Neox => {
+                let (first, second) = head.split_at_mut(cos.len());
+                for (((x, y), cos), sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
+                    (*x, *y) = (*x * cos - *y * sin, *x * sin + *y * cos);
+                }
+            }
+        }
+    }
+}
+
+/// Replaces `gate` by `silu(gate) * up`.
+///
+/// # Panics
+///
+/// When the lengths differ.
+pub fn silu_mul(gate: &mut [f32], up: &[f32]) {
+    assert_eq!(gate.len(), up.len(), "gate and up have one shape");
+    silu_mul_on(Isa::detect(), gate, up);
+}
+
+multiversion! {
+    fn silu_mul_on(gate: &mut [f32], up: &[f32]) = silu_mul_body
+}
+
+#[inline(always)]
+fn silu_mul_body(gate: &mut [f32], up: &[f32]) {
+    for (gate, up) in gate.iter_mut().zip(up) {
+        *gate = *gate / (1.0 + exp(-*gate)) * up;
+    }
+}
+
+/// Returns e to the power of `x` within three units in the last place, in a form the compiler
+/// vectorises. Beyond ±87 it saturates at the largest and smallest normal powers.
+#[inline(always)]
+pub(crate) fn exp(x: f32) -> f32 {
+    // Written so that a NaN passes through.
+    let x = if x < -87.0 { -87.0 } else { x };
+    let x = if x > 88.0 { 88.0 } else { x };
+    // x = n ln 2 + r, where adding 1.5 * 2^23 rounds to the integer n, and ln 2 in two parts
+    // keeps r exact.
+    let shifted = x * std::f32::consts::LOG2_E + 12_582_912.0;
+    let n = shifted - 12_582_912.0;
+    let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
+    let power = 1.0
+        + r * (1.0
+            + r * (0.5
+                + r * (1.0 / 6.0 + r * (1.0 / 24.0 + r * (1.0 / 120.0 + r * (1.0 / 720.0))))));
+    let exponent = (shifted.to_bits() << 23).wrapping_add(127 << 23);
+    power * f32::from_bits(exponent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_close(actual: &[f32], expected: &[f32]) {
+        assert_eq!(actual.len(), expected.len());
+        for (actual, expected) in actual.iter().zip(expected) {
+            assert!(
+                (actual - expected).abs() <= 1e-5 * (1.0 + expected.abs()),
+                "{actual}, not {expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn exp_is_close_everywhere() {
+        for i in -87_000..=88_000 {
+            let x = i as f32 / 1000.0;
+            let (actual, expected) = (exp(x), f64::from(x).exp());
+            assert!(
+                (f64::from(actual) / expected - 1.0).abs() < 4e-7,
+                "exp({x}) = {actual}, not {expected}"
+            );
+        }
+        assert!(
+            exp(f32::NEG_INFINITY) < 1e-37 && exp(f32::INFINITY) > 1e38 && exp(f32::NAN).is_nan()
+        );
+    }
+
+    #[test]
+    fn normalizes_rows() {
+        let mut out = [0.0; 4];
+        rms_norm(&[3.0, 4.0, 0.0, 2.0], &[1.0, 2.0], 0.0, &mut out);
+        let (first, second) = (12.5f32.sqrt(), 2f32.sqrt());
+        check_close(&out, &[3.0 / first, 8.0 / first, 0.0, 4.0 / second]);
+    }
+
+    #[test]
+    fn rotates_pairs() {
+        let (cos, sin) = ([0.0, 1.0], [1.0, 0.0]);
+        let mut heads = [1.0, 2.0, 3.0, 4.0, 5.0];
+        rope(&mut heads, 5, &cos, &sin, RopePairing::Norm);
+        assert_eq!(heads, [-2.0, 1.0, 3.0, 4.0, 5.0]);
+        let mut heads = [1.0, 2.0, 3.0, 4.0, 5.0];
+        rope(&mut heads, 5, &cos, &sin, RopePairing::Neox);
+        assert_eq!(heads, [-3.0, 2.0, 1.0, 4.0, 5.0]);
+    }
+
+    #[test]
+    fn gates() {
+        let gates = [-100.0f32, -1.0, 0.0, 0.5, 30.0];
+        let mut out = gates;
+        silu_mul(&mut out, &[2.0; 5]);
+        check_close(&out, &gates.map(|gate| 2.0 * gate / (1.0 + (-gate).exp())));
+    }
+}

@@ -1,0 +1,42 @@
+//! CPU kernels for the weights of a GGUF file, working on the blocks as they lie in the file.
+//!
+//! A [`Matrix`] borrows its bytes, usually from a memory map, and is never repacked: the memory
+//! a model needs is the size of its file. [`Matrix::matmul`] quantises the activations to eight
+//! bits once per call and multiplies in integers; floating point weights are multiplied in `f32`.
+//! Work is spread over a [`ThreadPool`]; no result depends on the number of its threads.
+//!
+//! The instruction set is chosen once at run time ([`Isa::detect`]). Nothing here reads files,
+//! knows a model or allocates per call in the steady state.
+
+// In a register tile, an index counts lanes of several arrays at once.
+#![allow(clippy::needless_range_loop)]
+
+mod activations;
+mod attention;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod block;
+mod elementwise;
+mod error;
+mod float;
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+mod gemm;
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+mod gemv;
+mod isa;
+mod matrix;
+mod pool;
+mod rowwise;
+#[cfg(test)]
+mod tests;
+mod unpack;
+
+pub use attention::Attention;
+pub use block::BlockType;
+pub use elementwise::{RopePairing, rms_norm, rope, silu_mul};
+pub use error::ShapeError;
+pub use isa::Isa;
+pub use matrix::Matrix;
+pub use pool::ThreadPool;

@@ -1,0 +1,184 @@
+//! Models for tests: one that says what it is told to, one that calls at random.
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+use pagewise_core::{
+    ArgumentKind, CallFormat, Constraint, Finish, FunctionCall, FunctionSpec, Generation,
+    GenerationRequest, LanguageModel, ModelError, Prompt, TokenUsage,
+};
+use rand::{Rng, RngExt, SeedableRng, seq::IndexedRandom};
+use rand_chacha::ChaCha8Rng;
+use serde_json::{Map, Value};
+
+/// What a [`ScriptedModel`] was asked, for a test to look at.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// The prompt.
+    pub prompt: Prompt,
+    /// The names of the functions that could be called; empty for a text.
+    pub functions: Vec<&'static str>,
+}
+
+/// A model that answers from a script, and from chance when the script has ended.
+///
+/// A token is four bytes, so that counting is exact and cheap. A scripted call that is not
+/// permitted is an error: the test's script is wrong, or the tool rules are.
+pub struct ScriptedModel {
+    window_tokens: usize,
+    script: VecDeque<String>,
+    asked: Arc<Mutex<Vec<Asked>>>,
+    rng: ChaCha8Rng,
+}
+
+impl ScriptedModel {
+    /// Creates a model with this window that gives `script`'s entries, calls and texts, in order.
+    pub fn new(window_tokens: usize, script: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            window_tokens,
+            script: script.into_iter().collect(),
+            asked: Arc::default(),
+            rng: ChaCha8Rng::seed_from_u64(0),
+        }
+    }
+
+    /// Creates a model that makes valid calls and texts at random.
+    pub fn random(window_tokens: usize, seed: u64) -> Self {
+        Self { rng: ChaCha8Rng::seed_from_u64(seed), ..Self::new(window_tokens, []) }
+    }
+
+    /// Returns the log of what was asked, which the test keeps when the model is given away.
+    pub fn asked(&self) -> Arc<Mutex<Vec<Asked>>> {
+        Arc::clone(&self.asked)
+    }
+}
+
+/// Writes a call for a script.
+pub fn call(function: &str, arguments: &[(&str, &str)]) -> String {
+    let arguments =
+        arguments.iter().map(|&(name, value)| (name.to_string(), value.into())).collect();
+    let call = FunctionCall {
+        thought: None,
+        function: function.into(),
+        arguments,
+        request_heartbeat: None,
+    };
+    call.to_text()
+}
+
+impl LanguageModel for ScriptedModel {
+    fn context_window_tokens(&self) -> usize {
+        self.window_tokens
+    }
+
+    fn count_tokens(&self, prompt: &Prompt) -> Result<usize, ModelError> {
+        Ok(prompt.messages.iter().map(|turn| 4 + turn.content.len().div_ceil(4)).sum())
+    }
+
+    fn generate(
+        &mut self,
+        request: &GenerationRequest<'_>,
+        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Generation, ModelError> {
+        let prompt_tokens = self.count_tokens(request.prompt)?;
+        if prompt_tokens >= self.window_tokens {
+            return Err(ModelError::PromptTooLong {
+                prompt_tokens,
+                window_tokens: self.window_tokens,
+            });
+        }
+        let functions = match request.constraint {
+            Constraint::Call { functions, .. } => functions.iter().map(|spec| spec.name).collect(),
+            Constraint::Text { .. } => Vec::new(),
+        };
+        if let Ok(mut asked) = self.asked.lock() {
+            asked.push(Asked { prompt: request.prompt.clone(), functions });
+        }
+        let text = match (self.script.pop_front(), request.constraint) {
+            (Some(text), Constraint::Call { functions, format }) => {
+                FunctionCall::parse(&text, functions, format)
+                    .map_err(|error| ModelError::Inference(format!("script: {error}")))?;
+                text
+            }
+            (Some(text), Constraint::Text { max_chars }) => text.chars().take(max_chars).collect(),
+            (None, Constraint::Call { functions, format }) => {
+                random_call(functions, format, &mut self.rng).to_text()
+            }
+            (None, Constraint::Text { max_chars }) => random_text(max_chars, &mut self.rng),
+        };
+        let mut written = String::new();
+        for piece in text.split_inclusive(' ') {
+            if request.cancelled.load(Ordering::Relaxed) {
+                break;
+            }
+            written.push_str(piece);
+            if on_text(piece).is_break() {
+                break;
+            }
+        }
+        let finish = if written == text { Finish::Complete } else { Finish::Cancelled };
+        let generated = written.len().div_ceil(4);
+        let tokens = TokenUsage { prefilled: prompt_tokens, generated, ..TokenUsage::default() };
+        Ok(Generation { text: written, finish, tokens })
+    }
+}
+
+/// Makes a call that the specs allow.
+pub fn random_call(
+    functions: &[FunctionSpec],
+    format: &CallFormat,
+    rng: &mut impl Rng,
+) -> FunctionCall {
+    let spec = functions.choose(rng).expect("a step has at least one function");
+    let arguments: Map<String, Value> = spec
+        .arguments
+        .iter()
+        .map(|argument| (argument.name.to_string(), random_value(&argument.kind, rng)))
+        .collect();
+    FunctionCall {
+        thought: format.thought_max_chars.map(|max_chars| random_text(max_chars, rng)),
+        function: spec.name.into(),
+        arguments,
+        request_heartbeat: spec.asks_heartbeat.then(|| rng.random()),
+    }
+}
+
+fn random_value(kind: &ArgumentKind, rng: &mut impl Rng) -> Value {
+    match kind {
+        ArgumentKind::Text { max_chars } => random_text(*max_chars, rng).into(),
+        ArgumentKind::OneOf(allowed) => {
+            allowed.choose(rng).expect("an alternation is never empty").clone().into()
+        }
+        ArgumentKind::Integer { min, max } => rng.random_range(*min..=*max).into(),
+        ArgumentKind::Boolean => rng.random::<bool>().into(),
+        ArgumentKind::Date => {
+            format!("2026-{:02}-{:02}", rng.random_range(1..=12), rng.random_range(1..=28)).into()
+        }
+    }
+}
+
+/// Makes a text of 1 to `max_chars` characters, in several scripts, without control characters.
+pub fn random_text(max_chars: usize, rng: &mut impl Rng) -> String {
+    const WORDS: &[&str] = &[
+        "a",
+        "the",
+        "lisbon",
+        "Zürich",
+        "雨が降る",
+        "🦀",
+        "dog",
+        "\"so\"",
+        "C:\\x",
+        "данные",
+        "1984",
+    ];
+    let n_chars = rng.random_range(1..=max_chars.max(1));
+    let mut text = String::new();
+    while text.chars().count() < n_chars {
+        text.push_str(WORDS.choose(rng).unwrap_or(&"x"));
+        text.push(' ');
+    }
+    text.chars().take(n_chars).collect()
+}

@@ -1,0 +1,12 @@
+//! The integration tests, one binary: what the crates do together, and what the tree promises.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+mod program;
+
+mod bad_input;
+mod chat;
+mod kill;
+mod offline;
+mod tidy;
+mod window;
