@@ -1,13 +1,13 @@
 //! Zip archives from the outside world.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::Path;
 
 use zip::ZipArchive;
 
 use crate::error::IoContext;
 use crate::hash::{CopyError, copy_bounded};
-use crate::store::create_private_dir;
+use crate::store::{create_empty_dir, create_private_dir};
 use crate::{HubError, Progress};
 
 /// An archive with more members than this is refused.
@@ -37,10 +37,7 @@ pub(crate) fn unpack(
     limit_bytes: u64,
     progress: &mut dyn Progress,
 ) -> Result<(), HubError> {
-    if folder.exists() {
-        fs::remove_dir_all(folder).context("remove", folder)?;
-    }
-    create_private_dir(folder)?;
+    create_empty_dir(folder)?;
     let mut archive = open(path)?;
     let mut left = limit_bytes;
     progress.start(Some(limit_bytes));
@@ -85,6 +82,7 @@ pub(crate) fn copy_error(error: CopyError, archive: &Path, to: &Path) -> HubErro
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io::Write;
 
     use zip::ZipWriter;

@@ -3,9 +3,15 @@
 //! hf-hub waits long for a host that does not answer, so a connection is tried first, for a few
 //! seconds, by hand. The hub's own record of the file (its LFS SHA-256 and size) is read before the
 //! file: bytes that the catalog would refuse are not fetched at all.
+//!
+//! hf-hub's threads cannot be stopped: one whose download was given up may still write, and even
+//! make its folder anew, for as long as the process lives. So each attempt has a folder of its own.
 
-use std::net::{TcpStream, ToSocketAddrs};
-use std::path::Path;
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -14,7 +20,9 @@ use std::time::{Duration, Instant};
 use hf_hub::progress::{DownloadEvent, ProgressEvent, ProgressHandler};
 use hf_hub::repository::RepoTreeEntry;
 use hf_hub::{HFClient, HFClientSync};
+use jiff::Timestamp;
 
+use crate::error::IoContext;
 use crate::source::{Content, Expected, Fetched, Source, SourceOptions};
 use crate::spec::file_has_quant;
 use crate::{Entry, HubError, ModelSpec, Progress};
@@ -22,6 +30,11 @@ use crate::{Entry, HubError, ModelSpec, Progress};
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 /// How long a name look-up and a connection may take together.
 const PROBE: Duration = Duration::from_secs(3);
+/// How long an address may be silent before the next one is tried beside it (RFC 8305).
+const STAGGER: Duration = Duration::from_millis(250);
+/// So many of a host's addresses are tried: with [`STAGGER`] between them each gets its chance
+/// within [`PROBE`].
+const ADDRESSES_MAX: usize = 8;
 /// How long the hub may take to say what a repository has.
 const LISTING: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(100);
@@ -256,8 +269,7 @@ impl Source for HubSource {
         let listed = self.list(&client, progress)?;
         let chosen = self.choose(listed)?;
         progress.start(Some(chosen.iter().map(|listed| listed.bytes).sum()));
-        let files = dir.join("files");
-        crate::store::create_private_dir(&files)?;
+        let files = attempt_dir(dir)?;
         for listed in &chosen {
             self.download(&client, listed, &files, progress)?;
         }
@@ -334,30 +346,104 @@ fn wait<T>(
     Ok(None)
 }
 
+/// Makes a folder in `dir` that no other attempt, of this or of any other process, ever writes to,
+/// and removes those of earlier attempts.
+fn attempt_dir(dir: &Path) -> Result<PathBuf, HubError> {
+    static N_ATTEMPTS: AtomicU64 = AtomicU64::new(0);
+    for earlier in fs::read_dir(dir).context("read", dir)? {
+        // A late writer may hinder this. Nothing of it is used, and the next pull tries again.
+        let _ = fs::remove_dir_all(earlier.context("read", dir)?.path());
+    }
+    // The time tells apart two processes of one number, of which a shared disk may have some.
+    let name = format!(
+        "attempt-{}-{}-{}",
+        std::process::id(),
+        N_ATTEMPTS.fetch_add(1, Ordering::Relaxed),
+        Timestamp::now().as_nanosecond()
+    );
+    let attempt = dir.join(name);
+    crate::store::create_private_dir(&attempt)?;
+    Ok(attempt)
+}
+
 /// Tries to connect, so that an unreachable hub costs seconds.
 fn probe(endpoint: &str, progress: &dyn Progress) -> Result<(), HubError> {
     let address = host_and_port(endpoint);
     let unreachable = |reason: String| HubError::Unreachable { address: address.clone(), reason };
     let (send, receive) = mpsc::channel();
     let target = address.clone();
+    let deadline = Instant::now() + PROBE;
     // The name look-up cannot be given a limit, so it is left behind when it takes too long.
     thread::spawn(move || {
         let result = target.to_socket_addrs().and_then(|addresses| {
-            let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
-            for address in addresses {
-                match TcpStream::connect_timeout(&address, PROBE / 2) {
-                    Ok(_) => return Ok(()),
-                    Err(error) => last = error,
-                }
-            }
-            Err(last)
+            let addresses = interleaved(addresses);
+            connect_any(&addresses, deadline, |address, limit| {
+                TcpStream::connect_timeout(&address, limit).map(drop)
+            })
         });
         let _ = send.send(result);
     });
     match wait(&receive, PROBE, progress)? {
         Some(Ok(())) => Ok(()),
-        Some(Err(error)) => Err(unreachable(error.to_string())),
-        None => Err(unreachable(format!("no answer in {} seconds", PROBE.as_secs()))),
+        Some(Err(error)) if error.kind() != io::ErrorKind::TimedOut => {
+            Err(unreachable(error.to_string()))
+        }
+        _ => Err(unreachable(format!("no answer in {} seconds", PROBE.as_secs()))),
+    }
+}
+
+/// Puts addresses of the two families in turn, so that a family without a route costs one
+/// [`STAGGER`]; the resolver's favourite stays first.
+fn interleaved(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    let mut addresses = addresses.peekable();
+    let first_is_v6 = addresses.peek().is_some_and(SocketAddr::is_ipv6);
+    let (of_first, of_other): (Vec<_>, Vec<_>) =
+        addresses.partition(|address| address.is_ipv6() == first_is_v6);
+    let mut of_other = of_other.into_iter();
+    let mut turns = Vec::new();
+    for address in of_first {
+        turns.push(address);
+        turns.extend(of_other.next());
+    }
+    turns.extend(of_other);
+    turns
+}
+
+/// Tries addresses in their order, the next one as soon as one has failed or was silent for a
+/// [`STAGGER`], while the earlier go on; the first connection ends it.
+fn connect_any<F>(addresses: &[SocketAddr], deadline: Instant, connect: F) -> io::Result<()>
+where
+    F: Fn(SocketAddr, Duration) -> io::Result<()> + Copy + Send + 'static,
+{
+    let (send, receive) = mpsc::channel();
+    let mut waiting = addresses.iter().take(ADDRESSES_MAX).copied().peekable();
+    let mut n_under_way = 0;
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        if let Some(address) = waiting.next() {
+            let send = send.clone();
+            thread::spawn(move || {
+                // The receiver has gone if another address was faster.
+                let _ = send.send(connect(address, left));
+            });
+            n_under_way += 1;
+        }
+        let patience = if waiting.peek().is_some() { STAGGER.min(left) } else { left };
+        match receive.recv_timeout(patience) {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => {
+                last = error;
+                n_under_way -= 1;
+            }
+            Err(_) => {}
+        }
+        if n_under_way == 0 && waiting.peek().is_none() {
+            return Err(last);
+        }
     }
 }
 

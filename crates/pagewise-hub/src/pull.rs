@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use crate::archive::unpack;
-use crate::catalog::FolderFile;
+use crate::catalog::{FolderFile, is_safe_relative};
 use crate::error::IoContext;
 use crate::hash::FileHash;
 use crate::source::{Content, Expected, Fetched, Source};
@@ -58,6 +58,11 @@ pub fn pull(
 ) -> Result<Stored, HubError> {
     if !is_store_name(&wanted.name) {
         return Err(HubError::BadName { name: wanted.name.clone() });
+    }
+    // Sources copy by these paths.
+    if let Some(file) = wanted.files.iter().find(|file| !is_safe_relative(&file.path)) {
+        let reason = format!("its file `{}` leaves the folder", file.path);
+        return Err(HubError::Catalog { name: wanted.name.clone(), reason });
     }
     if let Some(stored) = store.find(&wanted.name)? {
         return Ok(stored);
@@ -186,17 +191,30 @@ fn verify_file(
 }
 
 /// Syncs verified weights and gives them their final name, the record first: what can be seen by
-/// its name has its record.
+/// its name has its record. If that fails, neither is there.
 fn commit(store: &Store, wanted: &Wanted, from: &Path, record: &Record) -> Result<(), HubError> {
     sync_tree(from)?;
-    store.write_record(&wanted.name, record)?;
     let to = if wanted.files.is_empty() {
         store.file_path(&wanted.name)
     } else {
         store.dir().join(&wanted.name)
     };
-    fs::rename(from, &to).context("create", &to)?;
-    sync_dir(store.dir())
+    let named = store
+        .write_record(&wanted.name, record)
+        .and_then(|()| fs::rename(from, &to).context("create", &to));
+    let committed = named.and_then(|()| {
+        sync_dir(store.dir()).inspect_err(|_| {
+            // Back into staging, or the next source would find its name taken.
+            let _ = fs::rename(&to, from);
+        })
+    });
+    if committed.is_err() {
+        // A record alone would speak for whatever gets this name later. That the store has no
+        // weights of this name was seen under its lock, so the record is of no others. The first
+        // error is the one to report.
+        let _ = store.remove_record(&wanted.name);
+    }
+    committed
 }
 
 fn sync_tree(path: &Path) -> Result<(), HubError> {

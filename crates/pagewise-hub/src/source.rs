@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use crate::archive::copy_error;
 use crate::caches::CachedFile;
+use crate::catalog::FolderFile;
 use crate::error::IoContext;
 use crate::hash::copy_bounded;
+use crate::store::{create_empty_dir, create_private_dir};
 use crate::{Caches, Entry, HubError, ModelSpec, Progress, Wanted, catalog};
 
 /// One place that may have what a pull wants.
@@ -84,7 +86,8 @@ pub fn sources(
     let entry = catalog::find(&name);
     let mut sources: Vec<Box<dyn Source>> = Vec::new();
     if let Some(cached) = options.caches.find(spec, entry) {
-        sources.push(Box::new(LocalFile::cached(cached)));
+        let files = entry.map(|entry| entry.files.clone()).unwrap_or_default();
+        sources.push(Box::new(LocalFile::cached(cached, files)));
     }
     if entry.is_none() && sources.is_empty() && matches!(spec, ModelSpec::Name(_)) {
         return Err(HubError::UnknownModel { nearest: catalog::nearest(&name), name });
@@ -148,10 +151,12 @@ fn add_network_sources(
 ) {
 }
 
-/// A file that is on this disk.
+/// A file, or some files of a folder, on this disk.
 #[derive(Debug)]
 pub(crate) struct LocalFile {
     path: PathBuf,
+    /// What to take from the folder; empty if `path` is a file.
+    files: Vec<FolderFile>,
     words: String,
     expected: Expected,
     bytes: Option<u64>,
@@ -164,6 +169,7 @@ impl LocalFile {
     pub(crate) fn imported(path: &Path, bytes: u64) -> Self {
         Self {
             path: path.to_owned(),
+            files: Vec::new(),
             words: format!("the file {}", path.display()),
             expected: Expected::AsFound,
             bytes: Some(bytes),
@@ -171,11 +177,12 @@ impl LocalFile {
         }
     }
 
-    fn cached(cached: CachedFile) -> Self {
+    fn cached(cached: CachedFile, files: Vec<FolderFile>) -> Self {
         Self {
             may_link: cached.sha256.is_some(),
             words: format!("{} ({})", cached.origin.words(), cached.path.display()),
             path: cached.path,
+            files,
             expected: cached.sha256.map_or(Expected::AsFound, Expected::Sha256),
             bytes: None,
         }
@@ -193,12 +200,12 @@ impl Source for LocalFile {
 
     fn fetch(&self, dir: &Path, progress: &mut dyn Progress) -> Result<Fetched, HubError> {
         let to = dir.join("copy");
-        let content = if self.path.is_dir() {
-            copy_folder(&self.path, &to, self.may_link, progress)?;
-            Content::Folder(to)
-        } else {
+        let content = if self.files.is_empty() {
             link_or_copy(&self.path, &to, self.may_link, progress)?;
             Content::File(to)
+        } else {
+            copy_files(&self.path, &self.files, &to, progress)?;
+            Content::Folder(to)
         };
         Ok(Fetched {
             content,
@@ -234,21 +241,109 @@ fn link_or_copy(
     Ok(())
 }
 
-fn copy_folder(
+/// Copies the named files of a folder, and nothing else that another program keeps there: a
+/// snapshot of the hub often has the same weights in five formats.
+fn copy_files(
     from: &Path,
+    files: &[FolderFile],
     to: &Path,
-    may_link: bool,
     progress: &mut dyn Progress,
 ) -> Result<(), HubError> {
-    crate::store::create_private_dir(to)?;
-    for entry in fs::read_dir(from).context("read", from)? {
-        let entry = entry.context("read", from)?;
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy_folder(&entry.path(), &target, may_link, progress)?;
-        } else {
-            link_or_copy(&entry.path(), &target, may_link, progress)?;
+    // What an interrupted copy left would be published with the rest.
+    create_empty_dir(to)?;
+    for file in files {
+        let source = from.join(&file.path);
+        // The size costs nothing, and what is too long must not fill the disk.
+        let found = fs::metadata(&source).context("read", &source)?.len();
+        if found != file.bytes {
+            let what = source.display().to_string();
+            return Err(HubError::WrongSize { what, expected: file.bytes, found });
         }
+        let target = to.join(&file.path);
+        if let Some(parent) = target.parent() {
+            create_private_dir(parent)?;
+        }
+        link_or_copy(&source, &target, false, progress)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::caches::Origin;
+    use crate::{HubError, NoProgress, Store, pull};
+
+    fn sha256(path: &Path) -> String {
+        crate::hash::hash_file(path, &mut NoProgress).unwrap().sha256
+    }
+
+    /// A snapshot as the Hugging Face cache has it: links to blobs, and more than is wanted.
+    fn snapshot(cache: &Path) -> (CachedFile, Vec<FolderFile>) {
+        let (blobs, path) = (cache.join("blobs"), cache.join("snapshots/c"));
+        fs::create_dir_all(&blobs).unwrap();
+        fs::create_dir_all(path.join("1_Pooling")).unwrap();
+        fs::create_dir_all(path.join("onnx")).unwrap();
+        let mut files = Vec::new();
+        let wanted =
+            ["config.json", "tokenizer.json", "model.safetensors", "1_Pooling/config.json"];
+        for (i, name) in wanted.into_iter().chain(["pytorch_model.bin", "onnx/m"]).enumerate() {
+            let blob = blobs.join(i.to_string());
+            fs::write(&blob, format!("the bytes of {name}")).unwrap();
+            symlink(&blob, path.join(name)).unwrap();
+            if i < wanted.len() {
+                let bytes = fs::metadata(&blob).unwrap().len();
+                files.push(FolderFile { path: name.into(), bytes, sha256: sha256(&blob) });
+            }
+        }
+        symlink("..", path.join("onnx/up")).unwrap();
+        symlink("itself", path.join("itself")).unwrap();
+        (CachedFile { path, origin: Origin::HubCache, sha256: None }, files)
+    }
+
+    fn pull_cached(
+        cached: CachedFile,
+        files: Vec<FolderFile>,
+        store: &Store,
+    ) -> Result<(), HubError> {
+        let wanted = Wanted { files: files.clone(), ..Wanted::file("tiny") };
+        let source = LocalFile::cached(cached, files);
+        pull(store, &wanted, &[Box::new(source)], &mut NoProgress).map(drop)
+    }
+
+    #[test]
+    fn of_a_snapshot_only_the_wanted_files_are_copied_and_no_links() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cached, files) = snapshot(&dir.path().join("cache"));
+        let store = Store::new(dir.path().join("models"));
+        pull_cached(cached, files.clone(), &store).unwrap();
+        let folder = store.dir().join("tiny");
+        for file in &files {
+            let path = folder.join(&file.path);
+            assert!(fs::symlink_metadata(&path).unwrap().is_file(), "{}", file.path);
+            assert_eq!(sha256(&path), file.sha256);
+        }
+        let mut names: Vec<_> =
+            fs::read_dir(&folder).unwrap().map(|file| file.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["1_Pooling", "config.json", "model.safetensors", "tokenizer.json"]);
+    }
+
+    #[test]
+    fn a_link_to_itself_and_a_file_of_the_wrong_size_are_refused() {
+        for spoil in ["itself", "pytorch_model.bin"] {
+            let dir = tempfile::tempdir().unwrap();
+            let (cached, files) = snapshot(&dir.path().join("cache"));
+            let store = Store::new(dir.path().join("models"));
+            let weights = cached.path.join("model.safetensors");
+            fs::remove_file(&weights).unwrap();
+            symlink(spoil.replace("itself", "model.safetensors"), &weights).unwrap();
+            assert!(pull_cached(cached, files, &store).is_err(), "{spoil}");
+            assert!(store.list().unwrap().is_empty());
+            assert!(!store.dir().join(".partial").exists());
+        }
+    }
 }

@@ -140,7 +140,10 @@ impl Store {
         let file = File::open(self.record_path(name)).ok()?;
         let mut text = String::new();
         file.take(RECORD_BYTES_MAX).read_to_string(&mut text).ok()?;
-        serde_json::from_str(&text).ok()
+        let record: Record = serde_json::from_str(&text).ok()?;
+        // Its paths are read from when the folder is verified.
+        let is_safe = |file: &catalog::FolderFile| catalog::is_safe_relative(&file.path);
+        record.files.iter().all(is_safe).then_some(record)
     }
 
     /// Writes the record of `name`, whole or not at all.
@@ -152,6 +155,15 @@ impl Store {
             source: error.into(),
         })?;
         write_atomically(&path, text.as_bytes())
+    }
+
+    /// Removes the record of `name`, if there is one.
+    pub(crate) fn remove_record(&self, name: &str) -> Result<(), HubError> {
+        let path = self.record_path(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            result => result.context("remove", &path),
+        }
     }
 
     /// Reads the weights again and compares them with the catalog, or else with their record.
@@ -297,10 +309,7 @@ impl Store {
         } else {
             fs::remove_file(&stored.path).context("remove", &stored.path)?;
         }
-        let record = self.record_path(name);
-        if record.exists() {
-            fs::remove_file(&record).context("remove", &record)?;
-        }
+        self.remove_record(name)?;
         Ok(stored)
     }
 }
@@ -395,6 +404,14 @@ pub(crate) fn create_private_dir(dir: &Path) -> Result<(), HubError> {
         builder.mode(0o700);
     }
     builder.create(dir).context("create", dir)
+}
+
+/// Makes a folder as [`create_private_dir`] does, and removes what is in it.
+pub(crate) fn create_empty_dir(dir: &Path) -> Result<(), HubError> {
+    if dir.exists() {
+        fs::remove_dir_all(dir).context("remove", dir)?;
+    }
+    create_private_dir(dir)
 }
 
 /// Writes a small file under a temporary name, syncs it, renames it and syncs its folder.

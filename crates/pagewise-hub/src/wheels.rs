@@ -15,7 +15,7 @@ use crate::catalog::Wheels;
 use crate::error::IoContext;
 use crate::hash::copy_bounded;
 use crate::source::{Content, Expected, Fetched, Source};
-use crate::store::write_atomically;
+use crate::store::{create_empty_dir, write_atomically};
 use crate::{HubError, Progress};
 
 /// Gets one wheel.
@@ -110,7 +110,7 @@ impl Source for WheelSource {
             if progress.cancelled() {
                 return Err(HubError::Cancelled);
             }
-            make_empty(&wheel_dir)?;
+            create_empty_dir(&wheel_dir)?;
             let wheel = self.fetcher.fetch(package, &wheel_dir, progress)?;
             let left = limit - journal.bytes;
             let bytes =
@@ -130,13 +130,6 @@ impl Source for WheelSource {
             origin: self.describe(),
         })
     }
-}
-
-fn make_empty(dir: &Path) -> Result<(), HubError> {
-    if dir.exists() {
-        fs::remove_dir_all(dir).context("remove", dir)?;
-    }
-    crate::store::create_private_dir(dir)
 }
 
 /// Appends the one member of `wheel` whose name matches; returns how many bytes it had.

@@ -281,10 +281,64 @@ fn an_import_keeps_the_original_and_refuses_what_is_no_gguf() {
     assert!(matches!(store.import(&file, None, &mut NoProgress), Err(HubError::NotGguf { .. })));
     fs::write(&file, b"GG").unwrap();
     assert!(matches!(store.import(&file, None, &mut NoProgress), Err(HubError::NotGguf { .. })));
-    assert!(matches!(
-        store.import(&file, Some("../x"), &mut NoProgress),
-        Err(HubError::NotGguf { .. } | HubError::BadName { .. })
-    ));
+}
+
+#[test]
+fn no_name_leads_out_of_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::new(dir.path().join("models"));
+    let file = dir.path().join("good.gguf");
+    fs::write(&file, b"GGUF rest").unwrap();
+    for name in ["", ".", "..", "../x", "/x", "a/b", "a\\b", "a:b", ".locks", "x.json", "-x"] {
+        let imported = store.import(&file, Some(name), &mut NoProgress);
+        assert!(matches!(imported, Err(HubError::BadName { .. })), "{name}: {imported:?}");
+    }
+    for path in ["../out", "/out", "a/../../out", "..\\out", ""] {
+        let mut wanted = embedder(b"GGUF rest");
+        wanted.files[0].path = path.into();
+        let source: Box<dyn Source> = Box::new(crate::source::LocalFile::imported(&file, 9));
+        let error = pull(&store, &wanted, &[source], &mut NoProgress).unwrap_err();
+        assert!(matches!(error, HubError::Catalog { .. }), "{path}: {error}");
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_record_whose_paths_leave_its_folder_is_as_good_as_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::new(dir.path().join("models"));
+    let source = Box::new(crate::source::LocalFile::imported(&made_gguf(dir.path()), 9));
+    let stored = pull(&store, &Wanted::file("tiny"), &[source], &mut NoProgress).unwrap();
+    let mut record = stored.record.unwrap();
+    record.files = vec![folder_file("../made.gguf", b"GGUF rest")];
+    store.write_record("tiny", &record).unwrap();
+    assert_eq!(store.find("tiny").unwrap().unwrap().record, None);
+}
+
+fn made_gguf(dir: &Path) -> PathBuf {
+    let file = dir.join("made.gguf");
+    fs::write(&file, b"GGUF rest").unwrap();
+    file
+}
+
+#[test]
+fn weights_that_cannot_get_their_name_leave_no_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::new(dir.path().join("models"));
+    let in_the_way = store.dir().join("tiny.gguf");
+    fs::create_dir_all(in_the_way.join("full")).unwrap();
+    let file = made_gguf(dir.path());
+    let fetch = || {
+        let source = Box::new(crate::source::LocalFile::imported(&file, 9));
+        pull(&store, &Wanted::file("tiny"), &[source], &mut NoProgress)
+    };
+    let error = fetch().unwrap_err();
+    assert!(matches!(error, HubError::Io { action: "create", .. }), "{error}");
+    assert_eq!(names(&store), ["tiny.gguf"]);
+    assert!(in_the_way.join("full").exists());
+    fs::remove_dir_all(&in_the_way).unwrap();
+    fetch().unwrap();
+    assert_eq!(names(&store), ["tiny.gguf", "tiny.json"]);
 }
 
 #[test]
