@@ -188,6 +188,29 @@ fn an_append_that_says_what_a_line_says_is_refused_and_named() {
 }
 
 #[test]
+fn an_edit_that_changes_nothing_is_done() {
+    let same = [("old", "The user lives in Oslo."), ("new", "User lives in Oslo")];
+    let script = vec![
+        append("The user lives in Oslo."),
+        reply("Noted."),
+        append("User lives in Oslo"),
+        reply("I know."),
+        call("working_context_replace", &same),
+        reply("I know."),
+    ];
+    let mut fixture = Fixture::new(4096, quiet(), script);
+    fixture.say("I live in Oslo.");
+    for _ in 0..2 {
+        let outcome = fixture.say("I live in Oslo, as I said.");
+        assert_eq!(outcome.calls[0].status, Status::Ok);
+        assert_eq!(outcome.calls[0].result, "Working context says so already.");
+        assert_eq!(outcome.calls.len(), 2, "no further edit: {:?}", outcome.calls);
+    }
+    let working_context = fixture.agent.store().working_context().unwrap();
+    assert_eq!(working_context.lines("human"), ["The user lives in Oslo."]);
+}
+
+#[test]
 fn one_event_makes_one_edit() {
     let script = vec![append("One."), reply("Ok.")];
     let mut fixture = Fixture::new(4096, quiet(), script);

@@ -34,6 +34,9 @@ pub(crate) static APPEND: Function = Function {
     run: |call, execution| {
         let (label, text) = (call.text("block"), one_line(call.text("text")));
         let lines = execution.working_context.lines(label);
+        if lines.iter().any(|line| says_the_same(line, &text)) {
+            return Ok(Done::ok(call, ALREADY_THERE, Effect::None));
+        }
         if let Some(line) = lines.into_iter().find(|line| overlaps_by_half(line, &text)) {
             return Ok(Done::failed(
                 call,
@@ -77,8 +80,8 @@ pub(crate) static REPLACE: Function = Function {
     },
     run: |call, execution| {
         let (old, new) = (call.text("old"), one_line(call.text("new")));
-        if old == new {
-            return Ok(Done::failed(call, "The new line is the same as the old one."));
+        if says_the_same(old, &new) {
+            return Ok(Done::ok(call, ALREADY_THERE, Effect::None));
         }
         let holder = execution.working_context.blocks().iter().find(|block| {
             !block.read_only && execution.working_context.lines(&block.label).contains(&old)
@@ -93,6 +96,9 @@ pub(crate) static REPLACE: Function = Function {
         })
     },
 };
+
+/// No refusal: small models would try again in other words, and there is nothing left to do.
+const ALREADY_THERE: &str = "Working context says so already.";
 
 fn writable_labels(state: &State<'_>) -> Vec<String> {
     let writable = state.working_context.blocks().iter().filter(|block| !block.read_only);
@@ -125,6 +131,12 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// Whether the same words carry the meaning of both. A part of the words is not enough: what is left
+/// out may be a "not".
+fn says_the_same(a: &str, b: &str) -> bool {
+    content_words(a) == content_words(b)
+}
+
 /// Whether at least half of the words of the shorter text are in the other one.
 ///
 /// Small models append the new fact and leave the contradicted one; the refusal that follows
@@ -152,6 +164,13 @@ fn content_words(text: &str) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_same_words_say_the_same() {
+        assert!(says_the_same("The user lives in Ghent.", "User lives in Ghent"));
+        assert!(!says_the_same("The user is not allergic to nuts.", "The user is allergic to nuts."));
+        assert!(!says_the_same("The user lives in Ghent.", "The user lives in Bruges."));
+    }
 
     #[test]
     fn overlap_is_of_the_words_that_carry_meaning() {
