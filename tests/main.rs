@@ -8,5 +8,7 @@ mod bad_input;
 mod chat;
 mod kill;
 mod offline;
+#[cfg(unix)]
+mod terminal;
 mod tidy;
 mod window;

@@ -12,6 +12,8 @@ use std::process::{Command, ExitStatus, Output, Stdio};
 
 use serde_json::Value;
 
+#[cfg(unix)]
+pub(crate) use tiny_model::long_winded_model;
 pub(crate) use tiny_model::{CONTEXT_TOKENS, tiny_model};
 
 /// Where the clock stands at the start of every run.

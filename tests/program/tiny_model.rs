@@ -1,9 +1,9 @@
-//! Random weights that write short replies.
+//! Random weights that write short replies, or one that goes on.
 //!
 //! The first number of every hidden state is nearly constant, so that the first column of the
-//! head works as a bias: the quotation mark and the end of the turn are made likely. The
-//! vocabulary is single bytes and the beginnings of the words of the prompts, so that these take
-//! about as many tokens as under a real tokenizer.
+//! head works as a bias: the quotation mark and the end of the turn are made likely, or letters
+//! are. The vocabulary is single bytes and the beginnings of the words of the prompts, so that
+//! these take about as many tokens as under a real tokenizer.
 
 use std::collections::BTreeSet;
 
@@ -21,6 +21,10 @@ const N_HEADS: usize = 2;
 const CONSTANT: f32 = 4.0;
 /// In the first column of the head: about one token in five of a text ends it.
 const ENDING_BIAS: f32 = 1.8;
+/// In the first column of the head: a text is letters as long as the grammar lets it.
+const LETTER_BIAS: f32 = 8.0;
+/// So many that a token takes milliseconds, and a reply longer than it takes to stop it.
+const LONG_WINDED_LAYERS: usize = 64;
 /// How much the logits differ: at temperature 1 replies vary, at 0 they are one of many.
 const HEAD_SCALE: f32 = 1.0;
 
@@ -44,8 +48,18 @@ const TEXTS: [&str; 7] = [
     "{\"function\": \"send_message\", \"args\": {\"message\": \"\", \"block\": \"human\", \"text\": \"",
 ];
 
-/// Returns a model of the `llama` architecture with one layer; the same each time.
+/// Returns a model of the `llama` architecture; the same each time.
 pub(crate) fn tiny_model() -> GgufWriter {
+    model(1, |token| if ["\"", END].contains(&token) { ENDING_BIAS } else { 0.0 })
+}
+
+/// Returns a model that writes replies as long as they may be, one letter after the other, slowly.
+pub(crate) fn long_winded_model() -> GgufWriter {
+    let is_letter = |token: &str| token.len() == 1 && token.as_bytes()[0].is_ascii_alphabetic();
+    model(LONG_WINDED_LAYERS, |token| if is_letter(token) { LETTER_BIAS } else { 0.0 })
+}
+
+fn model(n_layers: usize, bias: impl Fn(&str) -> f32) -> GgufWriter {
     let vocabulary = Vocabulary::of(&TEXTS);
     let n_tokens = vocabulary.tokens.len();
     let mut rng = ChaCha8Rng::seed_from_u64(1);
@@ -56,17 +70,14 @@ pub(crate) fn tiny_model() -> GgufWriter {
     let mut embedding = numbers(n_tokens * HIDDEN, 0.7);
     embedding.iter_mut().step_by(HIDDEN).for_each(|first| *first = CONSTANT);
     let mut head = numbers(n_tokens * HIDDEN, HEAD_SCALE);
-    head.iter_mut().step_by(HIDDEN).for_each(|first| *first = 0.0);
     for (row, token) in head.chunks_exact_mut(HIDDEN).zip(&vocabulary.tokens) {
-        if ["\"", END].contains(&token.as_str()) {
-            row[0] = ENDING_BIAS;
-        }
+        row[0] = bias(token);
     }
 
     let mut model = GgufWriter::new("llama");
     model
         .set("general.name", "tiny")
-        .set("llama.block_count", 1_u32)
+        .set("llama.block_count", n_layers as u32)
         .set("llama.context_length", CONTEXT_TOKENS)
         .set("llama.embedding_length", HIDDEN as u32)
         .set("llama.feed_forward_length", FEED_FORWARD as u32)
@@ -84,20 +95,25 @@ pub(crate) fn tiny_model() -> GgufWriter {
     model
         .tensor_f32("token_embd.weight", &[n_tokens, HIDDEN], &embedding)
         .tensor_f32("output.weight", &[n_tokens, HIDDEN], &head)
-        .tensor_f32("output_norm.weight", &[HIDDEN], &[1.0; HIDDEN])
-        .tensor_f32("blk.0.attn_norm.weight", &[HIDDEN], &[1.0; HIDDEN])
-        .tensor_f32("blk.0.ffn_norm.weight", &[HIDDEN], &[1.0; HIDDEN]);
-    for (name, rows, columns) in [
-        ("attn_q", HIDDEN, HIDDEN),
-        ("attn_k", kv, HIDDEN),
-        ("attn_v", kv, HIDDEN),
-        ("attn_output", HIDDEN, HIDDEN),
-        ("ffn_gate", FEED_FORWARD, HIDDEN),
-        ("ffn_up", FEED_FORWARD, HIDDEN),
-        ("ffn_down", HIDDEN, FEED_FORWARD),
-    ] {
-        let name = format!("blk.0.{name}.weight");
-        model.tensor_f32(&name, &[rows, columns], &numbers(rows * columns, 0.15));
+        .tensor_f32("output_norm.weight", &[HIDDEN], &[1.0; HIDDEN]);
+    // What many layers add must not drown the bias.
+    let scale = 0.15 / n_layers as f32;
+    for layer in 0..n_layers {
+        for norm in ["attn_norm", "ffn_norm"] {
+            model.tensor_f32(&format!("blk.{layer}.{norm}.weight"), &[HIDDEN], &[1.0; HIDDEN]);
+        }
+        for (name, rows, columns) in [
+            ("attn_q", HIDDEN, HIDDEN),
+            ("attn_k", kv, HIDDEN),
+            ("attn_v", kv, HIDDEN),
+            ("attn_output", HIDDEN, HIDDEN),
+            ("ffn_gate", FEED_FORWARD, HIDDEN),
+            ("ffn_up", FEED_FORWARD, HIDDEN),
+            ("ffn_down", HIDDEN, FEED_FORWARD),
+        ] {
+            let name = format!("blk.{layer}.{name}.weight");
+            model.tensor_f32(&name, &[rows, columns], &numbers(rows * columns, scale));
+        }
     }
     model
 }

@@ -1,6 +1,6 @@
 use std::error::Error;
 
-use pagewise_infer::{Decoder, Gguf, InferError, KvCache, PREFILL_CHUNK_TOKENS};
+use pagewise_infer::{Decoder, Gguf, InferError, KvCache};
 
 use crate::Subject;
 
@@ -46,16 +46,8 @@ impl Processor for DecoderProcessor<'_> {
         Ok(())
     }
 
-    /// In chunks, as a conversation's session does it.
     fn extend(&mut self, tokens: &[u32]) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let mut chunks = tokens.chunks(PREFILL_CHUNK_TOKENS).peekable();
-        while let Some(chunk) = chunks.next() {
-            if chunks.peek().is_some() {
-                self.decoder.prefill(chunk, &mut self.cache)?;
-            } else {
-                self.decoder.forward(chunk, &mut self.cache)?;
-            }
-        }
+        self.decoder.forward(tokens, &mut self.cache)?;
         Ok(())
     }
 }

@@ -49,8 +49,9 @@ impl Compute {
             .or_else(|| std::thread::available_parallelism().ok().map(NonZero::get))
             .unwrap_or(1);
         // On other processors candle has vector kernels and we do not.
-        let is_served = Isa::detect() != Isa::Portable;
-        Self { device: Device::Cpu, pool: is_served.then(|| Arc::new(ThreadPool::new(threads))) }
+        let isa = Isa::detect();
+        let pool = (isa != Isa::PORTABLE).then(|| Arc::new(ThreadPool::with_isa(threads, isa)));
+        Self { device: Device::Cpu, pool }
     }
 
     /// Takes the processor without our own kernels, as if they did not serve it; slow, for

@@ -17,7 +17,7 @@ use rope::RopeTable;
 
 /// Tokens run through the model at once. Larger chunks read the weights less often, but from a few
 /// dozen tokens on arithmetic is the limit; smaller ones bound what a layer holds between its
-/// matrices, and how long a cancelled prefill goes on.
+/// matrices, and how much of a cancelled prefill is lost.
 pub const PREFILL_CHUNK_TOKENS: usize = 256;
 
 /// A transformer decoder: token ids in, logits out.
@@ -94,32 +94,44 @@ impl Decoder {
         KvCache::new(&self.config, self.window_tokens, &self.compute)
     }
 
-    /// Reads `tokens` behind those in `cache` and returns the logits, `(vocabulary,)`, of what
-    /// follows the last of them.
+    /// Reads `tokens` behind those in `cache`, [`PREFILL_CHUNK_TOKENS`] at a time, and returns the
+    /// logits, `(vocabulary,)`, of what follows the last of them.
     ///
-    /// All tokens go through at once: long prompts come in chunks of [`PREFILL_CHUNK_TOKENS`].
-    /// After an error the cache stands for the tokens it stood for before.
+    /// After an error the cache stands for whole chunks, which are those before the one that failed.
     pub fn forward(&self, tokens: &[u32], cache: &mut KvCache) -> Result<Vec<f32>, InferError> {
-        let hidden = self.hidden_states(tokens, cache)?;
-        let last = hidden.narrow(0, tokens.len() - 1, 1)?;
-        Ok(self.logits(&last)?.squeeze(0)?.to_vec1()?)
+        self.forward_unless(&|| false, tokens, cache)
     }
 
-    /// Reads `tokens` as [`Self::forward`] does and returns the logits behind each of them,
-    /// `(T, vocabulary)`.
+    /// Reads `tokens` as [`Self::forward`] does, unless `is_cancelled`, which is an error like any
+    /// other: [`InferError::Cancelled`]. It is asked before each layer, because a chunk may take
+    /// seconds.
+    pub fn forward_unless(
+        &self,
+        is_cancelled: &dyn Fn() -> bool,
+        tokens: &[u32],
+        cache: &mut KvCache,
+    ) -> Result<Vec<f32>, InferError> {
+        // Before anything is read: what does not fit changes nothing.
+        cache.reserve(tokens.len())?;
+        let mut chunks = tokens.chunks(PREFILL_CHUNK_TOKENS);
+        let last = chunks.next_back().ok_or(InferError::NoTokens)?;
+        for chunk in chunks {
+            self.hidden_states(is_cancelled, chunk, cache)?;
+        }
+        let hidden = self.hidden_states(is_cancelled, last, cache)?;
+        let hidden = hidden.narrow(0, last.len() - 1, 1)?;
+        Ok(self.logits(&hidden)?.squeeze(0)?.to_vec1()?)
+    }
+
+    /// Reads `tokens` behind those in `cache` all at once, and returns the logits behind each of
+    /// them, `(T, vocabulary)`.
     pub fn forward_all(
         &self,
         tokens: &[u32],
         cache: &mut KvCache,
     ) -> Result<Vec<Vec<f32>>, InferError> {
-        let hidden = self.hidden_states(tokens, cache)?;
+        let hidden = self.hidden_states(&|| false, tokens, cache)?;
         Ok(self.logits(&hidden)?.to_vec2()?)
-    }
-
-    /// Reads `tokens` as [`Self::forward`] does, without asking what follows.
-    pub fn prefill(&self, tokens: &[u32], cache: &mut KvCache) -> Result<(), InferError> {
-        self.hidden_states(tokens, cache)?;
-        Ok(())
     }
 
     fn logits(&self, hidden: &Tensor) -> Result<Tensor, InferError> {
@@ -131,13 +143,22 @@ impl Decoder {
     }
 
     /// Returns `(T, hidden)`, before the last norm.
-    fn hidden_states(&self, tokens: &[u32], cache: &mut KvCache) -> Result<Tensor, InferError> {
+    fn hidden_states(
+        &self,
+        is_cancelled: &dyn Fn() -> bool,
+        tokens: &[u32],
+        cache: &mut KvCache,
+    ) -> Result<Tensor, InferError> {
         if tokens.is_empty() {
             return Err(InferError::NoTokens);
         }
         cache.reserve(tokens.len())?;
         let mut x = self.embedding.forward(tokens, self.compute.device())?;
         for (index, layer) in self.layers.iter().enumerate() {
+            // What the layers before have written is not counted yet, and will be overwritten.
+            if is_cancelled() {
+                return Err(InferError::Cancelled);
+            }
             let normed = self.norm(&x, &layer.attention_norm)?;
             let mixed = self.attention(
                 index,

@@ -295,13 +295,13 @@ impl Answer<'_, '_> {
     /// it was cancelled.
     fn run(&mut self) -> Result<Option<Vec<f32>>, ModelError> {
         let pending = std::mem::take(&mut self.pending);
-        let cancelled = self.request.cancelled;
+        let is_cancelled = || self.request.cancelled.load(Ordering::Relaxed);
         let logits = if self.is_synced {
-            self.session.extend(self.decoder, &pending, cancelled)
+            self.session.extend(self.decoder, &pending, &is_cancelled)
         } else {
             let tokens = [self.prompt.as_slice(), &pending].concat();
             self.is_synced = true;
-            self.session.sync(self.decoder, &tokens, cancelled).map(|synced| {
+            self.session.sync(self.decoder, &tokens, &is_cancelled).map(|synced| {
                 self.usage.reused = synced.reused.min(self.prompt.len());
                 self.usage.prefilled = self.prompt.len() - self.usage.reused;
                 synced.logits

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use candle_core::quantized::{QMatMul, QStorage, QTensor};
 use candle_core::{Device, Module, Tensor};
-use pagewise_kernels::{BlockType, Matrix, ThreadPool};
+use pagewise_kernels::{BlockType, Isa, Matrix, ThreadPool};
 
 use crate::compute::Compute;
 use crate::gguf::TensorBytes;
@@ -122,7 +122,10 @@ fn block_type(tensor_type: TensorType) -> BlockType {
 
 /// The embedding table, of which rows are looked up in the file: dequantised whole it would be the
 /// largest tensor in memory.
-pub(crate) struct Embedding(Blocks);
+pub(crate) struct Embedding {
+    blocks: Blocks,
+    isa: Isa,
+}
 
 impl Embedding {
     /// Takes the tensor `name`, `(n_rows, row_len)`.
@@ -133,19 +136,19 @@ impl Embedding {
         row_len: usize,
     ) -> Result<Self, LoadError> {
         let tensor = shaped(gguf, name, &[n_rows, row_len])?;
-        Ok(Self(Blocks::new(&tensor, n_rows, row_len)))
+        Ok(Self { blocks: Blocks::new(&tensor, n_rows, row_len), isa: Isa::detect() })
     }
 
     /// Returns the rows of `tokens`, `(T, row_len)`.
     pub(crate) fn forward(&self, tokens: &[u32], device: &Device) -> Result<Tensor, InferError> {
-        let Blocks { n_rows, n_cols, .. } = self.0;
-        let matrix = self.0.matrix()?;
+        let Blocks { n_rows, n_cols, .. } = self.blocks;
+        let matrix = self.blocks.matrix()?;
         let mut rows = vec![0f32; tokens.len() * n_cols];
         for (&token, row) in tokens.iter().zip(rows.chunks_mut(n_cols)) {
             if token as usize >= n_rows {
                 return Err(InferError::UnknownToken { token, vocabulary: n_rows });
             }
-            matrix.dequantize_row(token as usize, row);
+            matrix.dequantize_row(self.isa, token as usize, row);
         }
         Ok(Tensor::from_vec(rows, (tokens.len(), n_cols), device)?)
     }

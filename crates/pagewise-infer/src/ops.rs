@@ -20,12 +20,12 @@ impl Compute {
         weight: &Tensor,
         epsilon: f32,
     ) -> Result<Tensor, InferError> {
-        if self.pool().is_none() {
+        let Some(pool) = self.pool() else {
             return Ok(candle_nn::ops::rms_norm(&x.contiguous()?, weight, epsilon)?);
-        }
+        };
         let mut y = vec![0f32; x.elem_count()];
         with_floats(weight, |weight| {
-            with_floats(x, |x| pagewise_kernels::rms_norm(x, weight, epsilon, &mut y))
+            with_floats(x, |x| pagewise_kernels::rms_norm(pool.isa(), x, weight, epsilon, &mut y))
         })??;
         Ok(Tensor::from_vec(y, x.shape(), &Device::Cpu)?)
     }
@@ -37,7 +37,9 @@ impl Compute {
         };
         let mut y = to_floats(gate)?;
         with_floats(up, |up| {
-            in_parallel(&mut y, up, TASK_LEN, pool, pagewise_kernels::silu_mul);
+            in_parallel(&mut y, up, TASK_LEN, pool, |y, up| {
+                pagewise_kernels::silu_mul(pool.isa(), y, up);
+            });
         })?;
         Ok(Tensor::from_vec(y, gate.shape(), &Device::Cpu)?)
     }

@@ -1,8 +1,5 @@
 //! What one conversation has in the KV cache.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use crate::decoder::PREFILL_CHUNK_TOKENS;
 use crate::{Decoder, InferError, KvCache};
 
 /// A KV cache and the token ids that it stands for.
@@ -46,19 +43,19 @@ impl Session {
     /// Makes the session stand for exactly `tokens`, with as little work as possible.
     ///
     /// What it already holds of their beginning is kept, except that the last token always runs,
-    /// because its logits are wanted. When `cancelled` is set it stops before the next chunk with
-    /// [`InferError::Cancelled`] and keeps what is done.
+    /// because its logits are wanted. Once `is_cancelled` it soon stops with
+    /// [`InferError::Cancelled`] and keeps the chunks that are done.
     pub fn sync(
         &mut self,
         decoder: &Decoder,
         tokens: &[u32],
-        cancelled: &AtomicBool,
+        is_cancelled: &dyn Fn() -> bool,
     ) -> Result<Synced, InferError> {
         let all_but_last = tokens.split_last().ok_or(InferError::NoTokens)?.1;
         let reused = common_prefix(&self.tokens, all_but_last);
         self.tokens.truncate(reused);
         self.cache.truncate(reused);
-        let logits = self.extend(decoder, &tokens[reused..], cancelled)?;
+        let logits = self.extend(decoder, &tokens[reused..], is_cancelled)?;
         Ok(Synced { prefilled: tokens.len() - reused, reused, logits })
     }
 
@@ -68,21 +65,12 @@ impl Session {
         &mut self,
         decoder: &Decoder,
         tokens: &[u32],
-        cancelled: &AtomicBool,
+        is_cancelled: &dyn Fn() -> bool,
     ) -> Result<Vec<f32>, InferError> {
-        let mut logits = Err(InferError::NoTokens);
-        let mut chunks = tokens.chunks(PREFILL_CHUNK_TOKENS).peekable();
-        while let Some(chunk) = chunks.next() {
-            if cancelled.load(Ordering::Relaxed) {
-                return Err(InferError::Cancelled);
-            }
-            if chunks.peek().is_some() {
-                decoder.prefill(chunk, &mut self.cache)?;
-            } else {
-                logits = Ok(decoder.forward(chunk, &mut self.cache)?);
-            }
-            self.tokens.extend_from_slice(chunk);
-        }
+        let logits = decoder.forward_unless(is_cancelled, tokens, &mut self.cache);
+        // Whether that failed or not: what the cache has taken is what the session stands for.
+        let n_read = self.cache.len() - self.tokens.len();
+        self.tokens.extend_from_slice(&tokens[..n_read]);
         logits
     }
 }

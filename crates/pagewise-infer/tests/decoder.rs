@@ -3,8 +3,8 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::result_large_err)]
 
+use std::cell::Cell;
 use std::io::Cursor;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::quantized::gguf_file::Content;
 use candle_core::{Device, Tensor};
@@ -143,7 +143,7 @@ proptest! {
                 Step::Detour(n) => {
                     let kept = len.saturating_sub(n).max(1);
                     cache.truncate(kept);
-                    decoder.prefill(&[5, 6, 7, 8], &mut cache).unwrap();
+                    decoder.forward(&[5, 6, 7, 8], &mut cache).unwrap();
                     cache.truncate(kept);
                     if kept < len {
                         logits = decoder.forward(&tokens[kept..len], &mut cache).unwrap();
@@ -183,7 +183,7 @@ fn quantised_weights_say_about_the_same() {
 fn what_does_not_fit_is_refused_and_changes_nothing() {
     let decoder = tiny(TinyFamily::Llama);
     let mut cache = decoder.new_cache().unwrap();
-    decoder.prefill(&tokens(10), &mut cache).unwrap();
+    decoder.forward(&tokens(10), &mut cache).unwrap();
     let too_many = decoder.forward(&tokens(WINDOW_TOKENS - 9), &mut cache);
     assert!(matches!(
         too_many,
@@ -202,14 +202,13 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
 fn a_session_runs_only_what_is_new() {
     let decoder = tiny(TinyFamily::Qwen2);
     let mut session = Session::new(&decoder).unwrap();
-    let cancelled = AtomicBool::new(false);
     let tokens = tokens(600);
     let mut sync = |tokens: &[u32], prefilled, reused| {
-        let synced = session.sync(&decoder, tokens, &cancelled).unwrap();
+        let synced = session.sync(&decoder, tokens, &|| false).unwrap();
         assert_eq!((synced.prefilled, synced.reused), (prefilled, reused));
         assert_eq!(session.tokens(), tokens);
         let mut fresh = Session::new(&decoder).unwrap();
-        let expected = fresh.sync(&decoder, tokens, &cancelled).unwrap();
+        let expected = fresh.sync(&decoder, tokens, &|| false).unwrap();
         assert_close(&synced.logits, &expected.logits);
     };
     sync(&tokens[..550], 550, 0);
@@ -222,16 +221,34 @@ fn a_session_runs_only_what_is_new() {
 }
 
 #[test]
-fn a_cancelled_session_keeps_whole_chunks() {
-    let decoder = tiny(TinyFamily::Llama);
-    let mut session = Session::new(&decoder).unwrap();
-    let cancelled = AtomicBool::new(true);
-    let tokens = tokens(2 * PREFILL_CHUNK_TOKENS);
-    let result = session.sync(&decoder, &tokens, &cancelled);
-    assert!(matches!(result, Err(InferError::Cancelled)));
-    assert_eq!(session.tokens(), &[] as &[u32]);
-    cancelled.store(false, Ordering::Relaxed);
-    assert_eq!(session.sync(&decoder, &tokens, &cancelled).unwrap().reused, 0);
+fn a_cancelled_session_stops_within_a_chunk_and_keeps_those_before() {
+    const N_LAYERS: usize = 2;
+    let prompt = tokens(2 * PREFILL_CHUNK_TOKENS + 20);
+    // Of the same beginning, so that what is kept is used, and what was half done would show.
+    let other = [&prompt[..2 * PREFILL_CHUNK_TOKENS - 10], &[1, 2, 3]].concat();
+    for compute in [Compute::portable(), Compute::new(DeviceChoice::Cpu, Some(2)).unwrap()] {
+        let decoder = load_on(&TinyModel::new(TinyFamily::Llama, 1).writer(), &compute).unwrap();
+        for n_layers_run in 0..3 * N_LAYERS {
+            let mut session = Session::new(&decoder).unwrap();
+            let n_asked = Cell::new(0);
+            let is_cancelled = || n_asked.replace(n_asked.get() + 1) == n_layers_run;
+            let result = session.sync(&decoder, &prompt, &is_cancelled);
+            assert!(matches!(result, Err(InferError::Cancelled)), "layer {n_layers_run} is run");
+            assert_eq!(n_asked.get(), n_layers_run + 1, "it goes on");
+            let n_kept = n_layers_run / N_LAYERS * PREFILL_CHUNK_TOKENS;
+            assert_eq!(session.tokens(), &prompt[..n_kept]);
+
+            for (next, n_shared) in [(&other, other.len() - 3), (&prompt, prompt.len())] {
+                let mut fresh = Session::new(&decoder).unwrap();
+                let expected = fresh.sync(&decoder, next, &|| false).unwrap();
+                let mut resumed = session.try_clone().unwrap();
+                let synced = resumed.sync(&decoder, next, &|| false).unwrap();
+                assert_eq!(synced.reused, n_kept.min(n_shared));
+                assert_eq!(resumed.tokens(), next);
+                assert_close(&synced.logits, &expected.logits);
+            }
+        }
+    }
 }
 
 #[track_caller]

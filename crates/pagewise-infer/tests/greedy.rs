@@ -87,7 +87,9 @@ fn check(model: &str, fixture: &str) {
         reference.mean()
     );
     for (text, i, gap, reference_gap, exact_gap) in others {
-        eprintln!("token {i} of {text:?}: {gap:.3}, not {reference_gap:.3}, exactly {exact_gap:.3}");
+        eprintln!(
+            "token {i} of {text:?}: {gap:.3}, not {reference_gap:.3}, exactly {exact_gap:.3}"
+        );
         assert!(
             exact_gap.abs() <= reference.largest,
             "{model}: token {i} of {text:?} is another one, and no rounding: {exact_gap}"

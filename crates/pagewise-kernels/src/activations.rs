@@ -1,7 +1,7 @@
 //! Activations as signed bytes with scales, made once per matrix product.
 
 use crate::isa::multiversion;
-use crate::{BlockType, Isa, ThreadPool};
+use crate::{BlockType, ThreadPool};
 
 /// Below this largest magnitude a group of activations counts as zero: its reciprocal would
 /// leave the range of `f32`.
@@ -40,7 +40,6 @@ impl Activations {
     /// Quantises `activations`, `(m, n_cols)`, for weights of `block_type`.
     pub(crate) fn quantize(
         &mut self,
-        isa: Isa,
         block_type: BlockType,
         activations: &[f32],
         n_cols: usize,
@@ -65,6 +64,7 @@ impl Activations {
                 .zip(self.starts.chunks_exact_mut(n_subs)),
         );
         let (offset, group_len, sub_len) = (block_type.offset(), self.group_len, self.sub_len);
+        let isa = pool.isa();
         let quantize_next = |_| {
             let next = match rows.lock() {
                 Ok(mut rows) => rows.next(),

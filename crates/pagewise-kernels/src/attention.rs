@@ -1,22 +1,29 @@
 //! Causal attention of one layer over a half-precision KV cache.
 //!
-//! A task takes one KV head and the query rows of a few tokens that share it. It walks the cache
-//! in tiles: a tile of keys and values is widened to `f32` once, serves all the task's query rows,
-//! and the softmax is kept up as it goes (running maximum and sum), so no score matrix exists.
+//! A task takes one KV head, the query rows of a few tokens that share it, and a stretch of the
+//! cache, of which it keeps the softmax up as it goes (running maximum and total of weights), so
+//! no score matrix exists. When all rows are in one task for each KV head, as for one token, the
+//! cache is cut into stretches, so that there is work for more threads than KV heads; what these
+//! find is merged. The cuts follow from the shape alone, so the result is that of one thread.
 
-use crate::elementwise::exp;
+#[allow(unsafe_code)]
+mod tile;
+
+use crate::ThreadPool;
 use crate::isa::multiversion;
-use crate::unpack::f16_to_f32;
-use crate::{Isa, ThreadPool};
+use crate::simd::PADDING;
 use half::f16;
 use std::cell::RefCell;
+use std::ops::Range;
+use tile::Scratch;
 
-/// Cache positions in a tile.
-const TILE: usize = 64;
-/// Query rows a task aims at, so that widening a tile is shared by many.
-const TASK_ROWS: usize = 32;
-/// Elements of a head accumulated together.
-const LANES: usize = 32;
+/// Query rows a task aims at: widening a tile of the cache is shared by so many, and with the
+/// queries and sums of more of them the second-level cache would be the smaller one.
+const TASK_ROWS: usize = 96;
+/// Rows up to which a task multiplies them one by one, because they would not fill vectors.
+const FEW_ROWS: usize = 8;
+/// Cache positions of a task when the cache is cut.
+const CHUNK: usize = 256;
 
 /// The shape of attention in one layer.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,31 +44,36 @@ pub struct Attention {
     pub window: Option<usize>,
 }
 
-#[derive(Default)]
-struct Scratch {
-    /// `(head_dim, TILE)`.
-    keys: Vec<f32>,
-    /// `(TILE, padded head_dim)`.
-    values: Vec<f32>,
-    /// `(rows, padded head_dim)`.
-    sums: Vec<f32>,
-    /// Running maximum score and sum of weights of every row.
-    states: Vec<(f32, f32)>,
-}
-
 thread_local! {
+    /// The buffers of the task that a thread runs.
     static SCRATCH: RefCell<Scratch> = RefCell::default();
+    /// What tasks have of their rows: of one at a time, or of a whole call's on its thread.
+    static PARTIALS: RefCell<Scratch> = RefCell::default();
 }
 
-struct Output(*mut f32);
+/// What a task has of its rows: the weighted sums of values, `(rows, head_dim)`, both padded, and
+/// of each row the highest score, in powers of two, and the total of the weights relative to it.
+struct Partial<'a> {
+    sums: &'a mut [f32],
+    maxima: &'a mut [f32],
+    totals: &'a mut [f32],
+}
 
-// SAFETY: tasks write disjoint query rows.
+/// A buffer of which each task writes its own part.
+struct Shared(*mut f32);
+
+// SAFETY: tasks write disjoint parts, and nobody else touches the buffer until all have ended.
 #[allow(unsafe_code)]
-unsafe impl Sync for Output {}
+unsafe impl Sync for Shared {}
 
-impl Output {
-    fn start(&self) -> *mut f32 {
-        self.0
+impl Shared {
+    /// # Safety
+    ///
+    /// The part lies in the buffer and no other task has any of it.
+    #[allow(unsafe_code, clippy::mut_from_ref)]
+    unsafe fn part(&self, at: usize, len: usize) -> &mut [f32] {
+        // SAFETY: the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.0.add(at), len) }
     }
 }
 
@@ -90,41 +102,76 @@ impl Attention {
         assert_eq!(values.len(), keys.len(), "values have the shape of keys");
         let n_tokens = q.len() / row;
         assert!(self.past + n_tokens <= self.capacity, "the cache holds the queries' positions");
+        if n_tokens * self.group() <= TASK_ROWS {
+            self.run_cut(q, keys, values, out, pool);
+        } else {
+            self.run_blocks(q, keys, values, out, pool);
+        }
+    }
 
-        let group = self.n_head / self.n_kv_head;
-        let step = (TASK_ROWS / group).max(1);
+    /// Query heads that share a KV head.
+    fn group(&self) -> usize {
+        self.n_head / self.n_kv_head
+    }
+
+    /// Elements of a row of sums.
+    fn padded_dim(&self) -> usize {
+        self.head_dim.next_multiple_of(PADDING)
+    }
+
+    fn block<'a>(
+        &self,
+        (q, keys, values): (&'a [f32], &'a [f16], &'a [f16]),
+        kv_head: usize,
+        tokens: Range<usize>,
+    ) -> Block<'a> {
+        let head_len = self.capacity * self.head_dim;
+        let head = kv_head * head_len..(kv_head + 1) * head_len;
+        Block {
+            attention: *self,
+            // Weights are powers of two, which cost less than those of e.
+            scale: self.scale * std::f32::consts::LOG2_E,
+            q,
+            keys: &keys[head.clone()],
+            values: &values[head],
+            first_head: kv_head * self.group(),
+            group: self.group(),
+            first: tokens.start,
+            n_tokens: tokens.len(),
+        }
+    }
+
+    /// Cuts the tokens into blocks.
+    fn run_blocks(
+        &self,
+        q: &[f32],
+        keys: &[f16],
+        values: &[f16],
+        out: &mut [f32],
+        pool: &ThreadPool,
+    ) {
+        let n_tokens = q.len() / (self.n_head * self.head_dim);
+        let step = (TASK_ROWS / self.group()).max(1);
         let n_blocks = n_tokens.div_ceil(step);
-        let (isa, out) = (Isa::detect(), Output(out.as_mut_ptr()));
+        let out = Shared(out.as_mut_ptr());
         pool.run(n_blocks * self.n_kv_head, &|task| {
-            let (kv_head, block) = (task / n_blocks, task % n_blocks);
             // Later tokens see more: beginning with them leaves short tasks for the end.
-            let first = (n_blocks - 1 - block) * step;
-            let head = kv_head * self.capacity * self.head_dim
-                ..(kv_head + 1) * self.capacity * self.head_dim;
-            let block = Block {
-                attention: *self,
-                q,
-                keys: &keys[head.clone()],
-                values: &values[head],
-                first_head: kv_head * group,
-                group,
-                first,
-                n_tokens: (n_tokens - first).min(step),
-            };
-            SCRATCH.with_borrow_mut(|scratch| {
-                attend(isa, &block, scratch);
-                let padded = self.head_dim.next_multiple_of(LANES);
-                for (index, sums) in
-                    scratch.sums.chunks_exact(padded).take(block.rows()).enumerate()
-                {
-                    let at = block.query_at(index);
-                    // SAFETY: `at + head_dim` is within `q`, whose length `out` has, and no other
-                    // task has this token and head.
+            let first = (n_blocks - 1 - task / self.n_kv_head) * step;
+            let tokens = first..n_tokens.min(first + step);
+            let block = self.block((q, keys, values), task % self.n_kv_head, tokens);
+            let rows = block.rows().next_multiple_of(PADDING);
+            PARTIALS.with_borrow_mut(|partials| {
+                let [sums, maxima, totals] = partials.parts([rows * self.padded_dim(), rows, rows]);
+                let partial = Partial { sums, maxima, totals };
+                SCRATCH.with_borrow_mut(|scratch| {
+                    tile::attend(pool.isa(), &block, block.positions(), scratch, partial);
+                });
+                for row in 0..block.rows() {
+                    // SAFETY: `query_at` is the place of a row in `q`, whose length `out` has, and
+                    // no other task has this token and head.
                     #[allow(unsafe_code)]
-                    let to = unsafe {
-                        std::slice::from_raw_parts_mut(out.start().add(at), self.head_dim)
-                    };
-                    let inverse = scratch.states[index].1.recip();
+                    let to = unsafe { out.part(block.query_at(row), self.head_dim) };
+                    let (sums, inverse) = (&sums[row * self.padded_dim()..], totals[row].recip());
                     for (to, sum) in to.iter_mut().zip(sums) {
                         *to = sum * inverse;
                     }
@@ -132,11 +179,81 @@ impl Attention {
             });
         });
     }
+
+    /// Cuts the cache into stretches.
+    fn run_cut(&self, q: &[f32], keys: &[f16], values: &[f16], out: &mut [f32], pool: &ThreadPool) {
+        let row = self.n_head * self.head_dim;
+        let n_tokens = q.len() / row;
+        if n_tokens == 0 {
+            return;
+        }
+        let block = |kv_head| self.block((q, keys, values), kv_head, 0..n_tokens);
+        let positions = block(0).positions();
+        let n_chunks = positions.len().div_ceil(CHUNK);
+        let rows = block(0).rows().next_multiple_of(PADDING);
+        let (sums_len, partial_len) = (rows * self.padded_dim(), rows * (self.padded_dim() + 2));
+        // Taken out of its cell, because tasks on this thread have one of their own.
+        let mut partials = PARTIALS.take();
+        let [buffer] = partials.parts([self.n_kv_head * n_chunks * partial_len]);
+        let shared = Shared(buffer.as_mut_ptr());
+        pool.run(n_chunks * self.n_kv_head, &|task| {
+            let start = positions.start + task % n_chunks * CHUNK;
+            // SAFETY: the buffer has a part for every task.
+            #[allow(unsafe_code)]
+            let part = unsafe { shared.part(task * partial_len, partial_len) };
+            let (sums, rest) = part.split_at_mut(sums_len);
+            let (maxima, totals) = rest.split_at_mut(rows);
+            let partial = Partial { sums, maxima, totals };
+            let positions = start..positions.end.min(start + CHUNK);
+            SCRATCH.with_borrow_mut(|scratch| {
+                let block = block(task / n_chunks);
+                tile::attend(pool.isa(), &block, positions, scratch, partial);
+            });
+        });
+        for (kv_head, parts) in buffer.chunks_exact(n_chunks * partial_len).enumerate() {
+            let block = block(kv_head);
+            for row in 0..block.rows() {
+                let out = &mut out[block.query_at(row)..][..self.head_dim];
+                merge(pool.isa(), row, rows, parts, partial_len, out);
+            }
+        }
+        PARTIALS.set(partials);
+    }
 }
 
-/// The query rows of one task.
+multiversion! {
+    /// Merges what the tasks of one KV head have of a row; `parts` are their [`Partial`]s of
+    /// `rows` rows each.
+    fn merge(row: usize, rows: usize, parts: &[f32], len: usize, out: &mut [f32]) = merge_body
+}
+
+#[inline(always)]
+fn merge_body(row: usize, rows: usize, parts: &[f32], len: usize, out: &mut [f32]) {
+    let sums_len = len - 2 * rows;
+    let padded_dim = sums_len / rows;
+    let parts = parts.chunks_exact(len);
+    let maximum = |part: &[f32]| part[sums_len + row];
+    let highest = parts.clone().map(maximum).fold(f32::MIN, f32::max);
+    let mut total = 0.0;
+    out.fill(0.0);
+    for part in parts {
+        let weight = (maximum(part) - highest).exp2();
+        total += weight * part[sums_len + rows + row];
+        for (out, sum) in out.iter_mut().zip(&part[row * padded_dim..]) {
+            *out += weight * sum;
+        }
+    }
+    let inverse = total.recip();
+    for out in out {
+        *out *= inverse;
+    }
+}
+
+/// Query rows that share a KV head: those of a few tokens, token by token.
 struct Block<'a> {
     attention: Attention,
+    /// What scores are multiplied with.
+    scale: f32,
     q: &'a [f32],
     /// `(capacity, head_dim)`, one head.
     keys: &'a [f16],
@@ -162,110 +279,22 @@ impl Block<'_> {
 
     /// The cache positions a row sees.
     #[inline(always)]
-    fn visible(&self, row: usize) -> std::ops::Range<usize> {
+    fn visible(&self, row: usize) -> Range<usize> {
         let end = self.attention.past + self.first + row / self.group + 1;
         let window = self.attention.window.unwrap_or(end).max(1);
         end.saturating_sub(window)..end
     }
-}
 
-multiversion! {
-    fn attend(block: &Block<'_>, scratch: &mut Scratch) = attend_body
-}
-
-#[inline(always)]
-fn attend_body(block: &Block<'_>, scratch: &mut Scratch) {
-    let head_dim = block.attention.head_dim;
-    let padded = head_dim.next_multiple_of(LANES);
-    let rows = block.rows();
-    scratch.keys.resize(head_dim * TILE, 0.0);
-    scratch.values.clear();
-    scratch.values.resize(padded * TILE, 0.0);
-    scratch.sums.clear();
-    scratch.sums.resize(padded * rows, 0.0);
-    scratch.states.clear();
-    scratch.states.resize(rows, (f32::NEG_INFINITY, 0.0));
-
-    let positions = block.visible(0).start..block.visible(rows - 1).end;
-    let mut start = positions.start;
-    while start < positions.end {
-        let end = positions.end.min(start + TILE);
-        for (i, position) in (start..end).enumerate() {
-            let from = position * head_dim..(position + 1) * head_dim;
-            for (d, key) in block.keys[from.clone()].iter().enumerate() {
-                scratch.keys[d * TILE + i] = f16_to_f32(key.to_bits());
-            }
-            for (to, value) in scratch.values[i * padded..].iter_mut().zip(&block.values[from]) {
-                *to = f16_to_f32(value.to_bits());
-            }
-        }
-        for row in 0..rows {
-            let visible = block.visible(row);
-            let (low, high) = (visible.start.max(start), visible.end.min(end));
-            if low >= high {
-                continue;
-            }
-            let q = &block.q[block.query_at(row)..][..head_dim];
-            let mut weights = scores(q, &scratch.keys, block.attention.scale);
-            let seen = low - start..high - start;
-            let (old_max, old_sum) = scratch.states[row];
-            let max = weights[seen.clone()].iter().fold(old_max, |max, &score| max.max(score));
-            let mut sum = 0f32;
-            for (i, weight) in weights.iter_mut().enumerate() {
-                *weight = if seen.contains(&i) { exp(*weight - max) } else { 0.0 };
-                sum += *weight;
-            }
-            let shrink = if old_sum == 0.0 { 0.0 } else { exp(old_max - max) };
-            scratch.states[row] = (max, old_sum * shrink + sum);
-            let sums = &mut scratch.sums[row * padded..][..padded];
-            accumulate(sums, shrink, &weights, &scratch.values, seen);
-        }
-        start = end;
-    }
-}
-
-#[inline(always)]
-fn scores(q: &[f32], keys: &[f32], scale: f32) -> [f32; TILE] {
-    let mut scores = [0f32; TILE];
-    for (q, keys) in q.iter().zip(keys.as_chunks::<TILE>().0) {
-        for i in 0..TILE {
-            scores[i] += q * keys[i];
-        }
-    }
-    for score in &mut scores {
-        *score *= scale;
-    }
-    scores
-}
-
-/// Shrinks `sums` and adds the weighted values.
-#[inline(always)]
-fn accumulate(
-    sums: &mut [f32],
-    shrink: f32,
-    weights: &[f32; TILE],
-    values: &[f32],
-    seen: std::ops::Range<usize>,
-) {
-    let padded = sums.len();
-    for (part, sums) in sums.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-        let mut total = *sums;
-        for total in &mut total {
-            *total *= shrink;
-        }
-        for i in seen.clone() {
-            let values = &values[i * padded + part * LANES..][..LANES];
-            for lane in 0..LANES {
-                total[lane] += weights[i] * values[lane];
-            }
-        }
-        *sums = total;
+    /// The cache positions that any row sees.
+    fn positions(&self) -> Range<usize> {
+        self.visible(0).start..self.visible(self.rows() - 1).end
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Isa;
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
@@ -303,36 +332,101 @@ mod tests {
         let n_cache = shape.n_kv_head * shape.capacity * shape.head_dim;
         let halves = |x: Vec<f32>| x.into_iter().map(f16::from_f32).collect::<Vec<_>>();
         let (keys, values) = (halves(random(n_cache)), halves(random(n_cache)));
-        let outs = [1, 3].map(|threads| {
-            let mut out = vec![f32::NAN; q.len()];
-            shape.run(&q, &keys, &values, &mut out, &ThreadPool::new(threads));
-            out
-        });
-        assert_eq!(outs[0], outs[1]);
-        for (actual, expected) in outs[0].iter().zip(reference(&shape, &q, &keys, &values)) {
-            assert!(
-                (f64::from(*actual) - expected).abs() < 1e-5,
-                "{shape:?}, {n_tokens} tokens: {actual}, not {expected}"
-            );
+        let expected = reference(&shape, &q, &keys, &values);
+        for isa in Isa::available() {
+            let outs = [1, 3].map(|threads| {
+                let mut out = vec![f32::NAN; q.len()];
+                shape.run(&q, &keys, &values, &mut out, &ThreadPool::with_isa(threads, isa));
+                out
+            });
+            assert_eq!(outs[0], outs[1], "{isa:?} {shape:?}, {n_tokens} tokens");
+            for (actual, expected) in outs[0].iter().zip(&expected) {
+                assert!(
+                    (f64::from(*actual) - expected).abs() < 1e-5,
+                    "{isa:?} {shape:?}, {n_tokens} tokens: {actual}, not {expected}"
+                );
+            }
+        }
+    }
+
+    const SHAPE: Attention = Attention {
+        n_head: 6,
+        n_kv_head: 2,
+        head_dim: 64,
+        capacity: 300,
+        past: 0,
+        scale: 0.125,
+        window: None,
+    };
+
+    #[test]
+    fn attends_like_the_definition() {
+        for (past, n_tokens) in [(0, 1), (0, 40), (63, 1), (64, 1), (100, 7), (17, 150)] {
+            let shape = Attention { past, ..SHAPE };
+            check(shape, n_tokens);
+            check(Attention { window: Some(20), ..shape }, n_tokens);
+            check(Attention { head_dim: 40, n_kv_head: 6, ..shape }, n_tokens);
+            check(Attention { head_dim: 80, ..shape }, n_tokens);
+            check(Attention { head_dim: 3, ..shape }, n_tokens);
+            check(Attention { n_kv_head: 1, ..shape }, n_tokens);
         }
     }
 
     #[test]
-    fn attends_like_the_definition() {
-        let shape = Attention {
-            n_head: 6,
-            n_kv_head: 2,
-            head_dim: 64,
-            capacity: 300,
-            past: 0,
-            scale: 0.125,
-            window: None,
-        };
-        for (past, n_tokens) in [(0, 1), (0, 40), (63, 1), (64, 1), (100, 7), (17, 150)] {
-            check(Attention { past, ..shape }, n_tokens);
-            check(Attention { past, window: Some(20), ..shape }, n_tokens);
-            check(Attention { past, head_dim: 40, n_kv_head: 6, ..shape }, n_tokens);
-            check(Attention { past, n_kv_head: 1, ..shape }, n_tokens);
+    fn attends_for_every_size_of_group() {
+        for group in 1..=17 {
+            let shape = Attention { n_head: 2 * group, head_dim: 48, past: 30, ..SHAPE };
+            check(shape, 1);
+            check(shape, 2);
+        }
+    }
+
+    /// One more or less than the tiles and stretches of the cache have.
+    #[test]
+    fn attends_at_the_edges_of_stretches() {
+        for past in [95, 96, 254, 255, 256, 511, 512, 600] {
+            let shape = Attention { past, capacity: 640, head_dim: 32, ..SHAPE };
+            for window in [None, Some(1), Some(256), Some(257)] {
+                check(Attention { window, ..shape }, 1);
+                check(Attention { window, ..shape }, 3);
+                check(Attention { window, ..shape }, 35);
+            }
+        }
+    }
+
+    /// The weights of two of the positions are then all there is, one much like the other.
+    #[test]
+    fn large_scores_keep_their_precision() {
+        let shape = Attention { capacity: 2, past: 1, head_dim: 16, scale: 1.0, ..SHAPE };
+        let q = vec![20f32; shape.n_head * shape.head_dim];
+        let keys: Vec<f16> = (0..shape.n_kv_head * 2 * shape.head_dim)
+            .map(|i| f16::from_f32(if i % (2 * shape.head_dim) == 0 { 2.03 } else { 2.0 }))
+            .collect();
+        let values: Vec<f16> = (0..keys.len()).map(|i| f16::from_f32((i % 32) as f32)).collect();
+        let expected = reference(&shape, &q, &keys, &values);
+        for isa in Isa::available() {
+            let mut out = vec![f32::NAN; q.len()];
+            shape.run(&q, &keys, &values, &mut out, &ThreadPool::with_isa(1, isa));
+            for (actual, expected) in out.iter().zip(&expected) {
+                let error = (f64::from(*actual) - expected).abs();
+                assert!(error < 1e-3, "{isa:?}: {actual}, not {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_stays_so() {
+        for isa in Isa::available() {
+            for n_tokens in [1, 40] {
+                let shape = Attention { capacity: 64, ..SHAPE };
+                let mut q = vec![0.5; n_tokens * shape.n_head * shape.head_dim];
+                q[0] = f32::NAN;
+                let cache = vec![f16::ONE; shape.n_kv_head * shape.capacity * shape.head_dim];
+                let mut out = vec![0.0; q.len()];
+                shape.run(&q, &cache, &cache, &mut out, &ThreadPool::with_isa(1, isa));
+                assert!(out[..shape.head_dim].iter().all(|out| out.is_nan()), "{isa:?}");
+                assert!(out[shape.head_dim..].iter().all(|&out| (out - 1.0).abs() < 1e-6));
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 /// Returns the dot product of a row of weights and a row of activations.
 #[allow(unsafe_code)]
 pub(crate) fn dot(block_type: BlockType, row: &Row, column: Column<'_>) -> f32 {
-    // SAFETY: called only when `Isa::Avx2` or better was found available.
+    // SAFETY: called only with an `Isa` above `PORTABLE`, and on x86-64 those begin with AVX2.
     unsafe {
         match (block_type.sub_len(), block_type.block_len()) {
             (16, _) => dot_16(row, column),

@@ -17,11 +17,10 @@ pub enum RopePairing {
 /// # Panics
 ///
 /// When `x` does not consist of whole rows or `out` has another length.
-pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+pub fn rms_norm(isa: Isa, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     assert_eq!(x.len(), out.len(), "input and output have one shape");
     assert!(!weight.is_empty() && x.len().is_multiple_of(weight.len()), "the input is (m, n)");
     for (x, out) in x.chunks_exact(weight.len()).zip(out.chunks_exact_mut(weight.len())) {
-        let isa = Isa::detect();
         let mean = crate::float::dot(isa, x, x) / weight.len() as f32;
         scale_by(isa, x, weight, (mean + eps).sqrt().recip(), out);
     }
@@ -73,9 +72,9 @@ pub fn rope(heads: &mut [f32], head_dim: usize, cos: &[f32], sin: &[f32], pairin
 /// # Panics
 ///
 /// When the lengths differ.
-pub fn silu_mul(gate: &mut [f32], up: &[f32]) {
+pub fn silu_mul(isa: Isa, gate: &mut [f32], up: &[f32]) {
     assert_eq!(gate.len(), up.len(), "gate and up have one shape");
-    silu_mul_on(Isa::detect(), gate, up);
+    silu_mul_on(isa, gate, up);
 }
 
 multiversion! {
@@ -138,12 +137,32 @@ mod tests {
         );
     }
 
+    /// Numbers of both signs and many magnitudes.
+    fn numbers(n: usize, seed: f32) -> Vec<f32> {
+        (0..n).map(|i| ((i as f32 + seed) * 12.9898).sin() * 10f32.powi(i as i32 % 5 - 2)).collect()
+    }
+
     #[test]
     fn normalizes_rows() {
-        let mut out = [0.0; 4];
-        rms_norm(&[3.0, 4.0, 0.0, 2.0], &[1.0, 2.0], 0.0, &mut out);
-        let (first, second) = (12.5f32.sqrt(), 2f32.sqrt());
-        check_close(&out, &[3.0 / first, 8.0 / first, 0.0, 4.0 / second]);
+        for isa in Isa::available() {
+            let mut out = [0.0; 4];
+            rms_norm(isa, &[3.0, 4.0, 0.0, 2.0], &[1.0, 2.0], 0.0, &mut out);
+            let (first, second) = (12.5f32.sqrt(), 2f32.sqrt());
+            check_close(&out, &[3.0 / first, 8.0 / first, 0.0, 4.0 / second]);
+            // Below, at and above the widths of every family's vectors.
+            for n in [1, 7, 32, 33, 576, 901] {
+                let (x, weight) = (numbers(3 * n, 0.5), numbers(n, 7.0));
+                let mut out = vec![f32::NAN; 3 * n];
+                rms_norm(isa, &x, &weight, 1e-5, &mut out);
+                for (x, out) in x.chunks(n).zip(out.chunks(n)) {
+                    let squares: f64 = x.iter().map(|&x| f64::from(x).powi(2)).sum();
+                    let factor = (squares / n as f64 + 1e-5).sqrt().recip();
+                    let expected = x.iter().zip(&weight);
+                    let expected = expected.map(|(x, w)| (f64::from(x * w) * factor) as f32);
+                    check_close(out, &expected.collect::<Vec<_>>());
+                }
+            }
+        }
     }
 
     #[test]
@@ -159,9 +178,21 @@ mod tests {
 
     #[test]
     fn gates() {
-        let gates = [-100.0f32, -1.0, 0.0, 0.5, 30.0];
-        let mut out = gates;
-        silu_mul(&mut out, &[2.0; 5]);
-        check_close(&out, &gates.map(|gate| 2.0 * gate / (1.0 + (-gate).exp())));
+        for isa in Isa::available() {
+            let gates = [-100.0f32, -1.0, 0.0, 0.5, 30.0];
+            let mut out = gates;
+            silu_mul(isa, &mut out, &[2.0; 5]);
+            check_close(&out, &gates.map(|gate| 2.0 * gate / (1.0 + (-gate).exp())));
+            for n in [1, 15, 64, 901] {
+                let (gates, up) = (numbers(n, 0.5), numbers(n, 3.0));
+                let mut out = gates.clone();
+                silu_mul(isa, &mut out, &up);
+                let expected = gates.iter().zip(&up).map(|(&gate, up)| {
+                    let gate = f64::from(gate);
+                    (gate / (1.0 + (-gate).exp()) * f64::from(*up)) as f32
+                });
+                check_close(&out, &expected.collect::<Vec<_>>());
+            }
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! Floating point weights against floating point activations.
 
-use crate::BlockType;
 use crate::isa::multiversion;
 use crate::matrix::{Matrix, Output};
 use crate::unpack::f16_to_f32;
+use crate::{BlockType, Isa};
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -19,13 +19,14 @@ thread_local! {
 
 /// Computes the outputs of `rows` for all activations, `(m, n_cols)`.
 pub(crate) fn multiply(
+    isa: Isa,
     matrix: &Matrix<'_>,
     rows: Range<usize>,
     activations: &[f32],
     m: usize,
     out: &Output,
 ) {
-    let (isa, n_cols) = (matrix.isa(), matrix.n_cols());
+    let n_cols = matrix.n_cols();
     SCRATCH.with_borrow_mut(|scratch| {
         for first in rows.clone().step_by(ROWS) {
             for (to, row) in scratch.iter_mut().zip(first..rows.end) {

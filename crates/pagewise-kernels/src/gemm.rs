@@ -57,7 +57,7 @@ pub(crate) fn multiply(
 ) {
     PANEL.with_borrow_mut(|panel| {
         let panel = panel.get_or_insert_with(empty_panel);
-        // SAFETY: called only when `Isa::Avx512Vnni` was found available; `activations` was
+        // SAFETY: called only on a pool whose `Isa` is `Family::Avx512Vnni`; `activations` was
         // quantised for this matrix and `out` is `(m, n_rows)`, checked by `Matrix::matmul`.
         unsafe {
             match matrix.block_type() {

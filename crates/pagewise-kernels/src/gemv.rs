@@ -29,7 +29,7 @@ pub(crate) fn multiply(
     activations: &Activations,
     out: &Output,
 ) {
-    // SAFETY: called only when `Isa::Avx512Vnni` was found available, and `activations` was
+    // SAFETY: called only on a pool whose `Isa` is `Family::Avx512Vnni`, and `activations` was
     // quantised for this matrix.
     unsafe {
         match matrix.block_type() {
@@ -147,24 +147,81 @@ pair!(Q8_0, 34, Some(128.0), |a, b| {
     _mm512_xor_si512(both, _mm512_set1_epi8(-128))
 });
 
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn pairs<T: Pair>(
-    matrix: &Matrix<'_>,
-    rows: Range<usize>,
-    activations: &Activations,
-    out: &Output,
-) {
-    for row in rows {
-        let bytes = matrix.row(row);
-        let mut first = 0;
-        while first < activations.m {
-            first += match activations.m - first {
-                1 => pair_row::<T, 1>(bytes, activations, first, row, out),
-                2 => pair_row::<T, 2>(bytes, activations, first, row, out),
-                3 => pair_row::<T, 3>(bytes, activations, first, row, out),
-                4..TILE => pair_row::<T, 4>(bytes, activations, first, row, out),
-                _ => pair_row::<T, TILE>(bytes, activations, first, row, out),
+/// Defines `$name`, which has `$row` compute `rows`, for up to [`TILE`] activations at once.
+macro_rules! over_rows {
+    ($name:ident, $kind:ident, $row:ident) => {
+        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+        fn $name<T: $kind>(
+            matrix: &Matrix<'_>,
+            rows: Range<usize>,
+            activations: &Activations,
+            out: &Output,
+        ) {
+            for row in rows {
+                let bytes = matrix.row(row);
+                let mut first = 0;
+                while first < activations.m {
+                    first += match activations.m - first {
+                        1 => $row::<T, 1>(bytes, activations, first, row, out),
+                        2 => $row::<T, 2>(bytes, activations, first, row, out),
+                        3 => $row::<T, 3>(bytes, activations, first, row, out),
+                        4..TILE => $row::<T, 4>(bytes, activations, first, row, out),
+                        _ => $row::<T, TILE>(bytes, activations, first, row, out),
+                    };
+                }
+            }
+        }
+    };
+}
+
+over_rows!(pairs, Pair, pair_row);
+over_rows!(supers, SuperBlock, super_row);
+
+/// The products of one row of weights and `N` of activations, as far as they are added up.
+struct PairSums<const N: usize> {
+    columns: Columns<N>,
+    total: [__m512; N],
+    total_min: [__m128; N],
+}
+
+impl<const N: usize> PairSums<N> {
+    /// Adds a pair of blocks, or the single one that an odd number leaves at the end.
+    ///
+    /// # Safety
+    ///
+    /// The blocks begin at `a`, and at number `block` of the activations. These are padded, so
+    /// that a pair may be read where only one is left. To be inlined, as for [`Pair`].
+    #[inline(always)]
+    unsafe fn add<T: Pair, const WHOLE: bool>(&mut self, a: *const u8, block: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(a.wrapping_add(PREFETCH).cast());
+            let b = if WHOLE { a.add(T::BYTES) } else { a };
+            let quants = T::quants(a, b);
+            // What stands in the place of a second block is another row's or call's and may be
+            // infinite: both factors have to be zero, or the product is not.
+            let only = |two: __m128| if WHOLE { two } else { _mm_move_ss(_mm_setzero_ps(), two) };
+            let scale = only(half_pair(a, b));
+            let min = match T::OFFSET {
+                Some(_) => scale,
+                None => only(half_pair(a.add(2), b.add(2))),
             };
+            let lanes = _mm512_set_epi32(1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0);
+            for i in 0..N {
+                let activation = self.columns.quants[i].add(block * 32);
+                let activation = _mm512_loadu_si512(activation.cast());
+                let dot = _mm512_dpbusd_epi32(_mm512_setzero_si512(), quants, activation);
+                let two =
+                    |from: *const f32| _mm_castsi128_ps(_mm_loadl_epi64(from.add(block).cast()));
+                let activation_scale = only(two(self.columns.scales[i]));
+                let factor = _mm_mul_ps(scale, activation_scale);
+                let factors = _mm512_permutexvar_ps(lanes, _mm512_castps128_ps512(factor));
+                self.total[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), factors, self.total[i]);
+                let min =
+                    if T::OFFSET.is_some() { factor } else { _mm_mul_ps(min, activation_scale) };
+                let sums = two(self.columns.sums[i]);
+                self.total_min[i] = _mm_fmadd_ps(min, sums, self.total_min[i]);
+            }
         }
     }
 }
@@ -177,44 +234,22 @@ fn pair_row<T: Pair, const N: usize>(
     row: usize,
     out: &Output,
 ) -> usize {
-    let columns = Columns::<N>::new(activations, first);
+    let mut sums = PairSums::<N> {
+        columns: Columns::new(activations, first),
+        total: [_mm512_setzero_ps(); N],
+        total_min: [_mm_setzero_ps(); N],
+    };
     let n_blocks = bytes.len() / T::BYTES;
-    let lanes = _mm512_set_epi32(1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0);
-    let mut total = [_mm512_setzero_ps(); N];
-    let mut total_min = [_mm_setzero_ps(); N];
-    for block in (0..n_blocks).step_by(2) {
-        // SAFETY: `a` and `b` are blocks of the row; activations are padded, so that reading a
-        // pair at the last block of an odd number stays within their buffers.
-        unsafe {
-            let a = bytes.as_ptr().add(block * T::BYTES);
-            _mm_prefetch::<_MM_HINT_T0>(a.wrapping_add(PREFETCH).cast());
-            let whole = block + 1 < n_blocks;
-            let b = if whole { a.add(T::BYTES) } else { a };
-            let quants = T::quants(a, b);
-            let mut scale = half_pair(a, b);
-            if !whole {
-                scale = _mm_move_ss(_mm_setzero_ps(), scale);
-            }
-            let min = match T::OFFSET {
-                Some(_) => scale,
-                None if whole => half_pair(a.add(2), b.add(2)),
-                None => _mm_move_ss(_mm_setzero_ps(), half_pair(a.add(2), b.add(2))),
-            };
-            for i in 0..N {
-                let activation = _mm512_loadu_si512(columns.quants[i].add(block * 32).cast());
-                let dot = _mm512_dpbusd_epi32(_mm512_setzero_si512(), quants, activation);
-                let two =
-                    |from: *const f32| _mm_castsi128_ps(_mm_loadl_epi64(from.add(block).cast()));
-                let activation_scale = two(columns.scales[i]);
-                let factor = _mm_mul_ps(scale, activation_scale);
-                let factors = _mm512_permutexvar_ps(lanes, _mm512_castps128_ps512(factor));
-                total[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), factors, total[i]);
-                let min =
-                    if T::OFFSET.is_some() { factor } else { _mm_mul_ps(min, activation_scale) };
-                total_min[i] = _mm_fmadd_ps(min, two(columns.sums[i]), total_min[i]);
-            }
-        }
+    for pair in 0..n_blocks / 2 {
+        // SAFETY: two blocks of the row and of the activations begin here.
+        unsafe { sums.add::<T, true>(bytes.as_ptr().add(2 * pair * T::BYTES), 2 * pair) };
     }
+    if n_blocks % 2 == 1 {
+        let last = n_blocks - 1;
+        // SAFETY: one block begins here.
+        unsafe { sums.add::<T, false>(bytes.as_ptr().add(last * T::BYTES), last) };
+    }
+    let PairSums { total, total_min, .. } = sums;
     for i in 0..N {
         let min = _mm_cvtss_f32(total_min[i]) + _mm_cvtss_f32(_mm_movehdup_ps(total_min[i]));
         let total = _mm512_reduce_add_ps(total[i]);
@@ -394,28 +429,6 @@ impl SuperBlock for Q6K {
             let scale = _mm512_broadcastss_ps(_mm_cvtph_ps(scale));
             let scale = _mm512_mul_ps(_mm512_cvtepi32_ps(small), scale);
             (scale, _mm512_mul_ps(scale, _mm512_set1_ps(32.0)))
-        }
-    }
-}
-
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn supers<T: SuperBlock>(
-    matrix: &Matrix<'_>,
-    rows: Range<usize>,
-    activations: &Activations,
-    out: &Output,
-) {
-    for row in rows {
-        let bytes = matrix.row(row);
-        let mut first = 0;
-        while first < activations.m {
-            first += match activations.m - first {
-                1 => super_row::<T, 1>(bytes, activations, first, row, out),
-                2 => super_row::<T, 2>(bytes, activations, first, row, out),
-                3 => super_row::<T, 3>(bytes, activations, first, row, out),
-                4..TILE => super_row::<T, 4>(bytes, activations, first, row, out),
-                _ => super_row::<T, TILE>(bytes, activations, first, row, out),
-            };
         }
     }
 }

@@ -1,11 +1,15 @@
 //! Which instructions the kernels may use.
 
-use std::sync::OnceLock;
-
-/// A family of kernels.
+/// A family of kernels that this machine runs.
+///
+/// There is no other way to one than [`detect`](Self::detect) and [`available`](Self::available),
+/// so who holds a value may run its instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Isa {
+pub struct Isa(Family);
+
+/// The families there are, the better ones later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Family {
     /// Plain Rust, on every machine.
     Portable,
     /// x86-64 with AVX2, FMA and F16C.
@@ -15,19 +19,30 @@ pub enum Isa {
 }
 
 impl Isa {
-    /// Returns the best family this machine runs; asked once and remembered.
+    /// Plain Rust, which every machine runs.
+    pub const PORTABLE: Self = Self(Family::Portable);
+
+    /// Returns the best family this machine runs.
     pub fn detect() -> Self {
-        static DETECTED: OnceLock<Isa> = OnceLock::new();
-        *DETECTED.get_or_init(|| {
-            [Self::Avx512Vnni, Self::Avx2]
-                .into_iter()
-                .find(|isa| isa.is_available())
-                .unwrap_or(Self::Portable)
-        })
+        Self::available().last().unwrap_or(Self::PORTABLE)
     }
 
-    /// Returns whether this machine runs the family.
-    pub fn is_available(self) -> bool {
+    /// Returns the families this machine runs, the better ones later.
+    pub fn available() -> impl Iterator<Item = Self> {
+        [Family::Portable, Family::Avx2, Family::Avx512Vnni]
+            .into_iter()
+            .filter(|family| family.is_available())
+            .map(Self)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn family(self) -> Family {
+        self.0
+    }
+}
+
+impl Family {
+    fn is_available(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         {
             let avx2 = is_x86_feature_detected!("avx2")
@@ -54,8 +69,7 @@ impl Isa {
 
 /// Defines `$name`, which runs the `#[inline(always)]` function `$body` compiled for `isa`.
 ///
-/// The body is plain Rust; what differs is how wide the compiler makes its loops. `isa` must be
-/// available on this machine.
+/// The body is plain Rust; what differs is how wide the compiler makes its loops.
 macro_rules! multiversion {
     ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $body:path) => {
         $(#[$doc])*
@@ -67,13 +81,12 @@ macro_rules! multiversion {
                 fn avx2($($arg: $ty),*) $(-> $ret)? { $body($($arg),*) }
                 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
                 fn avx512($($arg: $ty),*) $(-> $ret)? { $body($($arg),*) }
-                match isa {
-                    // SAFETY: `Isa` values other than `Portable` reach a kernel only after
-                    // `Isa::is_available` said that this machine has the features.
-                    $crate::Isa::Avx512Vnni => return unsafe { avx512($($arg),*) },
+                match isa.family() {
+                    // SAFETY: an `Isa` is only made for a machine that has its features.
+                    $crate::isa::Family::Avx512Vnni => return unsafe { avx512($($arg),*) },
                     // SAFETY: as above.
-                    $crate::Isa::Avx2 => return unsafe { avx2($($arg),*) },
-                    $crate::Isa::Portable => {}
+                    $crate::isa::Family::Avx2 => return unsafe { avx2($($arg),*) },
+                    $crate::isa::Family::Portable => {}
                 }
             }
             #[cfg(not(target_arch = "x86_64"))]

@@ -5,7 +5,7 @@
 //! bits once per call and multiplies in integers; floating point weights are multiplied in `f32`.
 //! Work is spread over a [`ThreadPool`]; no result depends on the number of its threads.
 //!
-//! The instruction set is chosen once at run time ([`Isa::detect`]). Nothing here reads files,
+//! The instruction set is an argument ([`Isa`]) or the pool's. Nothing here reads files,
 //! knows a model or allocates per call in the steady state.
 
 // In a register tile, an index counts lanes of several arrays at once.
@@ -29,6 +29,8 @@ mod isa;
 mod matrix;
 mod pool;
 mod rowwise;
+#[allow(unsafe_code)]
+mod simd;
 #[cfg(test)]
 mod tests;
 mod unpack;

@@ -1,6 +1,8 @@
 //! A matrix over borrowed blocks, and the choice of the kernel for each product.
 
 use crate::activations::Activations;
+#[cfg(target_arch = "x86_64")]
+use crate::isa::Family;
 use crate::rowwise::{self, unpack_row};
 use crate::unpack::Unpacked;
 use crate::{BlockType, Isa, ShapeError, ThreadPool, float};
@@ -34,7 +36,6 @@ pub struct Matrix<'a> {
     n_cols: usize,
     row_bytes: usize,
     bytes: &'a [u8],
-    isa: Isa,
 }
 
 /// The output of a product, `(m, n_rows)`, written by several threads at disjoint places.
@@ -100,14 +101,7 @@ impl<'a> Matrix<'a> {
         if expected != bytes.len() {
             return Err(ShapeError::WrongLength { expected, actual: bytes.len() });
         }
-        Ok(Self { block_type, n_rows, n_cols, row_bytes, bytes, isa: Isa::detect() })
-    }
-
-    /// Uses the kernels of `isa`, or the best available ones below it.
-    #[must_use]
-    pub fn with_isa(mut self, isa: Isa) -> Self {
-        self.isa = if isa.is_available() { isa } else { Isa::detect().min(isa) };
-        self
+        Ok(Self { block_type, n_rows, n_cols, row_bytes, bytes })
     }
 
     /// Returns how the weights are stored.
@@ -123,10 +117,6 @@ impl<'a> Matrix<'a> {
     /// Returns the number of weights per row, which is the length of an activation row.
     pub fn n_cols(&self) -> usize {
         self.n_cols
-    }
-
-    pub(crate) fn isa(&self) -> Isa {
-        self.isa
     }
 
     /// Returns the blocks of one row.
@@ -160,14 +150,14 @@ impl<'a> Matrix<'a> {
         if self.block_type.is_float() {
             let rows_per_task = self.rows_per_task(m);
             self.for_row_ranges(rows_per_task, pool, &|rows| {
-                float::multiply(self, rows, activations, m, &out);
+                float::multiply(pool.isa(), self, rows, activations, m, &out);
             });
             return;
         }
         // Taken out of its cell, so that a product inside a task of another finds an empty one
         // instead of a borrowed one.
         let mut quantized = ACTIVATIONS.take();
-        quantized.quantize(self.isa, self.block_type, activations, self.n_cols, pool);
+        quantized.quantize(self.block_type, activations, self.n_cols, pool);
         self.multiply_quantized(&quantized, &out, pool);
         ACTIVATIONS.set(quantized);
     }
@@ -175,7 +165,7 @@ impl<'a> Matrix<'a> {
     fn multiply_quantized(&self, activations: &Activations, out: &Output, pool: &ThreadPool) {
         let rows_per_task = self.rows_per_task(activations.m);
         #[cfg(target_arch = "x86_64")]
-        if self.isa == Isa::Avx512Vnni {
+        if pool.isa().family() == Family::Avx512Vnni {
             if activations.m >= panels_from(self.block_type) {
                 self.for_row_ranges(rows_per_task, pool, &|rows| {
                     crate::gemm::multiply(self, rows, activations, out);
@@ -190,7 +180,7 @@ impl<'a> Matrix<'a> {
             }
         }
         self.for_row_ranges(rows_per_task, pool, &|rows| {
-            rowwise::multiply(self, rows, activations, out);
+            rowwise::multiply(pool.isa(), self, rows, activations, out);
         });
     }
 
@@ -213,11 +203,11 @@ impl<'a> Matrix<'a> {
     /// # Panics
     ///
     /// When there is no such row, or `out` has another length.
-    pub fn dequantize_row(&self, row: usize, out: &mut [f32]) {
+    pub fn dequantize_row(&self, isa: Isa, row: usize, out: &mut [f32]) {
         assert!(row < self.n_rows, "row {row} of {} rows", self.n_rows);
         assert_eq!(out.len(), self.n_cols, "the output is (n_cols,)");
         if self.block_type.is_float() {
-            float::widen(self.isa, self.block_type, self.row(row), out);
+            float::widen(isa, self.block_type, self.row(row), out);
             return;
         }
         let (block_len, sub_len) = (self.block_type.block_len(), self.block_type.sub_len());
@@ -230,7 +220,7 @@ impl<'a> Matrix<'a> {
                 scales: &mut scales[..n_subs],
                 mins: &mut mins[..n_subs],
             };
-            unpack_row(self.isa, self.block_type, block, to);
+            unpack_row(isa, self.block_type, block, to);
             for (sub, out) in out.chunks_exact_mut(sub_len).enumerate() {
                 for (out, &quant) in out.iter_mut().zip(&quants[sub * sub_len..]) {
                     *out = scales[sub] * f32::from(quant) - mins[sub];

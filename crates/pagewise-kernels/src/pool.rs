@@ -4,6 +4,7 @@
 //! simply finds the work done: the caller waits only for workers that have begun. Idle workers
 //! spin briefly and then sleep.
 
+use crate::Isa;
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -50,8 +51,10 @@ unsafe impl Sync for Shared {}
 #[allow(unsafe_code)]
 unsafe impl Send for Shared {}
 
-/// Persistent threads that run the tasks of one parallel loop at a time.
+/// Persistent threads that run the tasks of one parallel loop at a time, and the instructions
+/// that kernels use on them.
 pub struct ThreadPool {
+    isa: Isa,
     shared: Arc<Shared>,
     running: Mutex<()>,
     workers: Vec<JoinHandle<()>>,
@@ -66,10 +69,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl ThreadPool {
-    /// Starts a pool in which `threads` threads work, the caller of [`run`](Self::run) among them.
+    /// Starts a pool for the best kernels of this machine, as [`with_isa`](Self::with_isa) does.
+    pub fn new(threads: usize) -> Self {
+        Self::with_isa(threads, Isa::detect())
+    }
+
+    /// Starts a pool in which `threads` threads work, the caller of [`run`](Self::run) among them,
+    /// and matrices and attention use the kernels of `isa`.
     ///
     /// Zero counts as one. Should the system refuse to start a thread, the pool has fewer.
-    pub fn new(threads: usize) -> Self {
+    pub fn with_isa(threads: usize, isa: Isa) -> Self {
         let shared = Arc::new(Shared {
             state: AtomicU64::new(0),
             job: UnsafeCell::new(None),
@@ -89,12 +98,17 @@ impl ThreadPool {
                     .ok()
             })
             .collect();
-        Self { shared, running: Mutex::new(()), workers }
+        Self { isa, shared, running: Mutex::new(()), workers }
     }
 
     /// Returns how many threads work, the caller included.
     pub fn threads(&self) -> usize {
         self.workers.len() + 1
+    }
+
+    /// Returns the instructions that kernels use on this pool.
+    pub fn isa(&self) -> Isa {
+        self.isa
     }
 
     /// Runs `task(0)`, …, `task(n_tasks - 1)`, in any order and on any thread, and waits for all.

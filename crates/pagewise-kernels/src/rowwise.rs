@@ -3,11 +3,11 @@
 //! A few rows at a time are unpacked into cache-sized scratch and each is multiplied with every
 //! row of activations. The faster kernels cover what this one is measured to be too slow for.
 
-use crate::BlockType;
 use crate::activations::Activations;
 use crate::isa::multiversion;
 use crate::matrix::{Matrix, Output};
 use crate::unpack::{Unpacked, unpack};
+use crate::{BlockType, Isa};
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -36,6 +36,7 @@ thread_local! {
 
 /// Computes the outputs of `rows` for all activations.
 pub(crate) fn multiply(
+    isa: Isa,
     matrix: &Matrix<'_>,
     rows: Range<usize>,
     activations: &Activations,
@@ -52,7 +53,7 @@ pub(crate) fn multiply(
                 to.mins.resize(n_subs, 0.0);
                 let to =
                     Unpacked { quants: &mut to.quants, scales: &mut to.scales, mins: &mut to.mins };
-                unpack_row(matrix.isa(), matrix.block_type(), matrix.row(row), to);
+                unpack_row(isa, matrix.block_type(), matrix.row(row), to);
             }
             for column in 0..activations.m {
                 let activation = Column {
@@ -61,7 +62,7 @@ pub(crate) fn multiply(
                     sums: &activations.sums[column * n_subs..][..n_subs],
                 };
                 for (row, weights) in batch.clone().zip(scratch.iter()) {
-                    out.set(column, row, dot(matrix, weights, activation));
+                    out.set(column, row, dot(isa, matrix.block_type(), weights, activation));
                 }
             }
         }
@@ -72,12 +73,13 @@ multiversion! {
     pub(crate) fn unpack_row(block_type: BlockType, bytes: &[u8], to: Unpacked<'_>) = unpack
 }
 
-fn dot(matrix: &Matrix<'_>, row: &Row, column: Column<'_>) -> f32 {
-    let block_type = matrix.block_type();
+fn dot(isa: Isa, block_type: BlockType, row: &Row, column: Column<'_>) -> f32 {
     #[cfg(target_arch = "x86_64")]
-    if matrix.isa() >= crate::Isa::Avx2 {
+    if isa != Isa::PORTABLE {
         return crate::avx2::dot(block_type, row, column);
     }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = isa;
     match (block_type.sub_len(), block_type.block_len()) {
         (16, _) => dot_portable::<16, 16>(row, column),
         (_, 256) => dot_portable::<32, 8>(row, column),

@@ -168,7 +168,10 @@ mod tests {
     #[test]
     fn the_same_words_say_the_same() {
         assert!(says_the_same("The user lives in Ghent.", "User lives in Ghent"));
-        assert!(!says_the_same("The user is not allergic to nuts.", "The user is allergic to nuts."));
+        assert!(!says_the_same(
+            "The user is not allergic to nuts.",
+            "The user is allergic to nuts."
+        ));
         assert!(!says_the_same("The user lives in Ghent.", "The user lives in Bruges."));
     }
 

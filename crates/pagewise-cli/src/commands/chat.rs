@@ -48,7 +48,9 @@ pub(crate) fn run(args: &ChatArgs, common: &CommonArgs, printer: &Printer) -> Re
     }
     if io::stdin().is_terminal() {
         let history = Home::of(common)?.agent(&common.agent).join("history.txt");
-        chat.at_terminal(&history)
+        // The line editor takes Ctrl-C as a key. What comes as a signal was meant for a reply, which
+        // may have ended a moment ago: that must not end the program.
+        while_replying(cancelled, || chat.at_terminal(&history))
     } else {
         chat.through_pipe()
     }
@@ -285,12 +287,15 @@ impl Observer for Stream<'_> {
 /// Whether a reply is being written: only then does Ctrl-C stop the reply and not the program.
 static REPLYING: AtomicBool = AtomicBool::new(false);
 
-/// Runs what writes a reply; meanwhile Ctrl-C sets `cancelled` instead of ending the program.
+/// Runs what writes a reply; meanwhile Ctrl-C sets `cancelled` instead of ending the program. One
+/// may be within another.
 pub(super) fn while_replying<T>(cancelled: &AtomicBool, reply: impl FnOnce() -> T) -> T {
     cancelled.store(false, Ordering::Relaxed);
-    REPLYING.store(true, Ordering::Relaxed);
+    let was_replying = REPLYING.swap(true, Ordering::Relaxed);
     let result = reply();
-    REPLYING.store(false, Ordering::Relaxed);
+    REPLYING.store(was_replying, Ordering::Relaxed);
+    // This reply is over: another Ctrl-C is not the second one during it.
+    cancelled.store(false, Ordering::Relaxed);
     result
 }
 
