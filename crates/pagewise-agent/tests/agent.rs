@@ -211,6 +211,30 @@ fn an_edit_that_changes_nothing_is_done() {
 }
 
 #[test]
+fn a_line_is_not_replaced_by_something_else() {
+    let script = vec![
+        append("The user is allergic to cashews."),
+        reply("Noted."),
+        call(
+            "working_context_replace",
+            &[("old", "The user is allergic to cashews."), ("new", "The user reads slow books.")],
+        ),
+        append("The user reads slow books."),
+        reply("Noted."),
+    ];
+    let mut fixture = Fixture::new(4096, quiet(), script);
+    fixture.say("I am allergic to cashews.");
+    let outcome = fixture.say("I like slow books.");
+    assert_eq!(outcome.calls[0].status, Status::Failed);
+    assert!(outcome.calls[0].result.contains("working_context_append"));
+    let working_context = fixture.agent.store().working_context().unwrap();
+    assert_eq!(
+        working_context.lines("human"),
+        ["The user is allergic to cashews.", "The user reads slow books."]
+    );
+}
+
+#[test]
 fn one_event_makes_one_edit() {
     let script = vec![append("One."), reply("Ok.")];
     let mut fixture = Fixture::new(4096, quiet(), script);

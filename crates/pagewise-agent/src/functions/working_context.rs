@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use pagewise_core::{ArgumentKind, ArgumentSpec, FunctionSpec};
+use pagewise_memory::WorkingContext;
 
 use super::{Done, Effect, Function, Purpose, State};
 use crate::config::Heartbeats;
@@ -59,7 +60,7 @@ pub(crate) static REPLACE: Function = Function {
     purpose: Purpose::Edit,
     help: "(old, new): change a line of working context that is no longer true",
     spec: |state| {
-        let lines = writable_lines(state);
+        let lines = writable_lines(state.working_context);
         (!lines.is_empty()).then(|| FunctionSpec {
             name: "working_context_replace",
             description: "Change a line of working context.",
@@ -80,8 +81,19 @@ pub(crate) static REPLACE: Function = Function {
     },
     run: |call, execution| {
         let (old, new) = (call.text("old"), one_line(call.text("new")));
-        if says_the_same(old, &new) {
+        let lines = writable_lines(execution.working_context);
+        if lines.iter().any(|line| says_the_same(line, &new)) {
             return Ok(Done::ok(call, ALREADY_THERE, Effect::None));
+        }
+        // Small models would put what they have just heard in the place of any line.
+        if content_words(old).is_disjoint(&content_words(&new)) {
+            return Ok(Done::failed(
+                call,
+                format!(
+                    "{old:?} is about something else and stays: the new line must change what it \
+                     says. A new fact is added with working_context_append."
+                ),
+            ));
         }
         let holder = execution.working_context.blocks().iter().find(|block| {
             !block.read_only && execution.working_context.lines(&block.label).contains(&old)
@@ -100,11 +112,6 @@ pub(crate) static REPLACE: Function = Function {
 /// No refusal: small models would try again in other words, and there is nothing left to do.
 const ALREADY_THERE: &str = "Working context says so already.";
 
-fn writable_labels(state: &State<'_>) -> Vec<String> {
-    let writable = state.working_context.blocks().iter().filter(|block| !block.read_only);
-    writable.map(|block| block.label.clone()).collect()
-}
-
 /// A block that is nearly full is left out, so that the model replaces a line, or stores the fact in
 /// archival storage, instead of being refused.
 fn labels_with_room(state: &State<'_>) -> Vec<String> {
@@ -118,9 +125,9 @@ fn labels_with_room(state: &State<'_>) -> Vec<String> {
         .collect()
 }
 
-fn writable_lines(state: &State<'_>) -> Vec<String> {
-    let labels = writable_labels(state);
-    let lines = labels.iter().flat_map(|label| state.working_context.lines(label));
+fn writable_lines(working_context: &WorkingContext) -> Vec<String> {
+    let writable = working_context.blocks().iter().filter(|block| !block.read_only);
+    let lines = writable.flat_map(|block| working_context.lines(&block.label));
     // A line twice could not be replaced unambiguously, a blank one not named.
     let distinct: BTreeSet<&str> = lines.filter(|line| !line.trim().is_empty()).collect();
     distinct.into_iter().map(str::to_string).collect()
