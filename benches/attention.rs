@@ -51,6 +51,7 @@ fn attention(criterion: &mut Criterion) {
                     capacity: context,
                     past,
                     scale: (head_dim as f32).sqrt().recip(),
+                    softcap: None,
                     window: None,
                 };
                 let q = random(n_tokens * n_head * head_dim);

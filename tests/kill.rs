@@ -178,7 +178,11 @@ fn check_working_context(export: &Value) {
         if message["kind"] == "call" {
             call = message;
         }
-        if message["kind"] != "result" || message["status"] != "ok" {
+        // Of what was asked for and is there already, nothing is made.
+        if message["kind"] != "result"
+            || message["status"] != "ok"
+            || message["message"] == "Working context says so already."
+        {
             continue;
         }
         let argument = |name: &str| call["args"][name].as_str().expect("a text");

@@ -109,8 +109,8 @@ fn embedder_after_fetch(
 
 /// How tokens are chosen: as the maker of the model recommends, if anything is left to chance.
 ///
-/// A recommendation is made for sampling. Without temperature it would only leave its repetition
-/// penalty, which keeps a model from copying the very facts that it is asked for.
+/// The maker's repetition penalty is left out: it keeps a model from copying the very facts that it
+/// is asked for.
 pub(crate) fn sampling(args: &CommonArgs) -> Sampling {
     let temperature = args.temp.unwrap_or(0.0);
     let plain = Sampling { temperature, ..Sampling::default() };
@@ -126,8 +126,7 @@ pub(crate) fn sampling(args: &CommonArgs) -> Sampling {
         top_k: advice.top_k.unwrap_or(plain.top_k),
         top_p: advice.top_p.unwrap_or(plain.top_p),
         min_p: advice.min_p.unwrap_or(plain.min_p),
-        repetition_penalty: advice.repetition_penalty.unwrap_or(plain.repetition_penalty),
-        repetition_window: plain.repetition_window,
+        ..plain
     }
 }
 
@@ -333,7 +332,8 @@ mod tests {
         assert_eq!(greedy, Sampling::default());
         let sampled =
             sampling(&args(&["-m", "qwen2.5-coder-1.5b-instruct-q4_k_m", "--temp", "0.5"]));
-        assert_eq!((sampled.temperature, sampled.top_k, sampled.top_p), (0.5, 20, 0.8));
+        let plain = Sampling::default();
+        assert_eq!(sampled, Sampling { temperature: 0.5, top_k: 20, top_p: 0.8, ..plain });
         let unknown = sampling(&args(&["-m", "./x.gguf", "--temp", "0.5"]));
         assert_eq!(unknown, Sampling { temperature: 0.5, ..Sampling::default() });
     }

@@ -21,7 +21,9 @@
 //! Templates of Qwen2.5 and SmolLM2 write system instructions of their own when a prompt has
 //! none; that is left to them.
 
-use jiff::civil::Date;
+use std::path::Path;
+
+use jiff::civil::{Date, date};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind, Value, context};
 use minijinja_contrib::pycompat::unknown_method_callback;
@@ -30,7 +32,7 @@ use thiserror::Error;
 
 use crate::Tokenizer;
 use crate::gguf::{Gguf, GgufError};
-use crate::tokenizer::SENTINEL;
+use crate::tokenizer::{FolderError, SENTINEL, chat_template_of_folder};
 
 /// The longest template, in bytes; real ones have up to 30,000.
 const MAX_TEMPLATE_BYTES: usize = 256 << 10;
@@ -42,6 +44,8 @@ const FUEL: u64 = 500_000;
 /// Blocks within blocks within a template.
 const MAX_RECURSION: usize = 100;
 const NAME: &str = "chat_template";
+/// What a template is told that cannot do without a date: the one that Llama 3.2 has of its own.
+const STAND_IN_DATE: Date = date(2024, 7, 26);
 
 /// Used when a file has no template and its vocabulary has ChatML's tokens.
 const CHAT_ML: &str = "{% for message in messages %}\
@@ -61,6 +65,9 @@ pub enum ChatTemplateError {
     /// The template in the file is not text.
     #[error(transparent)]
     Gguf(#[from] GgufError),
+    /// A file that may hold the template cannot be used.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     /// The template is longer than any real one.
     #[error("the chat template has {bytes} bytes, and at most {MAX_TEMPLATE_BYTES} are allowed")]
     TemplateTooLong {
@@ -143,13 +150,27 @@ impl ChatTemplate {
     /// Takes the template of `gguf`, or a fallback if it has none, and finds out what it takes.
     ///
     /// The template is not told the date, so that prompts stay the same from day to day;
-    /// templates that want it have a date of their own for that case.
+    /// templates that want it have a date of their own for that case, or get one.
     pub fn from_gguf(gguf: &Gguf, tokenizer: &Tokenizer) -> Result<Self, ChatTemplateError> {
-        let template: &str = match gguf.get("tokenizer.chat_template")? {
-            Some(template) => template,
-            None => Self::fallback(tokenizer),
-        };
-        Self::new(template, tokenizer, None)
+        let template: Option<&str> = gguf.get("tokenizer.chat_template")?;
+        Self::undated(template, tokenizer)
+    }
+
+    /// Takes the template in `folder`, as [`Self::from_gguf`] does: that of `chat_template.jinja`,
+    /// or else of `tokenizer_config.json`.
+    pub fn from_folder(folder: &Path, tokenizer: &Tokenizer) -> Result<Self, ChatTemplateError> {
+        Self::undated(chat_template_of_folder(folder)?.as_deref(), tokenizer)
+    }
+
+    fn undated(template: Option<&str>, tokenizer: &Tokenizer) -> Result<Self, ChatTemplateError> {
+        let template = template.unwrap_or_else(|| Self::fallback(tokenizer));
+        match Self::new(template, tokenizer, None) {
+            // Granite's, for one, writes the date where there are no system instructions.
+            Err(ChatTemplateError::Unusable { .. }) if template.contains("strftime_now") => {
+                Self::new(template, tokenizer, Some(STAND_IN_DATE))
+            }
+            result => result,
+        }
     }
 
     /// Takes `template`, Jinja as in `tokenizer_config.json`. It is told the `date`, if any,
@@ -182,7 +203,7 @@ impl ChatTemplate {
             });
         }
         environment
-            .add_template_owned(NAME, template.to_owned())
+            .add_template_owned(NAME, without_generation_marks(template))
             .map_err(|error| ChatTemplateError::Syntax { message: explain(&error) })?;
         let mut this = Self { environment, tokenizer: tokenizer.clone(), roles: Roles::default() };
         this.roles = this.probe(template)?;
@@ -328,6 +349,25 @@ fn join(text: &mut String, more: &str) {
         text.push_str("\n\n");
     }
     text.push_str(more);
+}
+
+/// Returns `template` with `{% generation %}` and its end, which mark what a model is trained to
+/// write, made into a condition that always holds.
+fn without_generation_marks(template: &str) -> String {
+    let mut plain = String::with_capacity(template.len());
+    for chunk in template.split_inclusive("%}") {
+        let tag = chunk.strip_suffix("%}").and_then(|chunk| chunk.rsplit_once("{%"));
+        let mark = tag.and_then(|(before, inside)| match inside.trim_matches(['-', '+']).trim() {
+            mark @ "generation" => Some((before, inside.replacen(mark, "if true", 1))),
+            mark @ "endgeneration" => Some((before, inside.replacen(mark, "endif", 1))),
+            _ => None,
+        });
+        match mark {
+            Some((before, inside)) => plain.extend([before, "{%", &inside, "%}"]),
+            None => plain.push_str(chunk),
+        }
+    }
+    plain
 }
 
 /// Returns what went wrong in one line, with its place in the template.

@@ -28,12 +28,14 @@ pub struct Compute {
     device: Device,
     /// Our own kernels, if they serve this processor.
     pool: Option<Arc<ThreadPool>>,
+    /// Whether our own kernels have keys and values in f32.
+    has_exact_cache: bool,
 }
 
 impl Compute {
     /// Finds the device; `threads` is how many of the processor's to use, all of them if `None`.
     pub fn new(choice: DeviceChoice, threads: Option<usize>) -> Result<Self, LoadError> {
-        let gpu = |device: Device| Self { device, pool: None };
+        let gpu = |device: Device| Self { device, pool: None, has_exact_cache: false };
         match choice {
             DeviceChoice::Cpu => Ok(Self::cpu(threads)),
             DeviceChoice::Cuda => cuda().map(gpu),
@@ -51,13 +53,19 @@ impl Compute {
         // On other processors candle has vector kernels and we do not.
         let isa = Isa::detect();
         let pool = (isa != Isa::PORTABLE).then(|| Arc::new(ThreadPool::with_isa(threads, isa)));
-        Self { device: Device::Cpu, pool }
+        Self { device: Device::Cpu, pool, has_exact_cache: false }
     }
 
     /// Takes the processor without our own kernels, as if they did not serve it; slow, for
     /// comparisons.
     pub fn portable() -> Self {
-        Self { device: Device::Cpu, pool: None }
+        Self { device: Device::Cpu, pool: None, has_exact_cache: false }
+    }
+
+    /// Keeps keys and values as f32 everywhere, in twice the memory that our own kernels take; for
+    /// comparisons.
+    pub fn with_exact_cache(self) -> Self {
+        Self { has_exact_cache: true, ..self }
     }
 
     /// Returns the device as candle knows it.
@@ -72,6 +80,11 @@ impl Compute {
             Device::Cuda(_) => "cuda",
             Device::Metal(_) => "metal",
         }
+    }
+
+    /// Whether our own kernels have keys and values in f32.
+    pub(crate) fn has_exact_cache(&self) -> bool {
+        self.has_exact_cache
     }
 
     /// Returns the threads of our own kernels.

@@ -2,17 +2,28 @@
 
 mod attention;
 mod config;
+mod layer;
 mod rope;
 
 use candle_core::{Device, Tensor};
+use half::f16;
 use pagewise_kernels::{Attention, ThreadPool};
 
 use crate::compute::Compute;
-use crate::linear::{Embedding, Linear, vector};
-use crate::ops::to_floats;
-use crate::{Gguf, InferError, KvCache, LoadError, families};
-use attention::attend;
-pub use config::{DecoderConfig, Rope, RopePairing, RopeScaling};
+use crate::kv_cache::Slices;
+use crate::linear::{Embedding, Linear};
+use crate::ops::{to_floats, with_floats};
+use crate::weights::{Loader, Weights};
+use crate::{InferError, KvCache, LoadError};
+use attention::Attending;
+pub(crate) use config::MAX_HEAD_DIM;
+pub use config::{
+    Activation, Biases, DecoderConfig, Experts, LayerKind, NormPlacement, QkNorm, Rope,
+    RopePairing, RopeScaling,
+};
+use layer::{
+    AttentionLayer, ExpertsLayer, FeedForward, Layer, Mixer, Network, Norms, ShortConvLayer,
+};
 use rope::RopeTable;
 
 /// Tokens run through the model at once. Larger chunks read the weights less often, but from a few
@@ -20,7 +31,7 @@ use rope::RopeTable;
 /// matrices, and how much of a cancelled prefill is lost.
 pub const PREFILL_CHUNK_TOKENS: usize = 256;
 
-/// A transformer decoder: token ids in, logits out.
+/// A decoder: token ids in, logits out.
 pub struct Decoder {
     config: DecoderConfig,
     window_tokens: usize,
@@ -29,52 +40,47 @@ pub struct Decoder {
     layers: Vec<Layer>,
     output_norm: Tensor,
     head: Linear,
-    rope: RopeTable,
-}
-
-struct Layer {
-    attention_norm: Tensor,
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    output: Linear,
-    feed_forward_norm: Tensor,
-    gate: Linear,
-    up: Linear,
-    down: Linear,
+    ropes: Vec<RopeTable>,
 }
 
 impl Decoder {
-    /// Takes the weights of `gguf` for windows of up to `window_tokens` tokens.
+    /// Takes `weights` for windows of up to `window_tokens` tokens.
     ///
-    /// Every tensor must have the shape that the metadata ask for.
-    pub fn load(gguf: &Gguf, window_tokens: usize, compute: &Compute) -> Result<Self, LoadError> {
-        let device = compute.device();
-        let config = families::config(gguf)?;
-        if let Some(tensor) = gguf.tensors().find(|tensor| is_unread(tensor.name())) {
-            let reason = format!("has {}, which is not supported", tensor.name());
-            return Err(families::fault(gguf, reason));
-        }
+    /// Every tensor must have the shape that the metadata ask for, and every tensor must be asked
+    /// for.
+    pub fn load(
+        weights: impl Into<Weights>,
+        window_tokens: usize,
+        compute: &Compute,
+    ) -> Result<Self, LoadError> {
+        let weights = weights.into();
+        let config = weights.config()?;
+        let loader = Loader::new(&weights, &config, compute);
         let (vocabulary, hidden) = (config.vocabulary, config.hidden);
-        let embedding = Embedding::load(gguf, "token_embd.weight", vocabulary, hidden)?;
-        // A model without a head of its own uses the embedding table.
-        let head = match gguf.tensor("output.weight") {
-            Some(_) => "output",
-            None => "token_embd",
+        let embedding = loader.tensor("token_embd.weight", &[vocabulary, hidden])?;
+        let head = if config.is_tied {
+            Linear::new(embedding.clone(), None, compute)?
+        } else {
+            loader.linear("output", (vocabulary, hidden), false)?
         };
-        let head = Linear::load(gguf, head, (vocabulary, hidden), false, compute)?;
         let mut layers = Vec::new();
-        for index in 0..config.n_layers {
-            layers.push(Layer::load(gguf, index, &config, compute)?);
+        for (index, kind) in config.layers.iter().enumerate() {
+            layers.push(Layer::load(&loader, index, *kind)?);
         }
+        // What LFM2 calls by this name stands at the end all the same.
+        let is_lfm2 = loader.has("token_embd_norm.weight")?;
+        let output_norm =
+            loader.norm(if is_lfm2 { "token_embd_norm" } else { "output_norm" }, hidden)?;
+        loader.finish()?;
+        let rope = |rope| RopeTable::new(rope, window_tokens, compute);
         Ok(Self {
             window_tokens,
             compute: compute.clone(),
-            embedding,
+            embedding: Embedding::new(embedding),
             layers,
-            output_norm: vector(gguf, "output_norm.weight", hidden, device)?,
+            output_norm,
             head,
-            rope: RopeTable::new(&config.rope, window_tokens, compute)?,
+            ropes: config.ropes.iter().map(rope).collect::<Result<_, _>>()?,
             config,
         })
     }
@@ -135,7 +141,14 @@ impl Decoder {
     }
 
     fn logits(&self, hidden: &Tensor) -> Result<Tensor, InferError> {
-        self.head.forward(&self.norm(hidden, &self.output_norm)?)
+        let mut logits = self.head.forward(&self.norm(hidden, &self.output_norm)?)?;
+        if self.config.logit_scale != 1.0 {
+            logits = (logits * f64::from(self.config.logit_scale))?;
+        }
+        match self.config.logit_softcap {
+            Some(cap) => self.compute.softcap(&logits, cap),
+            None => Ok(logits),
+        }
     }
 
     fn norm(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor, InferError> {
@@ -153,47 +166,116 @@ impl Decoder {
             return Err(InferError::NoTokens);
         }
         cache.reserve(tokens.len())?;
-        let mut x = self.embedding.forward(tokens, self.compute.device())?;
+        let scale = self.config.embedding_scale;
+        let mut x = self.embedding.forward(tokens, scale, self.compute.device())?;
         for (index, layer) in self.layers.iter().enumerate() {
             // What the layers before have written is not counted yet, and will be overwritten.
             if is_cancelled() {
                 return Err(InferError::Cancelled);
             }
-            let normed = self.norm(&x, &layer.attention_norm)?;
-            let mixed = self.attention(
-                index,
-                [&layer.query, &layer.key, &layer.value].map(|linear| linear.forward(&normed)),
-                cache,
-            )?;
-            x = (x + layer.output.forward(&mixed)?)?;
-
-            let normed = self.norm(&x, &layer.feed_forward_norm)?;
-            let (gate, up) = (layer.gate.forward(&normed)?, layer.up.forward(&normed)?);
-            x = (x + layer.down.forward(&self.compute.silu_mul(&gate, &up)?)?)?;
+            x = self.add(&layer.mixer_norms, x, |x| match &layer.mixer {
+                Mixer::Attention(attention) => self.attention(index, attention, x, cache),
+                Mixer::ShortConv(conv) => self.short_conv(index, conv, x, cache),
+            })?;
+            x = self
+                .add(&layer.feed_forward_norms, x, |x| self.feed_forward(&layer.feed_forward, x))?;
         }
         cache.advance(tokens.len());
         Ok(x)
     }
 
-    /// Turns queries and keys by their positions, puts keys and values into the cache and attends.
-    ///
-    /// Takes `(T, heads × head_dim)` each, returns `(T, n_heads × head_dim)`.
-    fn attention(
+    /// Adds one half of a layer, normed before or behind, to its input.
+    fn add(
         &self,
-        layer: usize,
-        [queries, keys, values]: [Result<Tensor, InferError>; 3],
-        cache: &mut KvCache,
+        norms: &Norms,
+        x: Tensor,
+        half: impl FnOnce(&Tensor) -> Result<Tensor, InferError>,
     ) -> Result<Tensor, InferError> {
-        let (queries, keys, values) = (queries?, keys?, values?);
-        match self.compute.pool() {
-            Some(pool) => self.attend_slices(layer, [queries, keys, values], cache, pool),
-            None => self.attend_tensors(layer, [queries, keys, values], cache),
+        let mut y = match &norms.before {
+            Some(norm) => half(&self.norm(&x, norm)?)?,
+            None => half(&x)?,
+        };
+        if let Some(norm) = &norms.behind {
+            y = self.norm(&y, norm)?;
+        }
+        if self.config.residual_scale != 1.0 {
+            y = (y * f64::from(self.config.residual_scale))?;
+        }
+        Ok((x + y)?)
+    }
+
+    fn feed_forward(&self, layer: &FeedForward, x: &Tensor) -> Result<Tensor, InferError> {
+        match layer {
+            FeedForward::One(network) => self.network(network, x),
+            FeedForward::Experts(experts) => self.experts(experts, x),
         }
     }
 
+    fn network(&self, network: &Network, x: &Tensor) -> Result<Tensor, InferError> {
+        let (gate, up) = (network.gate.forward(x)?, network.up.forward(x)?);
+        network.down.forward(&self.compute.gate(self.config.activation, &gate, &up)?)
+    }
+
+    /// Takes each token through the experts that it chooses.
+    fn experts(&self, layer: &ExpertsLayer, x: &Tensor) -> Result<Tensor, InferError> {
+        let device = self.compute.device();
+        let routes = layer.route(&layer.router.forward(x)?.to_vec2()?);
+        let mut y = x.zeros_like()?;
+        for (network, (tokens, shares)) in layer.experts.iter().zip(routes) {
+            if tokens.is_empty() {
+                continue;
+            }
+            let shares = Tensor::from_vec(shares, (tokens.len(), 1), device)?;
+            let tokens = Tensor::new(tokens, device)?;
+            let expert = self.network(network, &x.index_select(&tokens, 0)?)?;
+            y = y.index_add(&tokens, &expert.broadcast_mul(&shares)?, 0)?;
+        }
+        Ok(y)
+    }
+
+    /// Turns queries and keys by their positions, puts keys and values into the cache and attends.
+    fn attention(
+        &self,
+        index: usize,
+        layer: &AttentionLayer,
+        x: &Tensor,
+        cache: &mut KvCache,
+    ) -> Result<Tensor, InferError> {
+        let mut queries = layer.query.forward(x)?;
+        let mut keys = layer.key.forward(x)?;
+        let values = layer.value.forward(x)?;
+        if let Some([query_norm, key_norm]) = &layer.norms {
+            queries = self.norm_heads(&queries, query_norm)?;
+            keys = self.norm_heads(&keys, key_norm)?;
+        }
+        let heads = [queries, keys, values];
+        let mixed = match self.compute.pool() {
+            Some(pool) => self.attend_slices(index, layer, heads, cache, pool)?,
+            None => self.attend_tensors(index, layer, heads, cache)?,
+        };
+        layer.output.forward(&mixed)
+    }
+
+    /// Norms `x`, `(T, n)`, in pieces as long as `weight`: heads, or all of them at once.
+    fn norm_heads(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor, InferError> {
+        let pieces = x.reshape(((), weight.elem_count()))?;
+        Ok(self.norm(&pieces, weight)?.reshape(x.shape())?)
+    }
+
+    fn attending(&self, layer: &AttentionLayer) -> Attending {
+        let usual = (self.config.head_dim as f32).sqrt().recip();
+        Attending {
+            scale: self.config.attention_scale.unwrap_or(usual),
+            softcap: self.config.attention_softcap,
+            window: layer.window,
+        }
+    }
+
+    /// Takes `(T, heads × head_dim)` each, returns `(T, n_heads × head_dim)`.
     fn attend_slices(
         &self,
-        layer: usize,
+        index: usize,
+        layer: &AttentionLayer,
         [queries, keys, values]: [Tensor; 3],
         cache: &mut KvCache,
         pool: &ThreadPool,
@@ -202,26 +284,38 @@ impl Decoder {
         let (past, capacity) = (cache.len(), cache.capacity());
         let shape = queries.shape().clone();
         let (mut queries, mut keys) = (to_floats(&queries)?, to_floats(&keys)?);
-        self.rope.turn(&mut queries, n_heads, head_dim, past);
-        self.rope.turn(&mut keys, n_kv_heads, head_dim, past);
-        let [keys, values] = cache.write_halves(layer, &keys, &to_floats(&values)?)?;
+        if let Some(rope) = layer.rope {
+            self.ropes[rope].turn(&mut queries, n_heads, head_dim, past);
+            self.ropes[rope].turn(&mut keys, n_kv_heads, head_dim, past);
+        }
+        let cached = with_floats(&values, |values| cache.write_slices(index, [&keys, values]))??;
         let mut mixed = vec![0f32; queries.len()];
+        let Attending { scale, softcap, window } = self.attending(layer);
         let attention = Attention {
             n_head: n_heads,
             n_kv_head: n_kv_heads,
             head_dim,
             capacity,
             past,
-            scale: (head_dim as f32).sqrt().recip(),
-            window: None,
+            scale,
+            softcap,
+            window,
         };
-        attention.run(&queries, keys, values, &mut mixed, pool);
+        match cached {
+            Slices::Halves([keys, values]) => {
+                attention.run(&queries, keys, values, &mut mixed, pool);
+            }
+            Slices::Floats([keys, values]) => {
+                attention.run_exact(&queries, keys, values, &mut mixed, pool);
+            }
+        }
         Ok(Tensor::from_vec(mixed, shape, &Device::Cpu)?)
     }
 
     fn attend_tensors(
         &self,
-        layer: usize,
+        index: usize,
+        layer: &AttentionLayer,
         [queries, keys, values]: [Tensor; 3],
         cache: &mut KvCache,
     ) -> Result<Tensor, InferError> {
@@ -229,57 +323,89 @@ impl Decoder {
         let n_tokens = queries.dim(0)?;
         let past = cache.len();
         let heads = |x: Tensor, n: usize| x.reshape((n_tokens, n, head_dim))?.transpose(0, 1);
-        let queries = self.rope.apply(&heads(queries, n_heads)?, past)?;
-        let keys = self.rope.apply(&heads(keys, n_kv_heads)?, past)?;
+        let mut queries = heads(queries, n_heads)?;
+        let mut keys = heads(keys, n_kv_heads)?;
         let values = heads(values, n_kv_heads)?;
-        let [keys, values] = cache.write_tensors(layer, &keys, &values)?;
-        attend(&queries, &keys, &values)
+        if let Some(rope) = layer.rope {
+            queries = self.ropes[rope].apply(&queries, past)?;
+            keys = self.ropes[rope].apply(&keys, past)?;
+        }
+        let [keys, values] = cache.write_tensors(index, [&keys, &values])?;
+        self.attending(layer).attend(&self.compute, &queries, &keys, &values)
     }
-}
 
-impl Layer {
-    fn load(
-        gguf: &Gguf,
+    /// Convolves the gated input with the last few tokens', each number by itself, and gates again.
+    fn short_conv(
+        &self,
         index: usize,
-        config: &DecoderConfig,
-        compute: &Compute,
-    ) -> Result<Self, LoadError> {
-        let name = |part: &str| format!("blk.{index}.{part}");
-        let linear = |part: &str, out_dim: usize, in_dim: usize| {
-            Linear::load(gguf, &name(part), (out_dim, in_dim), false, compute)
+        layer: &ShortConvLayer,
+        x: &Tensor,
+        cache: &mut KvCache,
+    ) -> Result<Tensor, InferError> {
+        let [input_gate, output_gate, x] = layer.input.each_ref().map(|linear| linear.forward(x));
+        let gated = (input_gate? * x?)?;
+        let mixed = match self.compute.pool() {
+            Some(_) => self.convolve_slices(index, layer, &gated, cache)?,
+            None => self.convolve_tensors(index, layer, &gated, cache)?,
         };
-        let projection = |part: &str, out_dim: usize| {
-            let shape = (out_dim, config.hidden);
-            Linear::load(gguf, &name(part), shape, config.qkv_bias, compute)
-        };
-        let norm = |part: &str| vector(gguf, &name(part), config.hidden, compute.device());
-        let query_dim = config.n_heads * config.head_dim;
-        let kv_dim = config.n_kv_heads * config.head_dim;
-        Ok(Self {
-            attention_norm: norm("attn_norm.weight")?,
-            query: projection("attn_q", query_dim)?,
-            key: projection("attn_k", kv_dim)?,
-            value: projection("attn_v", kv_dim)?,
-            output: linear("attn_output", config.hidden, query_dim)?,
-            feed_forward_norm: norm("ffn_norm.weight")?,
-            gate: linear("ffn_gate", config.feed_forward, config.hidden)?,
-            up: linear("ffn_up", config.feed_forward, config.hidden)?,
-            down: linear("ffn_down", config.hidden, config.feed_forward)?,
-        })
+        layer.output.forward(&(output_gate? * mixed)?)
+    }
+
+    /// Takes and returns `(T, hidden)`.
+    fn convolve_slices(
+        &self,
+        index: usize,
+        layer: &ShortConvLayer,
+        x: &Tensor,
+        cache: &mut KvCache,
+    ) -> Result<Tensor, InferError> {
+        let (past, hidden) = (cache.len(), self.config.hidden);
+        let kernel = layer.taps.dim(0)?;
+        let cached = with_floats(x, |x| cache.write_slices(index, [x]))??;
+        let mut mixed = vec![0f32; x.elem_count()];
+        with_floats(&layer.taps, |taps| {
+            for (token, mixed) in mixed.chunks_mut(hidden).enumerate() {
+                for (tap, taps) in taps.chunks(hidden).enumerate() {
+                    // Before the first token is nothing.
+                    let Some(at) = (past + token + tap + 1).checked_sub(kernel) else { continue };
+                    let inputs = at * hidden..(at + 1) * hidden;
+                    match &cached {
+                        Slices::Halves([x]) => add_products(mixed, taps, &x[inputs], f16::to_f32),
+                        Slices::Floats([x]) => add_products(mixed, taps, &x[inputs], |x| x),
+                    }
+                }
+            }
+        })?;
+        Ok(Tensor::from_vec(mixed, x.shape(), &Device::Cpu)?)
+    }
+
+    fn convolve_tensors(
+        &self,
+        index: usize,
+        layer: &ShortConvLayer,
+        x: &Tensor,
+        cache: &mut KvCache,
+    ) -> Result<Tensor, InferError> {
+        let (n_tokens, kernel) = (x.dim(0)?, layer.taps.dim(0)?);
+        let past = cache.len();
+        let [inputs] = cache.write_tensors(index, [&x.unsqueeze(0)?])?;
+        let inputs = inputs.squeeze(0)?;
+        // Before the first token is nothing.
+        let n_missing = (kernel - 1).saturating_sub(past);
+        let n_before = kernel - 1 - n_missing;
+        let inputs = inputs.narrow(0, past - n_before, n_before + n_tokens)?;
+        let inputs = inputs.pad_with_zeros(0, n_missing, 0)?;
+        let mut mixed = x.zeros_like()?;
+        for tap in 0..kernel {
+            let taps = layer.taps.narrow(0, tap, 1)?;
+            mixed = (mixed + inputs.narrow(0, tap, n_tokens)?.broadcast_mul(&taps)?)?;
+        }
+        Ok(mixed)
     }
 }
 
-/// Whether a tensor would change what the model says and is not read: leaving it out in silence
-/// would give wrong answers.
-fn is_unread(name: &str) -> bool {
-    const UNREAD: [&str; 6] = [
-        "attn_output.bias",
-        "ffn_gate.bias",
-        "ffn_up.bias",
-        "ffn_down.bias",
-        "attn_q_norm.weight",
-        "attn_k_norm.weight",
-    ];
-    let part = name.strip_prefix("blk.").and_then(|rest| rest.split_once('.'));
-    name == "output.bias" || part.is_some_and(|(_, part)| UNREAD.contains(&part))
+fn add_products<T: Copy>(sums: &mut [f32], taps: &[f32], x: &[T], widened: impl Fn(T) -> f32) {
+    for ((sum, tap), x) in sums.iter_mut().zip(taps).zip(x) {
+        *sum += tap * widened(*x);
+    }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::{ChatTemplateError, GgufError, TokenizerError};
+use crate::{ChatTemplateError, GgufError, HfError, TokenizerError};
 
 /// Weights that cannot be used.
 #[derive(Debug, Error)]
@@ -12,6 +12,9 @@ pub enum LoadError {
     /// The GGUF file is refused, or lacks something.
     #[error(transparent)]
     Gguf(#[from] GgufError),
+    /// A file of a folder of weights is refused, or lacks something.
+    #[error(transparent)]
+    Hf(#[from] HfError),
     /// The file holds a kind of model that there is no decoder for.
     #[error(
         "{}: models of the architecture \"{architecture}\" are not supported; supported are \

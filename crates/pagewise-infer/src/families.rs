@@ -1,106 +1,111 @@
-//! Model families: what the metadata of each architecture mean to the one decoder.
+//! Model families: what the settings of each architecture mean to the one decoder.
+//!
+//! A family has one file, which says what differs from a Llama: once for the metadata of GGUF, and
+//! once for the `config.json` of Hugging Face, with the names that its tensors have there.
 
+mod gemma;
+mod granite;
+mod lfm2;
 mod llama;
+mod metadata;
+mod olmo2;
+mod phi3;
 mod qwen2;
+mod qwen3;
+mod qwen3moe;
+mod settings;
+mod smollm3;
 
-use crate::decoder::{DecoderConfig, Rope, RopePairing, RopeScaling};
-use crate::{Gguf, LoadError};
+use crate::hf::HfConfig;
+use crate::{DecoderConfig, Gguf, HfFolder, LoadError};
 
-type Read = fn(&Gguf) -> Result<DecoderConfig, LoadError>;
+/// A family of models.
+pub(crate) struct Family {
+    /// The architecture as GGUF names it.
+    pub(crate) gguf: &'static str,
+    /// The `model_type`s that Hugging Face has for it.
+    model_types: &'static [&'static str],
+    from_gguf: fn(&Gguf) -> Result<DecoderConfig, LoadError>,
+    from_hf: fn(&HfFolder) -> Result<DecoderConfig, LoadError>,
+    /// What differs from [`HF_NAMES`]; these come first.
+    pub(crate) hf_names: &'static [(&'static str, &'static str)],
+}
 
-/// The architectures as GGUF names them, and how each is read.
-const FAMILIES: [(&str, Read); 2] = [("llama", llama::config), ("qwen2", qwen2::config)];
+const FAMILIES: [&Family; 11] = [
+    &llama::FAMILY,
+    &qwen2::FAMILY,
+    &qwen3::FAMILY,
+    &qwen3moe::FAMILY,
+    &gemma::FAMILY_2,
+    &gemma::FAMILY_3,
+    &phi3::FAMILY,
+    &smollm3::FAMILY,
+    &granite::FAMILY,
+    &olmo2::FAMILY,
+    &lfm2::FAMILY,
+];
+
+/// Parts of tensor names: GGUF's, and Hugging Face's.
+pub(crate) const HF_NAMES: [(&str, &str); 14] = [
+    ("token_embd", "embed_tokens"),
+    ("output_norm", "norm"),
+    ("attn_norm", "input_layernorm"),
+    ("attn_q", "self_attn.q_proj"),
+    ("attn_k", "self_attn.k_proj"),
+    ("attn_v", "self_attn.v_proj"),
+    ("attn_output", "self_attn.o_proj"),
+    ("attn_q_norm", "self_attn.q_norm"),
+    ("attn_k_norm", "self_attn.k_norm"),
+    ("ffn_norm", "post_attention_layernorm"),
+    ("ffn_gate", "mlp.gate_proj"),
+    ("ffn_up", "mlp.up_proj"),
+    ("ffn_down", "mlp.down_proj"),
+    ("ffn_gate_inp", "mlp.gate"),
+];
 
 /// Reads the metadata of `gguf` as its architecture has them.
-pub(crate) fn config(gguf: &Gguf) -> Result<DecoderConfig, LoadError> {
+pub(crate) fn config_of_gguf(gguf: &Gguf) -> Result<DecoderConfig, LoadError> {
     let architecture = gguf.architecture();
-    let Some((_, read)) = FAMILIES.iter().find(|(name, _)| *name == architecture) else {
+    let Some(family) = FAMILIES.iter().find(|family| family.gguf == architecture) else {
         return Err(LoadError::Architecture {
             path: gguf.path().to_owned(),
             architecture: architecture.to_owned(),
-            supported: FAMILIES.map(|(name, _)| name).join(", "),
+            supported: FAMILIES.map(|family| family.gguf).join(", "),
         });
     };
-    let config = read(gguf)?;
+    let config = (family.from_gguf)(gguf)?;
     config.check().map_err(|reason| fault(gguf, reason))?;
+    Ok(config)
+}
+
+/// Returns the family that a `config.json` says it is of.
+pub(crate) fn of_model_type(config: &HfConfig) -> Result<&'static Family, LoadError> {
+    let model_type: String = config.require("model_type")?;
+    let is_it = |family: &&&Family| family.model_types.contains(&model_type.as_str());
+    let Some(family) = FAMILIES.iter().find(is_it) else {
+        return Err(LoadError::Architecture {
+            path: config.path().to_owned(),
+            architecture: model_type.clone(),
+            supported: FAMILIES.map(|family| family.model_types.join(", ")).join(", "),
+        });
+    };
+    if config.has("quantization_config") {
+        return Err(config.fault(
+            "describes quantised weights, which are not supported in this form; use a GGUF file, or \
+             the weights that they were made from",
+        ));
+    }
+    Ok(family)
+}
+
+/// Reads the `config.json` of `folder` as its family has it.
+pub(crate) fn config_of_folder(folder: &HfFolder) -> Result<DecoderConfig, LoadError> {
+    let config = (folder.family().from_hf)(folder)?;
+    config.check().map_err(|reason| folder.config().fault(reason))?;
     Ok(config)
 }
 
 /// Makes an error about the metadata of `gguf`.
 pub(crate) fn fault(gguf: &Gguf, reason: impl Into<String>) -> LoadError {
     LoadError::Config { path: gguf.path().to_owned(), reason: reason.into() }
-}
-
-/// Reads what all families write alike; a family changes what it does otherwise.
-fn common(gguf: &Gguf, pairing: RopePairing) -> Result<DecoderConfig, LoadError> {
-    let hidden: usize = gguf.require_for_architecture("embedding_length")?;
-    let n_heads: usize = gguf.require_for_architecture("attention.head_count")?;
-    let n_kv_heads = gguf.get_for_architecture("attention.head_count_kv")?.unwrap_or(n_heads);
-    let head_dim = match gguf.get_for_architecture("attention.key_length")? {
-        Some(head_dim) => head_dim,
-        None => hidden.checked_div(n_heads).ok_or_else(|| fault(gguf, "has no attention heads"))?,
-    };
-    let value_dim: Option<usize> = gguf.get_for_architecture("attention.value_length")?;
-    if value_dim.is_some_and(|value_dim| value_dim != head_dim) {
-        return Err(fault(
-            gguf,
-            "has keys and values of different lengths, which is not supported",
-        ));
-    }
-    if gguf.get_for_architecture("expert_count")?.unwrap_or(0u32) > 0 {
-        return Err(fault(
-            gguf,
-            "is a mixture of experts, which is not supported; use a dense model",
-        ));
-    }
-    let vocabulary =
-        gguf.require_tensor("token_embd.weight")?.shape().first().copied().unwrap_or_default();
-    Ok(DecoderConfig {
-        n_layers: gguf.require_for_architecture("block_count")?,
-        hidden,
-        feed_forward: gguf.require_for_architecture("feed_forward_length")?,
-        n_heads,
-        n_kv_heads,
-        head_dim,
-        vocabulary,
-        context_length: gguf.require_for_architecture("context_length")?,
-        rms_epsilon: gguf.require_for_architecture("attention.layer_norm_rms_epsilon")?,
-        rope: Rope {
-            dim: gguf.get_for_architecture("rope.dimension_count")?.unwrap_or(head_dim),
-            theta: gguf.get_for_architecture("rope.freq_base")?.unwrap_or(10_000.0),
-            pairing,
-            scaling: rope_scaling(gguf)?,
-        },
-        qkv_bias: false,
-    })
-}
-
-fn rope_scaling(gguf: &Gguf) -> Result<RopeScaling, LoadError> {
-    // What Llama 3.1 calls its scaling is written out by the converter, one divisor per frequency.
-    if let Some(tensor) = gguf.tensor("rope_freqs.weight") {
-        let bytes = tensor.bytes();
-        if tensor.tensor_type() != crate::TensorType::F32 {
-            return Err(fault(gguf, "has rope_freqs.weight in a type other than F32"));
-        }
-        let divisors: Vec<f32> =
-            bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-        return Ok(RopeScaling::Divisors(divisors));
-    }
-    let kind: Option<&str> = gguf.get_for_architecture("rope.scaling.type")?;
-    match kind {
-        None | Some("none") => {
-            // Older converters wrote only this key.
-            Ok(match gguf.get_for_architecture("rope.scale_linear")? {
-                None => RopeScaling::None,
-                Some(factor) => RopeScaling::Linear { factor },
-            })
-        }
-        Some("linear") => Ok(RopeScaling::Linear {
-            factor: gguf.require_for_architecture("rope.scaling.factor")?,
-        }),
-        Some(other) => Err(fault(
-            gguf,
-            format!("asks for RoPE scaling of the type \"{other}\", which is not supported"),
-        )),
-    }
 }

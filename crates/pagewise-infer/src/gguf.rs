@@ -25,7 +25,7 @@ use sha2::{Digest, Sha256};
 
 pub use error::{GgufError, GgufProblem};
 use header::{Header, TensorInfo};
-use map::FileMap;
+pub(crate) use map::FileMap;
 pub use metadata::{FromMetadata, MetadataValue, OneOrMany, Strings};
 pub use tensor_type::TensorType;
 
@@ -39,7 +39,7 @@ pub struct Gguf {
 
 struct Inner {
     path: PathBuf,
-    map: FileMap,
+    map: Arc<FileMap>,
     header: Header,
 }
 
@@ -184,7 +184,7 @@ impl Inner {
         }
         let map = FileMap::new(&file)?;
         let header = Header::read(map.bytes())?;
-        Ok(Self { path: path.to_owned(), map, header })
+        Ok(Self { path: path.to_owned(), map: Arc::new(map), header })
     }
 
     fn text(&self, range: &Range<usize>) -> &str {
@@ -230,7 +230,7 @@ impl<'a> GgufTensor<'a> {
 
     /// Returns its data in a form that keeps the file open.
     pub fn hold(&self) -> TensorBytes {
-        TensorBytes { inner: self.gguf.inner.clone(), range: self.info.range.clone() }
+        TensorBytes::new(&self.gguf.inner.map, self.info.range.clone())
     }
 
     /// Tells the operating system that the data are not needed soon, for example because they
@@ -249,15 +249,27 @@ impl fmt::Debug for GgufTensor<'_> {
 /// The data of a tensor, borrowed from the file for as long as this lives.
 #[derive(Clone)]
 pub struct TensorBytes {
-    inner: Arc<Inner>,
+    map: Arc<FileMap>,
     range: Range<usize>,
+}
+
+impl TensorBytes {
+    pub(crate) fn new(map: &Arc<FileMap>, range: Range<usize>) -> Self {
+        Self { map: map.clone(), range }
+    }
+
+    /// Returns a part of the data, which must lie within them.
+    pub(crate) fn part(&self, range: Range<usize>) -> Self {
+        let (start, end) = (self.range.start + range.start, self.range.start + range.end);
+        Self { map: self.map.clone(), range: start..end.min(self.range.end) }
+    }
 }
 
 impl Deref for TensorBytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.inner.map.bytes().get(self.range.clone()).unwrap_or_default()
+        self.map.bytes().get(self.range.clone()).unwrap_or_default()
     }
 }
 

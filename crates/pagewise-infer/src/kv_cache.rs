@@ -5,29 +5,91 @@ use half::f16;
 
 use crate::InferError;
 use crate::compute::Compute;
-use crate::decoder::DecoderConfig;
+use crate::decoder::{DecoderConfig, LayerKind};
 
 /// The capacity a cache begins with, in tokens: small enough to cost nothing, large enough that a
 /// short prompt does not grow it.
 const INITIAL_CAPACITY: usize = 256;
 
-/// The keys and values of the tokens that a model has read, layer by layer.
+/// What a model keeps of the tokens that it has read, layer by layer: keys and values, or what a
+/// convolution goes over.
 ///
-/// Each layer has one buffer for keys and one for values, `(n_kv_heads, capacity, head_dim)`, which
-/// grow by doubling until they hold the window: halves where our own kernels attend, else tensors of
-/// f32.
+/// Each has a buffer, `(n_heads, capacity, width)`, and all grow by doubling until they hold the
+/// window: halves where our own kernels attend (floats for comparisons), else tensors of f32. A convolution needs the last few
+/// tokens only and keeps all the same: so every buffer is cut off by forgetting its end.
 pub struct KvCache {
     layers: Layers,
-    n_kv_heads: usize,
-    head_dim: usize,
+    shapes: Vec<BufferShapes>,
     len: usize,
     capacity: usize,
     window_tokens: usize,
 }
 
 enum Layers {
-    Halves(Vec<[Vec<f16>; 2]>),
-    Tensors(Vec<[Tensor; 2]>),
+    Halves(Vec<Vec<Vec<f16>>>),
+    Floats(Vec<Vec<Vec<f32>>>),
+    Tensors(Vec<Vec<Tensor>>),
+}
+
+/// The buffers of a layer as our own kernels have them.
+pub(crate) enum Slices<'a, const N: usize> {
+    Halves([&'a [f16]; N]),
+    Floats([&'a [f32]; N]),
+}
+
+/// The buffers of a layer, all alike.
+#[derive(Clone, Copy)]
+struct BufferShapes {
+    n_buffers: usize,
+    n_heads: usize,
+    width: usize,
+}
+
+impl BufferShapes {
+    fn new(kind: LayerKind, config: &DecoderConfig) -> Self {
+        match kind {
+            LayerKind::Attention { .. } => {
+                Self { n_buffers: 2, n_heads: config.n_kv_heads, width: config.head_dim }
+            }
+            LayerKind::ShortConv { .. } => Self { n_buffers: 1, n_heads: 1, width: config.hidden },
+        }
+    }
+}
+
+impl BufferShapes {
+    fn buffers<T: Clone + Default>(&self, capacity: usize) -> Vec<Vec<T>> {
+        vec![vec![T::default(); self.n_heads * capacity * self.width]; self.n_buffers]
+    }
+
+    /// Moves buffers of one capacity to larger ones.
+    fn grow<T: Copy + Default>(&self, buffers: &mut [Vec<T>], old: usize, capacity: usize) {
+        let (old_row, row) = (old * self.width, capacity * self.width);
+        for buffer in buffers {
+            let mut larger = vec![T::default(); self.n_heads * row];
+            for (to, from) in larger.chunks_mut(row).zip(buffer.chunks(old_row)) {
+                to[..old_row].copy_from_slice(from);
+            }
+            *buffer = larger;
+        }
+    }
+
+    /// Writes tokens, `(n, n_heads, width)`, from position `start` on.
+    fn write<T>(
+        &self,
+        buffer: &mut [T],
+        capacity: usize,
+        start: usize,
+        numbers: &[f32],
+        convert: impl Fn(f32) -> T,
+    ) {
+        for (index, from) in numbers.chunks(self.width).enumerate() {
+            let (token, head) = (index / self.n_heads, index % self.n_heads);
+            let at = (head * capacity + start + token) * self.width;
+            for (to, from) in buffer[at..at + self.width].iter_mut().zip(from) {
+                *to = convert(*from);
+            }
+        }
+    }
 }
 
 impl KvCache {
@@ -38,23 +100,24 @@ impl KvCache {
         compute: &Compute,
     ) -> Result<Self, InferError> {
         let capacity = INITIAL_CAPACITY.min(window_tokens);
-        let shape = (config.n_kv_heads, capacity, config.head_dim);
+        let shapes: Vec<_> =
+            config.layers.iter().map(|kind| BufferShapes::new(*kind, config)).collect();
         let layers = if compute.pool().is_some() {
-            let buffer = vec![f16::ZERO; shape.0 * shape.1 * shape.2];
-            Layers::Halves(vec![[buffer.clone(), buffer]; config.n_layers])
+            if compute.has_exact_cache() {
+                Layers::Floats(shapes.iter().map(|shape| shape.buffers(capacity)).collect())
+            } else {
+                Layers::Halves(shapes.iter().map(|shape| shape.buffers(capacity)).collect())
+            }
         } else {
-            let buffer = || Tensor::zeros(shape, DType::F32, compute.device());
-            let layer = |_| Ok([buffer()?, buffer()?]);
-            Layers::Tensors((0..config.n_layers).map(layer).collect::<Result<_, InferError>>()?)
+            let buffer = |shape: &BufferShapes| {
+                let shape = (shape.n_heads, capacity, shape.width);
+                Tensor::zeros(shape, DType::F32, compute.device())
+            };
+            let buffers =
+                |shape: &BufferShapes| (0..shape.n_buffers).map(|_| buffer(shape)).collect();
+            Layers::Tensors(shapes.iter().map(buffers).collect::<Result<_, _>>()?)
         };
-        Ok(Self {
-            layers,
-            n_kv_heads: config.n_kv_heads,
-            head_dim: config.head_dim,
-            len: 0,
-            capacity,
-            window_tokens,
-        })
+        Ok(Self { layers, shapes, len: 0, capacity, window_tokens })
     }
 
     /// Returns how many tokens it stands for.
@@ -79,11 +142,12 @@ impl KvCache {
 
     /// Returns the memory that it takes, in bytes.
     pub fn bytes(&self) -> usize {
-        let (n_layers, number_bytes) = match &self.layers {
-            Layers::Halves(layers) => (layers.len(), size_of::<f16>()),
-            Layers::Tensors(layers) => (layers.len(), size_of::<f32>()),
+        let number_bytes = match &self.layers {
+            Layers::Halves(_) => size_of::<f16>(),
+            Layers::Floats(_) | Layers::Tensors(_) => size_of::<f32>(),
         };
-        2 * n_layers * self.n_kv_heads * self.capacity * self.head_dim * number_bytes
+        let numbers = self.shapes.iter().map(|shape| shape.n_buffers * shape.n_heads * shape.width);
+        numbers.sum::<usize>() * self.capacity * number_bytes
     }
 
     /// Forgets all tokens from `n_tokens` on; nothing if it has fewer.
@@ -95,12 +159,13 @@ impl KvCache {
     pub fn try_clone(&self) -> Result<Self, InferError> {
         let layers = match &self.layers {
             Layers::Halves(layers) => Layers::Halves(layers.clone()),
+            Layers::Floats(layers) => Layers::Floats(layers.clone()),
             Layers::Tensors(layers) => {
-                let copy = |[keys, values]: &[Tensor; 2]| Ok([keys.copy()?, values.copy()?]);
-                Layers::Tensors(layers.iter().map(copy).collect::<Result<_, InferError>>()?)
+                let copy = |layer: &Vec<Tensor>| layer.iter().map(Tensor::copy).collect();
+                Layers::Tensors(layers.iter().map(copy).collect::<Result<_, _>>()?)
             }
         };
-        Ok(Self { layers, ..*self })
+        Ok(Self { layers, shapes: self.shapes.clone(), ..*self })
     }
 
     /// Makes room for `n_tokens` more.
@@ -122,13 +187,13 @@ impl KvCache {
         let capacity = capacity.min(self.window_tokens);
         match &mut self.layers {
             Layers::Halves(layers) => {
-                for buffer in layers.iter_mut().flatten() {
-                    let (old_row, row) = (self.capacity * self.head_dim, capacity * self.head_dim);
-                    let mut larger = vec![f16::ZERO; self.n_kv_heads * row];
-                    for (to, from) in larger.chunks_mut(row).zip(buffer.chunks(old_row)) {
-                        to[..old_row].copy_from_slice(from);
-                    }
-                    *buffer = larger;
+                for (buffers, shape) in layers.iter_mut().zip(&self.shapes) {
+                    shape.grow(buffers, self.capacity, capacity);
+                }
+            }
+            Layers::Floats(layers) => {
+                for (buffers, shape) in layers.iter_mut().zip(&self.shapes) {
+                    shape.grow(buffers, self.capacity, capacity);
                 }
             }
             Layers::Tensors(layers) => {
@@ -141,52 +206,57 @@ impl KvCache {
         Ok(())
     }
 
-    /// Writes the keys and values, each `(n, n_kv_heads, head_dim)`, of `n` tokens behind those that
-    /// the cache stands for, without counting them yet: that is [`Self::advance`], once all layers
-    /// are written, so that a pass that fails leaves the cache as it was.
+    /// Writes what `n` tokens have in each buffer of a layer, `(n, n_heads, width)`, behind those
+    /// that the cache stands for, without counting them yet: that is [`Self::advance`], once all
+    /// layers are written, so that a pass that fails leaves the cache as it was.
     ///
     /// Returns the layer's buffers.
-    pub(crate) fn write_halves(
+    pub(crate) fn write_slices<const N: usize>(
         &mut self,
         layer: usize,
-        keys: &[f32],
-        values: &[f32],
-    ) -> Result<[&[f16]; 2], InferError> {
-        let Layers::Halves(layers) = &mut self.layers else {
-            return Err(wrong_kind());
-        };
-        let buffers = &mut layers[layer];
-        for (buffer, numbers) in buffers.iter_mut().zip([keys, values]) {
-            let heads = numbers.chunks(self.head_dim).enumerate();
-            for (index, from) in heads {
-                let (token, head) = (index / self.n_kv_heads, index % self.n_kv_heads);
-                let at = (head * self.capacity + self.len + token) * self.head_dim;
-                for (to, from) in buffer[at..at + self.head_dim].iter_mut().zip(from) {
-                    *to = f16::from_f32(*from);
+        parts: [&[f32]; N],
+    ) -> Result<Slices<'_, N>, InferError> {
+        let (shape, len, capacity) = (self.shapes[layer], self.len, self.capacity);
+        match &mut self.layers {
+            Layers::Halves(layers) => {
+                let buffers: &mut [Vec<f16>; N] =
+                    layers[layer].as_mut_slice().try_into().map_err(|_| wrong_kind())?;
+                for (buffer, numbers) in buffers.iter_mut().zip(parts) {
+                    shape.write(buffer, capacity, len, numbers, f16::from_f32);
                 }
+                Ok(Slices::Halves(buffers.each_ref().map(Vec::as_slice)))
             }
+            Layers::Floats(layers) => {
+                let buffers: &mut [Vec<f32>; N] =
+                    layers[layer].as_mut_slice().try_into().map_err(|_| wrong_kind())?;
+                for (buffer, numbers) in buffers.iter_mut().zip(parts) {
+                    shape.write(buffer, capacity, len, numbers, |number| number);
+                }
+                Ok(Slices::Floats(buffers.each_ref().map(Vec::as_slice)))
+            }
+            Layers::Tensors(_) => Err(wrong_kind()),
         }
-        let [keys, values] = &layers[layer];
-        Ok([keys, values])
     }
 
-    /// Writes as [`Self::write_halves`] does, `(n_kv_heads, n, head_dim)`.
+    /// Writes as [`Self::write_slices`] does, `(n_heads, n, width)`.
     ///
-    /// Returns the keys and values of all tokens, the new ones included, as views.
-    pub(crate) fn write_tensors(
+    /// Returns what all tokens have there, the new ones included, as views.
+    pub(crate) fn write_tensors<const N: usize>(
         &mut self,
         layer: usize,
-        keys: &Tensor,
-        values: &Tensor,
-    ) -> Result<[Tensor; 2], InferError> {
+        parts: [&Tensor; N],
+    ) -> Result<[Tensor; N], InferError> {
         let Layers::Tensors(layers) = &self.layers else {
             return Err(wrong_kind());
         };
-        let len = self.len + keys.dim(1)?;
-        let [key_buffer, value_buffer] = &layers[layer];
-        key_buffer.slice_set(&keys.contiguous()?, 1, self.len)?;
-        value_buffer.slice_set(&values.contiguous()?, 1, self.len)?;
-        Ok([key_buffer.narrow(1, 0, len)?, value_buffer.narrow(1, 0, len)?])
+        let buffers: &[Tensor; N] =
+            layers[layer].as_slice().try_into().map_err(|_| wrong_kind())?;
+        let mut views = buffers.clone();
+        for (view, part) in views.iter_mut().zip(parts) {
+            view.slice_set(&part.contiguous()?, 1, self.len)?;
+            *view = view.narrow(1, 0, self.len + part.dim(1)?)?;
+        }
+        Ok(views)
     }
 
     /// Counts `n_tokens` that all layers have been given.

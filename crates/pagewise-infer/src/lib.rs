@@ -1,4 +1,4 @@
-//! Open weights in, tokens out: everything between a GGUF file and the text of an answer.
+//! Open weights in, tokens out: everything between a weights file and the text of an answer.
 //!
 //! [`Engine`] is the door: it implements [`pagewise_core::LanguageModel`] over a `LoadedModel`, which
 //! is a weights file, its tokenizer, its chat template and the one [`Decoder`], and over a [`Session`]
@@ -14,6 +14,7 @@ mod engine;
 mod error;
 mod families;
 mod gguf;
+mod hf;
 mod kv_cache;
 mod linear;
 mod model;
@@ -21,10 +22,14 @@ mod ops;
 mod sampler;
 mod session;
 mod tokenizer;
+mod weights;
 
 pub use chat_template::{ChatTemplate, ChatTemplateError};
 pub use compute::{Compute, DeviceChoice};
-pub use decoder::{Decoder, DecoderConfig, PREFILL_CHUNK_TOKENS, Rope, RopePairing, RopeScaling};
+pub use decoder::{
+    Activation, Biases, Decoder, DecoderConfig, Experts, LayerKind, NormPlacement,
+    PREFILL_CHUNK_TOKENS, QkNorm, Rope, RopePairing, RopeScaling,
+};
 pub use detokenizer::Detokenizer;
 pub use embedder::BertEmbedder;
 pub use engine::{Engine, EngineOptions};
@@ -33,8 +38,10 @@ pub use gguf::{
     FromMetadata, Gguf, GgufError, GgufProblem, GgufTensor, MetadataValue, OneOrMany, Strings,
     TensorBytes, TensorType,
 };
+pub use hf::{HfError, HfFolder, HfProblem};
 pub use kv_cache::KvCache;
 pub use model::{LoadedModel, ModelDescription};
 pub use sampler::Sampler;
 pub use session::{Session, Synced};
-pub use tokenizer::{Tokenizer, TokenizerError};
+pub use tokenizer::{FolderError, Tokenizer, TokenizerError};
+pub use weights::Weights;

@@ -1,42 +1,43 @@
-//! A language model as its file has it: weights, tokenizer and chat template.
+//! A language model as its file or folder has it: weights, tokenizer and chat template.
 
 use std::path::{Path, PathBuf};
 
 use pagewise_core::{ModelError, Prompt};
 
 use crate::compute::Compute;
-use crate::{ChatTemplate, Decoder, Gguf, LoadError, Tokenizer};
+use crate::tokenizer::chat_template_of_folder;
+use crate::{ChatTemplate, Decoder, Gguf, LoadError, Tokenizer, Weights};
 
-/// A language model as its file has it, for those who drive it themselves.
+/// A language model as its file or folder has it, for those who drive it themselves.
 pub struct LoadedModel {
-    /// The file.
-    pub gguf: Gguf,
+    /// The file or folder.
+    pub weights: Weights,
     /// Its vocabulary.
     pub tokenizer: Tokenizer,
     /// Its chat template.
     pub template: ChatTemplate,
-    /// Its weights.
+    /// What runs the weights.
     pub decoder: Decoder,
 }
 
 /// What a model is, for display and for records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelDescription {
-    /// What its makers call it; the name of the file if they do not say.
+    /// What its makers call it; the name of the file or folder if they do not say.
     pub name: String,
     /// The architecture as GGUF names it, for example `qwen2`.
     pub architecture: String,
-    /// How most of its weights are stored, for example `Q4_K_M`.
+    /// How its weights, or most of them, are stored, for example `Q4_K_M`.
     pub quantisation: String,
     /// How many numbers it has.
     pub n_parameters: u64,
-    /// The size of the file, in bytes.
+    /// The size of the file or files, in bytes.
     pub file_bytes: u64,
     /// The longest window that it was trained for, in tokens.
     pub context_length: usize,
     /// Whether it was made to follow a chat.
     pub has_chat_template: bool,
-    /// The file.
+    /// The file or folder.
     pub path: PathBuf,
     /// A hash (SHA-256, hexadecimal) that tells these weights from others.
     pub fingerprint: String,
@@ -52,20 +53,32 @@ impl LoadedModel {
         compute: &Compute,
         window_tokens: impl FnOnce(usize) -> Result<usize, LoadError>,
     ) -> Result<Self, LoadError> {
-        let gguf = Gguf::open(path)?;
-        let config = crate::families::config(&gguf)?;
+        let weights = Weights::open(path)?;
+        let config = weights.config()?;
         let window_tokens = window_tokens(config.context_length)?;
-        let tokenizer = Tokenizer::from_gguf(&gguf)
-            .map_err(|source| LoadError::Tokenizer { path: path.to_owned(), source })?;
-        if tokenizer.n_tokens() > config.vocabulary {
+        let tokenizer = match &weights {
+            Weights::Gguf(gguf) => Tokenizer::from_gguf(gguf),
+            Weights::Hf(folder) => Tokenizer::from_folder(folder.path()),
+        };
+        let tokenizer =
+            tokenizer.map_err(|source| LoadError::Tokenizer { path: path.to_owned(), source })?;
+        // Gemma 3 without vision has a token for images all the same.
+        let mut beyond = config.vocabulary..tokenizer.n_tokens();
+        if beyond.any(|id| !tokenizer.is_control(id as u32)) {
             let (n_tokens, n_rows) = (tokenizer.n_tokens(), config.vocabulary);
-            let reason = format!("has {n_tokens} tokens but embeddings for {n_rows} of them");
-            return Err(crate::families::fault(&gguf, reason));
+            return Err(LoadError::Config {
+                path: path.to_owned(),
+                reason: format!("has {n_tokens} tokens but embeddings for {n_rows} of them"),
+            });
         }
-        let template = ChatTemplate::from_gguf(&gguf, &tokenizer)
-            .map_err(|source| LoadError::ChatTemplate { path: path.to_owned(), source })?;
-        let decoder = Decoder::load(&gguf, window_tokens, compute)?;
-        Ok(Self { gguf, tokenizer, template, decoder })
+        let template = match &weights {
+            Weights::Gguf(gguf) => ChatTemplate::from_gguf(gguf, &tokenizer),
+            Weights::Hf(folder) => ChatTemplate::from_folder(folder.path(), &tokenizer),
+        };
+        let template =
+            template.map_err(|source| LoadError::ChatTemplate { path: path.to_owned(), source })?;
+        let decoder = Decoder::load(&weights, window_tokens, compute)?;
+        Ok(Self { weights, tokenizer, template, decoder })
     }
 
     /// Returns the tokens of `prompt`, rendered by the model's own template.
@@ -75,25 +88,40 @@ impl LoadedModel {
 
     /// Returns what the model is.
     pub fn description(&self) -> ModelDescription {
-        let gguf = &self.gguf;
-        let stem = || gguf.path().file_stem().unwrap_or_default().to_string_lossy();
-        let name: Option<&str> = gguf.get("general.name").ok().flatten();
+        let weights = &self.weights;
+        let path = weights.path();
+        let (name, quantisation, has_chat_template) = match weights {
+            Weights::Gguf(gguf) => (
+                gguf.get::<&str>("general.name").ok().flatten(),
+                mix(gguf),
+                matches!(gguf.get::<&str>("tokenizer.chat_template"), Ok(Some(_))),
+            ),
+            Weights::Hf(_) => (None, None, matches!(chat_template_of_folder(path), Ok(Some(_)))),
+        };
+        let stem = || match weights {
+            Weights::Gguf(_) => path.file_stem().unwrap_or_default().to_string_lossy(),
+            Weights::Hf(_) => path.file_name().unwrap_or_default().to_string_lossy(),
+        };
+        let counts = weights.counts();
         ModelDescription {
             name: name.map_or_else(|| stem().into_owned(), str::to_owned),
-            architecture: gguf.architecture().to_owned(),
-            quantisation: quantisation(gguf),
-            n_parameters: gguf.tensors().map(|tensor| tensor.n_elements() as u64).sum(),
-            file_bytes: gguf.file_bytes(),
+            architecture: weights.architecture().to_owned(),
+            quantisation: quantisation.unwrap_or_else(|| {
+                let most = counts.iter().max_by_key(|(_, count)| *count);
+                most.map_or_else(|| "none".to_owned(), |(name, _)| name.to_string())
+            }),
+            n_parameters: counts.iter().map(|(_, count)| *count as u64).sum(),
+            file_bytes: weights.file_bytes(),
             context_length: self.decoder.config().context_length,
-            has_chat_template: matches!(gguf.get::<&str>("tokenizer.chat_template"), Ok(Some(_))),
-            path: gguf.path().to_owned(),
-            fingerprint: gguf.fingerprint().iter().map(|byte| format!("{byte:02x}")).collect(),
+            has_chat_template,
+            path: path.to_owned(),
+            fingerprint: weights.fingerprint().iter().map(|byte| format!("{byte:02x}")).collect(),
         }
     }
 }
 
-/// Returns the mix that the file says it is, or else the type of most of its numbers.
-fn quantisation(gguf: &Gguf) -> String {
+/// Returns the mix that the file says it is.
+fn mix(gguf: &Gguf) -> Option<String> {
     // llama.cpp's numbers.
     const FILE_TYPES: [(u32, &str); 17] = [
         (0, "F32"),
@@ -115,17 +143,6 @@ fn quantisation(gguf: &Gguf) -> String {
         (32, "BF16"),
     ];
     let number: Option<u32> = gguf.get("general.file_type").ok().flatten();
-    if let Some((_, name)) = FILE_TYPES.iter().find(|(n, _)| Some(*n) == number) {
-        return (*name).to_owned();
-    }
-    let mut counts: Vec<(String, usize)> = Vec::new();
-    for tensor in gguf.tensors() {
-        let name = tensor.tensor_type().to_string();
-        match counts.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, count)) => *count += tensor.n_elements(),
-            None => counts.push((name, tensor.n_elements())),
-        }
-    }
-    let most = counts.into_iter().max_by_key(|(_, count)| *count);
-    most.map_or_else(|| "none".to_owned(), |(name, _)| name)
+    let known = FILE_TYPES.iter().find(|(n, _)| Some(*n) == number);
+    known.map(|(_, name)| (*name).to_owned())
 }

@@ -8,6 +8,7 @@ use pagewise_kernels::ThreadPool;
 
 use crate::InferError;
 use crate::compute::Compute;
+use crate::decoder::Activation;
 
 /// Numbers that one task of an elementwise loop goes over: some microseconds of work.
 const TASK_LEN: usize = 1 << 15;
@@ -30,18 +31,40 @@ impl Compute {
         Ok(Tensor::from_vec(y, x.shape(), &Device::Cpu)?)
     }
 
-    /// Returns `silu(gate) * up`; both are `(T, n)`.
-    pub(crate) fn silu_mul(&self, gate: &Tensor, up: &Tensor) -> Result<Tensor, InferError> {
+    /// Returns `activation(gate) * up`; both are `(T, n)`.
+    pub(crate) fn gate(
+        &self,
+        activation: Activation,
+        gate: &Tensor,
+        up: &Tensor,
+    ) -> Result<Tensor, InferError> {
         let Some(pool) = self.pool() else {
-            return Ok((candle_nn::ops::silu(gate)? * up)?);
+            let gate = match activation {
+                Activation::Silu => candle_nn::ops::silu(gate)?,
+                Activation::GeluTanh => gate.gelu()?,
+            };
+            return Ok((gate * up)?);
+        };
+        let kernel = match activation {
+            Activation::Silu => pagewise_kernels::silu_mul,
+            Activation::GeluTanh => pagewise_kernels::gelu_mul,
         };
         let mut y = to_floats(gate)?;
         with_floats(up, |up| {
-            in_parallel(&mut y, up, TASK_LEN, pool, |y, up| {
-                pagewise_kernels::silu_mul(pool.isa(), y, up);
-            });
+            in_parallel(&mut y, up, TASK_LEN, pool, |y, up| kernel(pool.isa(), y, up));
         })?;
         Ok(Tensor::from_vec(y, gate.shape(), &Device::Cpu)?)
+    }
+
+    /// Returns `cap * tanh(x / cap)`.
+    pub(crate) fn softcap(&self, x: &Tensor, cap: f32) -> Result<Tensor, InferError> {
+        let Some(pool) = self.pool() else {
+            let cap = f64::from(cap);
+            return Ok(((x / cap)?.tanh()? * cap)?);
+        };
+        let mut y = to_floats(x)?;
+        pagewise_kernels::softcap(pool.isa(), &mut y, cap);
+        Ok(Tensor::from_vec(y, x.shape(), &Device::Cpu)?)
     }
 }
 

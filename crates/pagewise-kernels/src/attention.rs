@@ -1,4 +1,4 @@
-//! Causal attention of one layer over a half-precision KV cache.
+//! Causal attention of one layer over its KV cache, in half precision or, for comparisons, single.
 //!
 //! A task takes one KV head, the query rows of a few tokens that share it, and a stretch of the
 //! cache, of which it keeps the softmax up as it goes (running maximum and total of weights), so
@@ -15,7 +15,7 @@ use crate::simd::PADDING;
 use half::f16;
 use std::cell::RefCell;
 use std::ops::Range;
-use tile::Scratch;
+use tile::{Element, Scratch};
 
 /// Query rows a task aims at: widening a tile of the cache is shared by so many, and with the
 /// queries and sums of more of them the second-level cache would be the smaller one.
@@ -40,6 +40,8 @@ pub struct Attention {
     pub past: usize,
     /// What scores are multiplied with.
     pub scale: f32,
+    /// What scores are kept within before the softmax: `softcap * tanh(score / softcap)`.
+    pub softcap: Option<f32>,
     /// How many positions, its own included, a token sees at most.
     pub window: Option<usize>,
 }
@@ -87,6 +89,33 @@ impl Attention {
     ///
     /// When a slice or the struct's numbers do not fit together.
     pub fn run(&self, q: &[f32], keys: &[f16], values: &[f16], out: &mut [f32], pool: &ThreadPool) {
+        self.run_over(q, keys, values, out, pool);
+    }
+
+    /// Attends as [`Self::run`] does, over a cache of twice the size that nothing was rounded for.
+    ///
+    /// # Panics
+    ///
+    /// When a slice or the struct's numbers do not fit together.
+    pub fn run_exact(
+        &self,
+        q: &[f32],
+        keys: &[f32],
+        values: &[f32],
+        out: &mut [f32],
+        pool: &ThreadPool,
+    ) {
+        self.run_over(q, keys, values, out, pool);
+    }
+
+    fn run_over<T: Element>(
+        &self,
+        q: &[f32],
+        keys: &[T],
+        values: &[T],
+        out: &mut [f32],
+        pool: &ThreadPool,
+    ) {
         let row = self.n_head * self.head_dim;
         assert!(row > 0 && q.len().is_multiple_of(row), "q is (n_tokens, n_head, head_dim)");
         assert!(
@@ -119,18 +148,19 @@ impl Attention {
         self.head_dim.next_multiple_of(PADDING)
     }
 
-    fn block<'a>(
+    fn block<'a, T>(
         &self,
-        (q, keys, values): (&'a [f32], &'a [f16], &'a [f16]),
+        (q, keys, values): (&'a [f32], &'a [T], &'a [T]),
         kv_head: usize,
         tokens: Range<usize>,
-    ) -> Block<'a> {
+    ) -> Block<'a, T> {
         let head_len = self.capacity * self.head_dim;
         let head = kv_head * head_len..(kv_head + 1) * head_len;
         Block {
             attention: *self,
             // Weights are powers of two, which cost less than those of e.
             scale: self.scale * std::f32::consts::LOG2_E,
+            softcap: self.softcap.map(|cap| cap * std::f32::consts::LOG2_E),
             q,
             keys: &keys[head.clone()],
             values: &values[head],
@@ -142,11 +172,11 @@ impl Attention {
     }
 
     /// Cuts the tokens into blocks.
-    fn run_blocks(
+    fn run_blocks<T: Element>(
         &self,
         q: &[f32],
-        keys: &[f16],
-        values: &[f16],
+        keys: &[T],
+        values: &[T],
         out: &mut [f32],
         pool: &ThreadPool,
     ) {
@@ -181,7 +211,14 @@ impl Attention {
     }
 
     /// Cuts the cache into stretches.
-    fn run_cut(&self, q: &[f32], keys: &[f16], values: &[f16], out: &mut [f32], pool: &ThreadPool) {
+    fn run_cut<T: Element>(
+        &self,
+        q: &[f32],
+        keys: &[T],
+        values: &[T],
+        out: &mut [f32],
+        pool: &ThreadPool,
+    ) {
         let row = self.n_head * self.head_dim;
         let n_tokens = q.len() / row;
         if n_tokens == 0 {
@@ -250,14 +287,16 @@ fn merge_body(row: usize, rows: usize, parts: &[f32], len: usize, out: &mut [f32
 }
 
 /// Query rows that share a KV head: those of a few tokens, token by token.
-struct Block<'a> {
+struct Block<'a, T> {
     attention: Attention,
     /// What scores are multiplied with.
     scale: f32,
+    /// What they are then kept within.
+    softcap: Option<f32>,
     q: &'a [f32],
     /// `(capacity, head_dim)`, one head.
-    keys: &'a [f16],
-    values: &'a [f16],
+    keys: &'a [T],
+    values: &'a [T],
     first_head: usize,
     group: usize,
     /// The first token.
@@ -265,7 +304,7 @@ struct Block<'a> {
     n_tokens: usize,
 }
 
-impl Block<'_> {
+impl<T> Block<'_, T> {
     fn rows(&self) -> usize {
         self.n_tokens * self.group
     }
@@ -312,7 +351,12 @@ mod tests {
                     let products = q.iter().zip(&keys[at(p)..at(p) + dim]);
                     products.map(|(q, k)| f64::from(*q) * k.to_f64()).sum::<f64>()
                 })
-                .map(|score| (score * f64::from(shape.scale)).exp())
+                .map(|score| score * f64::from(shape.scale))
+                .map(|score| match shape.softcap.map(f64::from) {
+                    Some(cap) => cap * (score / cap).tanh(),
+                    None => score,
+                })
+                .map(f64::exp)
                 .collect();
             let total: f64 = weights.iter().sum();
             for (p, weight) in (begin..end).zip(weights) {
@@ -340,6 +384,11 @@ mod tests {
                 out
             });
             assert_eq!(outs[0], outs[1], "{isa:?} {shape:?}, {n_tokens} tokens");
+            let widened = |x: &[f16]| x.iter().map(|x| x.to_f32()).collect::<Vec<_>>();
+            let mut exact = vec![f32::NAN; q.len()];
+            let pool = ThreadPool::with_isa(1, isa);
+            shape.run_exact(&q, &widened(&keys), &widened(&values), &mut exact, &pool);
+            assert_eq!(exact, outs[0], "{isa:?} {shape:?}, {n_tokens} tokens");
             for (actual, expected) in outs[0].iter().zip(&expected) {
                 assert!(
                     (f64::from(*actual) - expected).abs() < 1e-5,
@@ -356,6 +405,7 @@ mod tests {
         capacity: 300,
         past: 0,
         scale: 0.125,
+        softcap: None,
         window: None,
     };
 
@@ -369,6 +419,9 @@ mod tests {
             check(Attention { head_dim: 80, ..shape }, n_tokens);
             check(Attention { head_dim: 3, ..shape }, n_tokens);
             check(Attention { n_kv_head: 1, ..shape }, n_tokens);
+            let capped = Attention { softcap: Some(3.0), ..shape };
+            check(capped, n_tokens);
+            check(Attention { window: Some(20), head_dim: 40, ..capped }, n_tokens);
         }
     }
 

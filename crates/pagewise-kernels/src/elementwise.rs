@@ -88,6 +88,61 @@ fn silu_mul_body(gate: &mut [f32], up: &[f32]) {
     }
 }
 
+/// Replaces `gate` by `gelu(gate) * up`, where the normal distribution is that of tanh.
+///
+/// # Panics
+///
+/// When the lengths differ.
+pub fn gelu_mul(isa: Isa, gate: &mut [f32], up: &[f32]) {
+    assert_eq!(gate.len(), up.len(), "gate and up have one shape");
+    gelu_mul_on(isa, gate, up);
+}
+
+multiversion! {
+    fn gelu_mul_on(gate: &mut [f32], up: &[f32]) = gelu_mul_body
+}
+
+#[inline(always)]
+fn gelu_mul_body(gate: &mut [f32], up: &[f32]) {
+    // The square root of 2 / π.
+    const SCALE: f32 = 0.797_884_6;
+    for (gate, up) in gate.iter_mut().zip(up) {
+        let x = *gate;
+        *gate = 0.5 * x * (1.0 + tanh(SCALE * (x + 0.044_715 * x * x * x))) * up;
+    }
+}
+
+multiversion! {
+    /// Brings every number into `-cap..=cap`, by `cap * tanh(x / cap)`.
+    pub fn softcap(x: &mut [f32], cap: f32) = softcap_body
+}
+
+#[inline(always)]
+pub(crate) fn softcap_body(x: &mut [f32], cap: f32) {
+    let inverse = cap.recip();
+    for x in x {
+        *x = cap * tanh(*x * inverse);
+    }
+}
+
+/// Returns the hyperbolic tangent of `x` within three units in the last place, in a form the
+/// compiler vectorises.
+#[inline(always)]
+fn tanh(x: f32) -> f32 {
+    // Near zero the difference below would cancel: there, the polynomial of Cephes' tanhf.
+    let z = x * x;
+    let small = x + x
+        * z
+        * (-0.333_332_8
+            + z * (0.133_314_42
+                + z * (-0.053_739_716 + z * (0.020_639_09 + z * -0.005_704_988_7))));
+    // Beyond 9 it is 1.
+    let magnitude = x.abs();
+    let magnitude = if magnitude > 10.0 { 10.0 } else { magnitude };
+    let large = (1.0 - 2.0 / (exp(2.0 * magnitude) + 1.0)).copysign(x);
+    if x.abs() < 0.625 { small } else { large }
+}
+
 /// Returns e to the power of `x` within three units in the last place, in a form the compiler
 /// vectorises. Beyond ±87 it saturates at the largest and smallest normal powers.
 #[inline(always)]
@@ -143,6 +198,33 @@ mod tests {
     }
 
     #[test]
+    fn tanh_is_close_everywhere() {
+        for i in -30_000..=30_000 {
+            let x = i as f32 / 1000.0;
+            let (actual, expected) = (f64::from(tanh(x)), f64::from(x).tanh());
+            assert!(
+                (actual - expected).abs() <= 4e-7 * expected.abs(),
+                "tanh({x}) = {actual}, not {expected}"
+            );
+        }
+        assert_eq!([tanh(f32::INFINITY), tanh(f32::NEG_INFINITY)], [1.0, -1.0]);
+        assert!(tanh(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn caps() {
+        for isa in Isa::available() {
+            for n in [1, 15, 64, 901] {
+                let x = numbers(n, 0.5);
+                let mut out = x.clone();
+                softcap(isa, &mut out, 30.0);
+                let expected = x.iter().map(|&x| (30.0 * (f64::from(x) / 30.0).tanh()) as f32);
+                check_close(&out, &expected.collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
     fn normalizes_rows() {
         for isa in Isa::available() {
             let mut out = [0.0; 4];
@@ -190,6 +272,15 @@ mod tests {
                 let expected = gates.iter().zip(&up).map(|(&gate, up)| {
                     let gate = f64::from(gate);
                     (gate / (1.0 + (-gate).exp()) * f64::from(*up)) as f32
+                });
+                check_close(&out, &expected.collect::<Vec<_>>());
+                let mut out = gates.clone();
+                gelu_mul(isa, &mut out, &up);
+                let expected = gates.iter().zip(&up).map(|(&gate, up)| {
+                    let gate = f64::from(gate);
+                    let angle =
+                        (2.0 / std::f64::consts::PI).sqrt() * (gate + 0.044_715 * gate.powi(3));
+                    (0.5 * gate * (1.0 + angle.tanh()) * f64::from(*up)) as f32
                 });
                 check_close(&out, &expected.collect::<Vec<_>>());
             }

@@ -18,6 +18,7 @@ mod avx2;
 mod block;
 mod elementwise;
 mod error;
+#[allow(unsafe_code)]
 mod float;
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
@@ -37,7 +38,7 @@ mod unpack;
 
 pub use attention::Attention;
 pub use block::BlockType;
-pub use elementwise::{RopePairing, rms_norm, rope, silu_mul};
+pub use elementwise::{RopePairing, gelu_mul, rms_norm, rope, silu_mul, softcap};
 pub use error::ShapeError;
 pub use isa::Isa;
 pub use matrix::Matrix;

@@ -239,6 +239,15 @@ fn multiplies_every_type_on_every_isa() {
     }
 }
 
+/// So many numbers that activations are taken a part at a time.
+#[test]
+fn multiplies_long_rows_of_floats() {
+    for block_type in [BlockType::F32, BlockType::F16, BlockType::BF16] {
+        let case = Case::new(6, block_type, 5, 16_384, 20, 0.1);
+        pools(2).iter().for_each(|pool| case.check(pool));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
     #[test]

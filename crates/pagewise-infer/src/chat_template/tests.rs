@@ -217,7 +217,8 @@ fn hostile_templates_end_in_a_sentence() {
             panic!("{name} was accepted");
         };
         let took = start.elapsed();
-        assert!(took < Duration::from_millis(100), "{name} took {took:?}");
+        // Without a bound they would take minutes; with it milliseconds, on a machine that is free.
+        assert!(took < Duration::from_secs(2), "{name} took {took:?}");
         sentences.push(format!("{name}: {error}"));
     }
     insta::assert_snapshot!(sentences.join("\n"));
@@ -319,4 +320,27 @@ fn contents_hold_no_control_tokens() {
             Ok(())
         })
         .unwrap();
+}
+
+#[test]
+fn marks_of_what_a_model_writes_are_left_out() {
+    let template = "{% for m in messages %}{{ m.role }}:{%- generation -%} {{ m.content }} \
+                    {% endgeneration %};{% endfor %}{% set generation = 1 %}{{ generation }}";
+    let rendered = tiny(template).unwrap().render(&prompt("u: hi")).unwrap();
+    assert_eq!(rendered, "user:hi ;1");
+    assert_eq!(without_generation_marks("a {% b"), "a {% b");
+    assert_eq!(without_generation_marks("{{ '{% generation' }}"), "{{ '{% generation' }}");
+}
+
+#[test]
+fn a_template_that_cannot_do_without_a_date_gets_one() {
+    let tokenizer = tokenizer_of(&byte_writer()).unwrap();
+    let each = "{% for m in messages %}{{ m.content }}{% endfor %}";
+    let template = format!("{{{{ strftime_now('%Y-%m-%d ') }}}}{each}");
+    assert!(ChatTemplate::new(&template, &tokenizer, None).is_err());
+    let template = ChatTemplate::undated(Some(&template), &tokenizer).unwrap();
+    assert_eq!(template.render(&prompt("u: hi")).unwrap(), "2024-07-26 hi");
+    let template = format!("{{{{ strftime_now is defined }}}} {each}");
+    let template = ChatTemplate::undated(Some(&template), &tokenizer).unwrap();
+    assert_eq!(template.render(&prompt("u: hi")).unwrap(), "False hi");
 }

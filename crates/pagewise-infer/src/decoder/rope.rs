@@ -25,7 +25,7 @@ impl RopeTable {
         window_tokens: usize,
         compute: &Compute,
     ) -> Result<Self, candle_core::Error> {
-        let frequencies = frequencies(config);
+        let frequencies = frequencies(config, window_tokens);
         let n_angles = window_tokens * frequencies.len();
         let mut cos = Vec::with_capacity(n_angles);
         let mut sin = Vec::with_capacity(n_angles);
@@ -33,8 +33,8 @@ impl RopeTable {
             for frequency in &frequencies {
                 // The product in f64, so that late positions keep their precision.
                 let (sine, cosine) = (position as f64 * frequency).sin_cos();
-                cos.push(cosine as f32);
-                sin.push(sine as f32);
+                cos.push(cosine as f32 * config.magnitude);
+                sin.push(sine as f32 * config.magnitude);
             }
         }
         let tensor = |table: &[f32]| {
@@ -85,7 +85,7 @@ impl RopeTable {
     }
 }
 
-fn frequencies(config: &Rope) -> Vec<f64> {
+fn frequencies(config: &Rope, window_tokens: usize) -> Vec<f64> {
     (0..config.dim / 2)
         .map(|i| {
             let exponent = (2 * i) as f64 / config.dim as f64;
@@ -94,6 +94,10 @@ fn frequencies(config: &Rope) -> Vec<f64> {
                 RopeScaling::None => frequency,
                 RopeScaling::Linear { factor } => frequency / f64::from(*factor),
                 RopeScaling::Divisors(divisors) => frequency / f64::from(divisors[i]),
+                RopeScaling::LongRope { short, long, original_context } => {
+                    let is_long = window_tokens > *original_context;
+                    frequency / f64::from(if is_long { long[i] } else { short[i] })
+                }
             }
         })
         .collect()
@@ -105,7 +109,8 @@ mod tests {
 
     /// Returns 1, 2, 3, 4 turned, which must be the same for slices and for tensors.
     fn turned(pairing: RopePairing, dim: usize, position: usize) -> Vec<f32> {
-        let config = Rope { dim, theta: 100.0, pairing, scaling: RopeScaling::None };
+        let config =
+            Rope { dim, theta: 100.0, pairing, scaling: RopeScaling::None, magnitude: 1.0 };
         let compute = Compute::portable();
         let table = RopeTable::new(&config, 8, &compute).expect("a small table");
         let numbers = [1f32, 2.0, 3.0, 4.0];

@@ -1,12 +1,23 @@
 //! The `llama` architecture: Llama, Mistral, SmolLM and SmolLM2, TinyLlama, …
 
-use super::common;
+use super::Family;
+use super::metadata::llama_like_gguf;
+use super::settings::{LLAMA_DEFAULTS, llama_like_hf, set_hf_windows};
 use crate::decoder::{DecoderConfig, RopePairing};
-use crate::{Gguf, LoadError};
+use crate::{Gguf, HfFolder, LoadError};
 
-pub(super) fn config(gguf: &Gguf) -> Result<DecoderConfig, LoadError> {
+pub(super) const FAMILY: Family =
+    Family { gguf: "llama", model_types: &["llama", "mistral"], from_gguf, from_hf, hf_names: &[] };
+
+fn from_gguf(gguf: &Gguf) -> Result<DecoderConfig, LoadError> {
     // The converter permutes the rows of q and k so that the numbers of a pair lie side by side.
-    let mut config = common(gguf, RopePairing::Norm)?;
-    config.qkv_bias = gguf.tensor("blk.0.attn_q.bias").is_some();
+    llama_like_gguf(gguf, RopePairing::Norm)
+}
+
+fn from_hf(folder: &HfFolder) -> Result<DecoderConfig, LoadError> {
+    let mut config = llama_like_hf(folder, LLAMA_DEFAULTS)?;
+    // Only the first Mistral has a window, and converters to GGUF leave it out.
+    let n_layers = config.layers.len();
+    set_hf_windows(folder.config(), &mut config, &vec![true; n_layers])?;
     Ok(config)
 }

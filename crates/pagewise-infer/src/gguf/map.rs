@@ -9,7 +9,7 @@ use memmap2::Mmap;
 
 /// A whole file, mapped read-only.
 #[derive(Debug)]
-pub(super) struct FileMap(Mmap);
+pub(crate) struct FileMap(Mmap);
 
 impl FileMap {
     /// Maps `file`.
@@ -17,7 +17,7 @@ impl FileMap {
     /// The file must not change while it is mapped: the store never rewrites weights in place. A
     /// file that somebody else cuts short makes the process end with SIGBUS; nothing here can
     /// prevent that.
-    pub(super) fn new(file: &File) -> io::Result<Self> {
+    pub(crate) fn new(file: &File) -> io::Result<Self> {
         // SAFETY: the map is private to this module and read-only, and its bytes are never taken
         // as anything but bytes: whatever is read from them is checked anew each time, so that
         // a file changed underneath gives wrong numbers at worst.
@@ -25,13 +25,13 @@ impl FileMap {
         Ok(Self(map))
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
 
     /// Tells the operating system that the pages of `range` are not needed soon, so that packed
     /// weights and the file they came from do not both stay in memory.
-    pub(super) fn release(&self, range: Range<usize>) {
+    pub(crate) fn release(&self, range: Range<usize>) {
         #[cfg(unix)]
         {
             // Only whole pages inside the range: its first and last page may belong to others.

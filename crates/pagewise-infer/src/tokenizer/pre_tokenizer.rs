@@ -10,8 +10,33 @@ use tokenizers::tokenizer::SplitDelimiterBehavior;
 
 const GPT_2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 const QWEN_2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const QWEN_3_5: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const LLAMA_3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const GPT_4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const SEED_CODER: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+";
+const BAILING: &str = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+";
+const MINICPM_5: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}+| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const EXAONE_MOE: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+";
 const DIGIT: &str = r"\p{N}";
+const UP_TO_3_DIGITS: &str = r"\p{N}{1,3}";
+const DIGITS_FROM_THE_RIGHT: &str = r"\d{1,3}(?=(?:\d{3})*\b)";
+const DEEPSEEK_LLM: [&str; 6] = [
+    r"[\r\n]",
+    r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+",
+    r"\s?[!-/:-~！-／：-～‘-‟\x{3000}-。]+",
+    r"\s+$",
+    r"[一-龥ࠀ-一가-\x{D7FF}]+",
+    r"\p{N}+",
+];
+const DEEPSEEK_CODER: [&str; 5] =
+    [r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", r"[一-龥ࠀ-一가-\x{D7FF}]+", r"\p{N}"];
+const DEEPSEEK_3: [&str; 3] = [
+    r"\p{N}{1,3}",
+    r"[一-龥\x{3040}-ゟ゠-ヿ]+",
+    r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##,
+];
+const FALCON: [&str; 3] = [r"[\p{P}\$\+<=>\^~\|`]+", GPT_2, r"[0-9][0-9][0-9]"];
 
 /// The longest run of white space that is cut into words as a whole, in characters. The patterns
 /// go back over such a run, and the regex engine silently gives up after a million steps.
@@ -26,33 +51,97 @@ pub(super) struct PreTokenizer {
     pub(super) ignore_merges: bool,
     /// Whether a prompt begins with the token for that, unless the file says otherwise.
     pub(super) add_bos: bool,
+    /// Whether the vocabulary is not byte-level, but has marks for spaces and `<0x0A>` for bytes.
+    pub(super) marks_spaces: bool,
 }
 
-/// Names with what they stand for.
-const KNOWN: [(&[&str], PreTokenizer); 5] = [
+/// Names with what they stand for: the pattern of the model's own `tokenizer.json`, where the
+/// patterns of llama.cpp only come near to it.
+const KNOWN: [(&[&str], PreTokenizer); 19] = [
     (
-        &["gpt-2", "phi-2", "mpt", "olmo", "jais"],
-        PreTokenizer { patterns: &[GPT_2], ignore_merges: false, add_bos: false },
+        &[
+            "gpt-2",
+            "phi-2",
+            "mpt",
+            "olmo",
+            "jais",
+            "gigachat",
+            "a.x-4.0",
+            "mellum",
+            "exaone4",
+            "trillion",
+            "granite-docling",
+        ],
+        PreTokenizer::new(&[GPT_2]),
     ),
     (
-        &["smollm", "starcoder", "refact", "command-r", "codeshell"],
-        PreTokenizer { patterns: &[DIGIT, GPT_2], ignore_merges: false, add_bos: false },
+        &[
+            "smollm",
+            "starcoder",
+            "refact",
+            "command-r",
+            "codeshell",
+            "exaone",
+            "minerva-7b",
+            "mellum2",
+        ],
+        PreTokenizer::new(&[DIGIT, GPT_2]),
     ),
     (
-        &["qwen2", "stablelm2", "deepseek-r1-qwen"],
-        PreTokenizer { patterns: &[QWEN_2], ignore_merges: false, add_bos: false },
+        &[
+            "qwen2",
+            "stablelm2",
+            "deepseek-r1-qwen",
+            "kormo",
+            "megrez",
+            "hunyuan",
+            "solar-open",
+            "grok-2",
+        ],
+        PreTokenizer::new(&[QWEN_2]),
     ),
+    (&["qwen35"], PreTokenizer::new(&[QWEN_3_5])),
     (
-        &["llama-bpe", "llama3", "llama-v3", "falcon3", "lfm2"],
-        PreTokenizer { patterns: &[LLAMA_3], ignore_merges: true, add_bos: true },
+        &["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"],
+        PreTokenizer::new(&[LLAMA_3]).with_whole_words().with_bos(),
     ),
-    (
-        &["dbrx", "smaug-bpe"],
-        PreTokenizer { patterns: &[LLAMA_3], ignore_merges: false, add_bos: false },
-    ),
+    (&["glm4", "glm5"], PreTokenizer::new(&[LLAMA_3]).with_whole_words()),
+    (&["dbrx", "smaug-bpe", "chatglm-bpe"], PreTokenizer::new(&[LLAMA_3])),
+    (&["tekken"], PreTokenizer::new(&[TEKKEN]).with_whole_words().with_bos()),
+    (&["gpt-4o", "llama4", "kanana2"], PreTokenizer::new(&[GPT_4O])),
+    (&["tiny_aya", "cohere2moe"], PreTokenizer::new(&[DIGITS_FROM_THE_RIGHT, GPT_4O])),
+    (&["deepseek-llm"], PreTokenizer::new(&DEEPSEEK_LLM)),
+    (&["deepseek-coder"], PreTokenizer::new(&DEEPSEEK_CODER)),
+    (&["deepseek-v3", "hunyuan-dense", "joyai-llm"], PreTokenizer::new(&DEEPSEEK_3)),
+    (&["falcon"], PreTokenizer::new(&FALCON)),
+    (&["seed-coder"], PreTokenizer::new(&[SEED_CODER])),
+    (&["bailingmoe", "bailingmoe2", "llada-moe"], PreTokenizer::new(&[BAILING])),
+    (&["exaone-moe"], PreTokenizer::new(&[EXAONE_MOE])),
+    (&["minicpm5"], PreTokenizer::new(&[UP_TO_3_DIGITS, MINICPM_5]).with_whole_words()),
+    // Only under this name does the rule come with spaces that are marked.
+    (&["gemma4"], PreTokenizer::new(&[r"[^\n]+|[\n]+"]).with_marked_spaces().with_bos()),
 ];
 
 impl PreTokenizer {
+    const fn new(patterns: &'static [&'static str]) -> Self {
+        Self { patterns, ignore_merges: false, add_bos: false, marks_spaces: false }
+    }
+
+    const fn with_whole_words(mut self) -> Self {
+        self.ignore_merges = true;
+        self
+    }
+
+    const fn with_bos(mut self) -> Self {
+        self.add_bos = true;
+        self
+    }
+
+    const fn with_marked_spaces(mut self) -> Self {
+        self.marks_spaces = true;
+        self
+    }
+
     pub(super) fn from_name(name: &str) -> Option<Self> {
         KNOWN.iter().find(|(names, _)| names.contains(&name)).map(|(_, known)| *known)
     }
@@ -67,7 +156,9 @@ impl PreTokenizer {
             let pattern = SplitPattern::Regex((*pattern).to_owned());
             steps.push(Split::new(pattern, SplitDelimiterBehavior::Isolated, false)?.into());
         }
-        steps.push(ByteLevel::new(false, false, false).into());
+        if !self.marks_spaces {
+            steps.push(ByteLevel::new(false, false, false).into());
+        }
         Ok(Sequence::new(steps))
     }
 }

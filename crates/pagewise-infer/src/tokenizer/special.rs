@@ -9,10 +9,17 @@ pub(crate) const SENTINEL: char = '\u{FDD0}';
 /// The longest text that is looked for, in bytes; real ones have a few dozen.
 const MAX_BYTES: usize = 256;
 
+/// Which white space beside a special text belongs to it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Strip {
+    pub(crate) left: bool,
+    pub(crate) right: bool,
+}
+
 /// Texts that stand for one token each, the longest first at each place.
 #[derive(Debug, Default)]
 pub(crate) struct SpecialTexts {
-    ids: HashMap<Box<[u8]>, u32>,
+    ids: HashMap<Box<[u8]>, (u32, Strip)>,
     /// The lengths of the texts that begin with each byte, longest first.
     lengths: HashMap<u8, Vec<usize>>,
     longest: usize,
@@ -26,11 +33,11 @@ pub(crate) enum Piece<'t> {
 }
 
 impl SpecialTexts {
-    /// Adds a text, unless it is too short to be broken apart in content, or absurdly long.
-    pub(crate) fn add(&mut self, text: &str, id: u32) {
+    /// Adds a text, unless it is absurdly long.
+    pub(crate) fn add(&mut self, text: &str, id: u32, strip: Strip) {
         let bytes = text.as_bytes();
         let Some(&first) = bytes.first() else { return };
-        if text.chars().nth(1).is_none() || bytes.len() > MAX_BYTES || text.contains(SENTINEL) {
+        if bytes.len() > MAX_BYTES || text.contains(SENTINEL) {
             return;
         }
         let lengths = self.lengths.entry(first).or_default();
@@ -38,14 +45,14 @@ impl SpecialTexts {
             lengths.insert(index, bytes.len());
         }
         self.longest = self.longest.max(bytes.len());
-        self.ids.insert(bytes.into(), id);
+        self.ids.insert(bytes.into(), (id, strip));
     }
 
-    /// Returns the longest text that `bytes` begins with: its id and length.
-    fn at(&self, bytes: &[u8]) -> Option<(u32, usize)> {
+    /// Returns the longest text that `bytes` begins with: its id, its white space and its length.
+    fn at(&self, bytes: &[u8]) -> Option<(u32, Strip, usize)> {
         self.lengths.get(bytes.first()?)?.iter().find_map(|&length| {
-            let id = self.ids.get(bytes.get(..length)?)?;
-            Some((*id, length))
+            let (id, strip) = self.ids.get(bytes.get(..length)?)?;
+            Some((*id, *strip, length))
         })
     }
 
@@ -55,13 +62,19 @@ impl SpecialTexts {
         let mut start = 0;
         let mut at = 0;
         while let Some(rest) = text.as_bytes().get(at..).filter(|rest| !rest.is_empty()) {
-            let Some((id, length)) = self.at(rest) else {
+            let Some((id, strip, length)) = self.at(rest) else {
                 at += 1;
                 continue;
             };
-            pieces.extend(text.get(start..at).filter(|t| !t.is_empty()).map(Piece::Text));
+            let before = text.get(start..at).unwrap_or_default();
+            let before = if strip.left { before.trim_end() } else { before };
+            pieces.extend(Some(before).filter(|before| !before.is_empty()).map(Piece::Text));
             pieces.push(Piece::Special(id));
             at += length;
+            if strip.right {
+                let after = text.get(at..).unwrap_or_default();
+                at += after.len() - after.trim_start().len();
+            }
             start = at;
         }
         pieces.extend(text.get(start..).filter(|t| !t.is_empty()).map(Piece::Text));
@@ -110,8 +123,8 @@ mod tests {
 
     fn texts() -> SpecialTexts {
         let mut texts = SpecialTexts::default();
-        for (text, id) in [("<a>", 1), ("<a><b>", 2), ("[c]", 3), ("é|", 4), ("x", 5), ("", 6)] {
-            texts.add(text, id);
+        for (text, id) in [("<a>", 1), ("<a><b>", 2), ("[c]", 3), ("é|", 4), ("", 6)] {
+            texts.add(text, id, Strip::default());
         }
         texts
     }
@@ -127,6 +140,27 @@ mod tests {
         );
         assert_eq!(texts.split(""), []);
         assert_eq!(texts.split("<a"), [Text("<a")]);
+    }
+
+    #[test]
+    fn white_space_beside_a_text_can_belong_to_it() {
+        use Piece::{Special, Text};
+        let mut texts = texts();
+        texts.add("<l>", 7, Strip { left: true, right: false });
+        texts.add("<r>", 8, Strip { left: false, right: true });
+        assert_eq!(
+            texts.split(" x \u{3000}<l> \n<r> \n\t y <r> <l> "),
+            [
+                Text(" x"),
+                Special(7),
+                Text(" \n"),
+                Special(8),
+                Text("y "),
+                Special(8),
+                Special(7),
+                Text(" ")
+            ]
+        );
     }
 
     #[test]

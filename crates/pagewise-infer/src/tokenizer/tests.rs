@@ -1,9 +1,12 @@
+mod tiny;
+
 use std::sync::LazyLock;
 
 use pagewise_testkit::{GgufValue, GgufWriter, test_weights};
 use proptest::prelude::*;
 use serde::Deserialize;
 
+use super::spelling::ByteOf;
 use super::*;
 
 fn from_weights(file: &str) -> Tokenizer {
@@ -173,8 +176,9 @@ fn what_cannot_be_exact_is_refused() {
         sentence(&GgufWriter::new("llama")),
         sentence(&no_tokens),
         sentence(no_tokens.clone().set("tokenizer.ggml.tokens", vec![])),
+        sentence(&base("t5", "default", "a b")),
         sentence(&base("llama", "default", "a b")),
-        sentence(&base("gpt2", "tekken", "a b")),
+        sentence(&base("gpt2", "superbpe", "a b")),
         sentence(&base("gpt2", "qwen2", "ab")),
         sentence(&base("gpt2", "qwen2", "a ")),
         sentence(&base("gpt2", "qwen2", "a c")),
@@ -184,11 +188,26 @@ fn what_cannot_be_exact_is_refused() {
             base("gpt2", "qwen2", "a b").set("tokenizer.ggml.token_type", GgufValue::I32s(vec![1])),
         ),
         sentence(
-            base("gpt2", "qwen2", "a b")
-                .set("tokenizer.ggml.token_type", GgufValue::I32s(vec![1, 1, 3])),
+            base("llama", "default", "a b")
+                .set("tokenizer.ggml.scores", GgufValue::F32s(vec![0.0])),
         ),
     ];
     insta::assert_snapshot!(sentences.join("\n"));
+}
+
+#[test]
+fn merges_that_lead_to_a_control_token_are_left_out() {
+    let mut writer = GgufWriter::new("llama");
+    writer
+        .set("tokenizer.ggml.model", "gpt2")
+        .set("tokenizer.ggml.pre", "gpt-2")
+        .set("tokenizer.ggml.merges", vec!["a b".to_owned(), "ab c".into()])
+        .set("tokenizer.ggml.tokens", ["a", "b", "c", "ab", "abc"].map(str::to_owned).to_vec())
+        .set("tokenizer.ggml.token_type", GgufValue::I32s(vec![1; 5]))
+        .set("tokenizer.ggml.eos_token_id", 4);
+    let tokenizer = tokenizer_of(&writer).unwrap();
+    assert_eq!(tokenizer.encode("abcab"), [3, 2, 3]);
+    assert_eq!(tokenizer.encode_rendered("ababc"), [3, 4]);
 }
 
 #[test]

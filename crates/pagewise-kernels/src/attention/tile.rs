@@ -7,6 +7,7 @@
 
 use super::{Block, CHUNK, FEW_ROWS, Partial};
 use crate::Isa;
+use crate::elementwise::softcap_body;
 use crate::simd::{PADDING, Portable, Simd};
 use half::f16;
 use std::ops::Range;
@@ -45,10 +46,46 @@ impl Scratch {
     }
 }
 
+/// What a KV cache is made of.
+pub(super) trait Element: Copy + Sync {
+    fn widened(self) -> f32;
+
+    /// # Safety
+    ///
+    /// To be inlined into a function with the target features of `S`; a vector can be read at `from`.
+    unsafe fn load<S: Simd>(from: *const Self) -> S;
+}
+
+impl Element for f32 {
+    #[inline(always)]
+    fn widened(self) -> f32 {
+        self
+    }
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(from: *const Self) -> S {
+        // SAFETY: the caller's pointer is good for a vector.
+        unsafe { S::load(from) }
+    }
+}
+
+impl Element for f16 {
+    #[inline(always)]
+    fn widened(self) -> f32 {
+        self.to_f32()
+    }
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(from: *const Self) -> S {
+        // SAFETY: the caller's pointer is good for a vector.
+        unsafe { S::load_halves(from) }
+    }
+}
+
 /// Attends from all rows of `block` over `positions` into `partial`.
-pub(super) fn attend(
+pub(super) fn attend<T: Element>(
     isa: Isa,
-    block: &Block<'_>,
+    block: &Block<'_, T>,
     positions: Range<usize>,
     scratch: &mut Scratch,
     partial: Partial<'_>,
@@ -59,24 +96,24 @@ pub(super) fn attend(
         use std::arch::x86_64::{__m256, __m512};
 
         #[target_feature(enable = "avx2,fma,f16c")]
-        fn avx2(
-            block: &Block<'_>,
+        fn avx2<T: Element>(
+            block: &Block<'_, T>,
             positions: Range<usize>,
             scratch: &mut Scratch,
             to: Partial<'_>,
         ) {
             // SAFETY: this function has the features of `__m256`.
-            unsafe { attend_with::<__m256>(block, positions, scratch, to) }
+            unsafe { attend_with::<__m256, T>(block, positions, scratch, to) }
         }
         #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-        fn avx512(
-            block: &Block<'_>,
+        fn avx512<T: Element>(
+            block: &Block<'_, T>,
             positions: Range<usize>,
             scratch: &mut Scratch,
             to: Partial<'_>,
         ) {
             // SAFETY: this function has the features of `__m512`.
-            unsafe { attend_with::<__m512>(block, positions, scratch, to) }
+            unsafe { attend_with::<__m512, T>(block, positions, scratch, to) }
         }
         match isa.family() {
             // SAFETY: an `Isa` is only made for a machine that has its features.
@@ -89,15 +126,15 @@ pub(super) fn attend(
     #[cfg(not(target_arch = "x86_64"))]
     let _ = isa;
     // SAFETY: plain Rust needs no features.
-    unsafe { attend_with::<Portable>(block, positions, scratch, partial) }
+    unsafe { attend_with::<Portable, T>(block, positions, scratch, partial) }
 }
 
 /// # Safety
 ///
 /// To be inlined into a function with the target features of `S`.
 #[inline(always)]
-unsafe fn attend_with<S: Simd>(
-    block: &Block<'_>,
+unsafe fn attend_with<S: Simd, T: Element>(
+    block: &Block<'_, T>,
     positions: Range<usize>,
     scratch: &mut Scratch,
     partial: Partial<'_>,
@@ -113,9 +150,9 @@ unsafe fn attend_with<S: Simd>(
     unsafe {
         let is_few = rows <= FEW_ROWS && positions.len() <= CHUNK;
         if is_few && S::WIDENS && head_dim.is_multiple_of(PADDING) {
-            few::<S>(block, positions, scratch, partial);
+            few::<S, T>(block, positions, scratch, partial);
         } else {
-            many::<S>(block, positions, scratch, partial);
+            many::<S, T>(block, positions, scratch, partial);
         }
     }
 }
@@ -123,8 +160,8 @@ unsafe fn attend_with<S: Simd>(
 /// Hides the scores of positions that a row does not see; those of `row` begin at
 /// `row * row_step` and follow each other at `step`.
 #[inline(always)]
-fn hide(
-    block: &Block<'_>,
+fn hide<T>(
+    block: &Block<'_, T>,
     tile: Range<usize>,
     scores: &mut [f32],
     (row_step, step): (usize, usize),
@@ -167,8 +204,8 @@ unsafe fn exp2<S: Simd>(x: S) -> S {
 ///
 /// As for [`attend_with`], whose assertions hold.
 #[inline(always)]
-unsafe fn many<S: Simd>(
-    block: &Block<'_>,
+unsafe fn many<S: Simd, T: Element>(
+    block: &Block<'_, T>,
     positions: Range<usize>,
     scratch: &mut Scratch,
     partial: Partial<'_>,
@@ -202,8 +239,8 @@ unsafe fn many<S: Simd>(
         // shapes that the loops go over: `TILE` rows of `dim_padded` in `keys` and `values`, and
         // `rows_padded` columns in `queries` and `scores`, both multiples of `S::LANES`.
         unsafe {
-            widen::<S>(&block.keys[start * dim..][..len * dim], dim, keys);
-            widen::<S>(&block.values[start * dim..][..len * dim], dim, values);
+            widen::<S, T>(&block.keys[start * dim..][..len * dim], dim, keys);
+            widen::<S, T>(&block.values[start * dim..][..len * dim], dim, values);
             let mut row = 0;
             while row < rows_padded {
                 let tile = ScoreTile {
@@ -222,6 +259,9 @@ unsafe fn many<S: Simd>(
                         2 => tile.score_all::<S, 2>(),
                         _ => tile.score_all::<S, 3>(),
                     };
+            }
+            if let Some(cap) = block.softcap {
+                softcap_body(&mut scores[..len * rows_padded], cap);
             }
             hide(block, start..start + len, scores, (1, rows_padded));
             for row in (0..rows_padded).step_by(S::LANES) {
@@ -252,18 +292,18 @@ unsafe fn many<S: Simd>(
     }
 }
 
-/// Widens rows of `dim` halves to rows of `dim` padded with zeros.
+/// Widens rows of `dim` elements to rows of `dim` padded with zeros.
 #[inline(always)]
-unsafe fn widen<S: Simd>(from: &[f16], dim: usize, to: &mut [f32]) {
+unsafe fn widen<S: Simd, T: Element>(from: &[T], dim: usize, to: &mut [f32]) {
     let to = to.chunks_exact_mut(dim.next_multiple_of(PADDING));
     for (from, to) in from.chunks_exact(dim).zip(to) {
         let whole = dim - dim % S::LANES;
         for at in (0..whole).step_by(S::LANES) {
             // SAFETY: `at + S::LANES` is within both rows.
-            unsafe { S::load_halves(from.as_ptr().add(at)).store(to.as_mut_ptr().add(at)) };
+            unsafe { T::load::<S>(from.as_ptr().add(at)).store(to.as_mut_ptr().add(at)) };
         }
         for at in whole..to.len() {
-            to[at] = from.get(at).map_or(0.0, |half| half.to_f32());
+            to[at] = from.get(at).map_or(0.0, |element| element.widened());
         }
     }
 }
@@ -364,27 +404,6 @@ impl ScoreTile {
     }
 }
 
-/// An element of values, widened or as the cache has it.
-trait Element: Copy {
-    unsafe fn load<S: Simd>(from: *const Self) -> S;
-}
-
-impl Element for f32 {
-    #[inline(always)]
-    unsafe fn load<S: Simd>(from: *const Self) -> S {
-        // SAFETY: the caller's pointer is good for a vector.
-        unsafe { S::load(from) }
-    }
-}
-
-impl Element for f16 {
-    #[inline(always)]
-    unsafe fn load<S: Simd>(from: *const Self) -> S {
-        // SAFETY: the caller's pointer is good for a vector.
-        unsafe { S::load_halves(from) }
-    }
-}
-
 /// Weighted sums of values, for some rows of weights.
 struct Mix<T> {
     weights: *const f32,
@@ -467,8 +486,8 @@ impl<T: Element> Mix<T> {
 /// As for [`attend_with`], whose assertions hold; `head_dim` is a multiple of [`PADDING`], and
 /// there are at most [`FEW_ROWS`] rows and [`CHUNK`] positions.
 #[inline(always)]
-unsafe fn few<S: Simd>(
-    block: &Block<'_>,
+unsafe fn few<S: Simd, T: Element>(
+    block: &Block<'_, T>,
     positions: Range<usize>,
     scratch: &mut Scratch,
     partial: Partial<'_>,
@@ -490,12 +509,17 @@ unsafe fn few<S: Simd>(
             let (queries, scores) =
                 (queries.as_ptr().add(row * dim), scores.as_mut_ptr().add(row * CHUNK));
             match step.min(rows - row) {
-                1 => dots::<S, 1>(queries, keys, dim, scores),
-                2 => dots::<S, 2>(queries, keys, dim, scores),
-                3 => dots::<S, 3>(queries, keys, dim, scores),
-                4 => dots::<S, 4>(queries, keys, dim, scores),
-                5 => dots::<S, 5>(queries, keys, dim, scores),
-                _ => dots::<S, 6>(queries, keys, dim, scores),
+                1 => dots::<S, T, 1>(queries, keys, dim, scores),
+                2 => dots::<S, T, 2>(queries, keys, dim, scores),
+                3 => dots::<S, T, 3>(queries, keys, dim, scores),
+                4 => dots::<S, T, 4>(queries, keys, dim, scores),
+                5 => dots::<S, T, 5>(queries, keys, dim, scores),
+                _ => dots::<S, T, 6>(queries, keys, dim, scores),
+            }
+        }
+        if let Some(cap) = block.softcap {
+            for scores in scores.chunks_exact_mut(CHUNK).take(rows) {
+                softcap_body(&mut scores[..len], cap);
             }
         }
         hide(block, positions, scores, (CHUNK, 1));
@@ -526,9 +550,9 @@ unsafe fn few<S: Simd>(
 /// Scores `Q` rows of queries, `(Q, dim)`, against all keys, `(n, dim)`, four at a time; writes up
 /// to a multiple of four scores, `(Q, CHUNK)`.
 #[inline(always)]
-unsafe fn dots<S: Simd, const Q: usize>(
+unsafe fn dots<S: Simd, T: Element, const Q: usize>(
     queries: *const f32,
-    keys: &[f16],
+    keys: &[T],
     dim: usize,
     scores: *mut f32,
 ) {
@@ -537,11 +561,11 @@ unsafe fn dots<S: Simd, const Q: usize>(
         // SAFETY: the last key stands for those that the last four lack; `queries` and `scores`
         // have the shapes above.
         unsafe {
-            let at: [*const f16; 4] =
+            let at: [*const T; 4] =
                 std::array::from_fn(|k| keys.as_ptr().add((key + k).min(n_keys - 1) * dim));
             let mut sums = [[S::splat(0.0); 4]; Q];
             for d in (0..dim).step_by(S::LANES) {
-                let keys: [S; 4] = std::array::from_fn(|k| S::load_halves(at[k].add(d)));
+                let keys: [S; 4] = std::array::from_fn(|k| T::load(at[k].add(d)));
                 for i in 0..Q {
                     let q = S::load(queries.wrapping_add(i.wrapping_mul(dim)).wrapping_add(d));
                     for k in 0..4 {

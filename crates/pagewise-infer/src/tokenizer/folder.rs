@@ -1,0 +1,556 @@
+//! The tokenizer in a folder as the Hugging Face hub has them: `tokenizer.json`, and what the other
+//! files of the folder say about special tokens.
+//!
+//! What is read is followed exactly or refused. Two things differ from the `tokenizers` library on
+//! purpose: control tokens are not seen in content, and all special tokens are looked for in the
+//! text as it is, also those for which the file says `normalized`.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Value;
+use thiserror::Error;
+use tokenizers::PreTokenizerWrapper;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::digits::Digits;
+use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
+use tokenizers::pre_tokenizers::punctuation::Punctuation;
+use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::tokenizer::SplitDelimiterBehavior;
+
+use super::encoder::{Encoder, Form, Model, Prefix};
+use super::merges::{self, MergeOptions};
+use super::special::Strip;
+use super::spelling::{SPACE_MARK, Spelling, byte_of_name};
+use super::{Kind, MAX_TOKENS, Parts, Specials, TokenizerError};
+
+/// The largest `tokenizer.json`, in bytes; real ones have up to 35 million.
+const MAX_TOKENIZER_BYTES: u64 = 128 << 20;
+/// The largest of the other files, in bytes; real ones have up to 1.2 million.
+const MAX_CONFIG_BYTES: u64 = 16 << 20;
+/// The most steps of normalising, or of cutting into words; real files have up to six.
+const MAX_STEPS: usize = 16;
+/// The longest pattern, in bytes; real ones have up to 1,200.
+const MAX_PATTERN_BYTES: usize = 8 << 10;
+
+/// A file of the folder cannot be used.
+#[derive(Debug, Error)]
+#[error("{file} {reason}")]
+pub struct FolderError {
+    /// The name of the file.
+    pub file: &'static str,
+    /// What is wrong, as the rest of a sentence about the file.
+    pub reason: String,
+}
+
+/// Returns what is in `file`, or `None` if it is not there.
+pub(crate) fn read(
+    folder: &Path,
+    file: &'static str,
+    max_bytes: u64,
+) -> Result<Option<Vec<u8>>, FolderError> {
+    let unreadable =
+        |error: std::io::Error| FolderError { file, reason: format!("cannot be read: {error}") };
+    let opened = match File::open(folder.join(file)) {
+        Ok(opened) => opened,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let mut bytes = Vec::new();
+    opened.take(max_bytes + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > max_bytes {
+        let reason = format!("is larger than the {max_bytes} bytes that are allowed");
+        return Err(FolderError { file, reason });
+    }
+    Ok(Some(bytes))
+}
+
+fn parse<T: DeserializeOwned>(file: &'static str, bytes: &[u8]) -> Result<T, FolderError> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| FolderError { file, reason: format!("is damaged: {error}") })
+}
+
+fn read_config<T: DeserializeOwned>(
+    folder: &Path,
+    file: &'static str,
+) -> Result<Option<T>, FolderError> {
+    read(folder, file, MAX_CONFIG_BYTES)?.map(|bytes| parse(file, &bytes)).transpose()
+}
+
+/// Returns the chat template of the model in `folder`, if it has one.
+pub(crate) fn chat_template(folder: &Path) -> Result<Option<String>, FolderError> {
+    #[derive(Deserialize)]
+    struct Config {
+        chat_template: Option<Templates>,
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Templates {
+        One(String),
+        Named(Vec<Named>),
+    }
+    #[derive(Deserialize)]
+    struct Named {
+        name: String,
+        template: String,
+    }
+    const FILE: &str = "chat_template.jinja";
+
+    if let Some(bytes) = read(folder, FILE, MAX_CONFIG_BYTES)? {
+        let not_text = |_| FolderError { file: FILE, reason: "is not UTF-8 text".into() };
+        return String::from_utf8(bytes).map(Some).map_err(not_text);
+    }
+    for file in ["chat_template.json", "tokenizer_config.json"] {
+        let config: Option<Config> = read_config(folder, file)?;
+        match config.and_then(|config| config.chat_template) {
+            Some(Templates::One(template)) => return Ok(Some(template)),
+            Some(Templates::Named(templates)) => {
+                let default = templates.iter().position(|named| named.name == "default");
+                let chosen = templates.into_iter().nth(default.unwrap_or(0));
+                return Ok(chosen.map(|named| named.template));
+            }
+            None => {}
+        }
+    }
+    Ok(None)
+}
+
+/// `tokenizer.json` without its model.
+#[derive(Deserialize)]
+struct Head {
+    #[serde(default)]
+    added_tokens: Vec<AddedToken>,
+    normalizer: Option<Value>,
+    pre_tokenizer: Option<Value>,
+    post_processor: Option<Value>,
+    model: ModelHead,
+}
+
+#[derive(Deserialize)]
+struct AddedToken {
+    id: u32,
+    content: String,
+    #[serde(default)]
+    special: bool,
+    #[serde(default)]
+    lstrip: bool,
+    #[serde(default)]
+    rstrip: bool,
+    #[serde(default)]
+    single_word: bool,
+}
+
+#[derive(Deserialize)]
+struct ModelHead {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    merges: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Body {
+    model: Bpe,
+}
+
+#[derive(Deserialize)]
+struct Bpe {
+    vocab: HashMap<String, u32>,
+    merges: Vec<Merge>,
+    dropout: Option<f32>,
+    unk_token: Option<String>,
+    continuing_subword_prefix: Option<String>,
+    end_of_word_suffix: Option<String>,
+    #[serde(default)]
+    fuse_unk: bool,
+    #[serde(default)]
+    byte_fallback: bool,
+    #[serde(default)]
+    ignore_merges: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Merge {
+    Text(String),
+    Pair(String, String),
+}
+
+/// What `tokenizer_config.json` and `special_tokens_map.json` say.
+#[derive(Deserialize, Default)]
+struct Names {
+    bos_token: Option<Name>,
+    eos_token: Option<Name>,
+    add_bos_token: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Name {
+    Text(String),
+    Token { content: String },
+}
+
+impl Name {
+    fn text(&self) -> &str {
+        match self {
+            Self::Text(text) | Self::Token { content: text } => text,
+        }
+    }
+}
+
+/// What `generation_config.json` and `config.json` say.
+#[derive(Deserialize, Default)]
+struct Ids {
+    bos_token_id: Option<OneOrMany>,
+    eos_token_id: Option<OneOrMany>,
+    /// Where models that also see images have what is said of text.
+    text_config: Option<Box<Ids>>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(i64),
+    Many(Vec<i64>),
+}
+
+impl OneOrMany {
+    /// Returns the ids; negative ones mean that there is none.
+    fn ids(list: Option<&Self>) -> Vec<u32> {
+        let list = match list {
+            Some(Self::One(id)) => std::slice::from_ref(id),
+            Some(Self::Many(ids)) => ids,
+            None => &[],
+        };
+        list.iter().filter_map(|id| u32::try_from(*id).ok()).collect()
+    }
+}
+
+pub(super) fn parts(folder: &Path) -> Result<Parts, TokenizerError> {
+    const FILE: &str = "tokenizer.json";
+    let bytes = read(folder, FILE, MAX_TOKENIZER_BYTES)?
+        .ok_or_else(|| FolderError { file: FILE, reason: "is not in the folder".into() })?;
+    let head: Head = parse(FILE, &bytes)?;
+    let kind = head.model.kind.as_deref();
+    let kind = kind.unwrap_or(if head.model.merges.is_some() { "BPE" } else { "no kind" });
+    if kind != "BPE" {
+        return unsupported(format!("a model of the kind \"{kind}\""));
+    }
+    let model = parse::<Body>(FILE, &bytes)?.model;
+    drop(bytes);
+    let affixes = [&model.continuing_subword_prefix, &model.end_of_word_suffix];
+    if affixes.into_iter().flatten().any(|affix| !affix.is_empty()) {
+        return unsupported("marks at the start or the end of words".into());
+    }
+    if model.dropout.is_some_and(|dropout| dropout != 0.0) {
+        return unsupported("merges that are left out by chance".into());
+    }
+
+    let mut steps = Steps::default();
+    steps.read_normalizer(head.normalizer.as_ref())?;
+    steps.read_pre_tokenizer(head.pre_tokenizer.as_ref())?;
+    let spelling = match (steps.byte_level, steps.marks_spaces) {
+        (true, false) => Spelling::byte_level(),
+        (false, true) => Spelling::Marked,
+        _ => return unsupported("spaces that are written neither as bytes nor as \"▁\"".into()),
+    };
+
+    let (texts, mut kinds) = tokens(&model.vocab, &head.added_tokens)?;
+    if matches!(spelling, Spelling::Marked) {
+        for (kind, text) in kinds.iter_mut().zip(&texts) {
+            if *kind == Kind::Normal && byte_of_name(text).is_some() {
+                *kind = Kind::Byte;
+            }
+        }
+    }
+    let specials = specials(folder, head.post_processor.as_ref(), &texts)?;
+    let specials = specials.settle(&texts, &mut kinds);
+
+    let mut strips = HashMap::new();
+    for token in &head.added_tokens {
+        if token.single_word {
+            return unsupported(format!("\"{}\" as a word of its own", token.content));
+        }
+        if token.lstrip || token.rstrip {
+            strips.insert(token.id, Strip { left: token.lstrip, right: token.rstrip });
+        }
+    }
+    let options = MergeOptions {
+        ignore_merges: model.ignore_merges,
+        byte_fallback: model.byte_fallback,
+        unknown: model.unk_token.as_ref().and_then(|name| id_of(&texts, name)),
+        fuse_unknown: model.fuse_unk,
+    };
+    let in_model = model.vocab.iter().map(|(text, id)| (*id, text.as_str()));
+    let in_file = model.merges.into_iter().enumerate().map(|(index, merge)| match merge {
+        Merge::Text(text) => merges::parse(index, &text),
+        Merge::Pair(first, second) => Ok((first, second)),
+    });
+    let bpe = merges::build(in_model, &kinds, in_file, options)?;
+    let encoder = Encoder {
+        form: steps.form,
+        prefix: steps.prefix,
+        marks_spaces: steps.marks_spaces,
+        words: Some(Sequence::new(steps.words)).filter(|words| !words.as_ref().is_empty()),
+        model: Model::Merges(Box::new(bpe)),
+    };
+    Ok(Parts { texts, kinds, strips, spelling, encoder, specials })
+}
+
+fn unsupported<T>(what: String) -> Result<T, TokenizerError> {
+    Err(TokenizerError::Unsupported { what })
+}
+
+fn id_of(texts: &[String], name: &str) -> Option<u32> {
+    if name.is_empty() {
+        return None;
+    }
+    texts.iter().position(|text| text == name).and_then(|id| u32::try_from(id).ok())
+}
+
+/// Returns the names and kinds of all tokens; numbers without a token have none and are unused.
+fn tokens(
+    vocab: &HashMap<String, u32>,
+    added: &[AddedToken],
+) -> Result<(Vec<String>, Vec<Kind>), TokenizerError> {
+    let ids = vocab.values().copied().chain(added.iter().map(|token| token.id));
+    let n_tokens = ids.max().map_or(0, |id| id as usize + 1);
+    if !(1..=MAX_TOKENS).contains(&n_tokens) {
+        let wanted = format!("1 to {MAX_TOKENS}");
+        return Err(TokenizerError::Count { what: "tokens", found: n_tokens, wanted });
+    }
+    let mut texts = vec![String::new(); n_tokens];
+    let mut kinds = vec![Kind::Unused; n_tokens];
+    let in_vocab = vocab.iter().map(|(text, id)| (text, *id, Kind::Normal));
+    let in_list = added.iter().map(|token| {
+        let kind = if token.special { Kind::Control } else { Kind::UserDefined };
+        (&token.content, token.id, kind)
+    });
+    for (text, id, kind) in in_vocab.chain(in_list) {
+        let (Some(slot), Some(slot_kind)) =
+            (texts.get_mut(id as usize), kinds.get_mut(id as usize))
+        else {
+            continue;
+        };
+        if !slot.is_empty() && slot != text {
+            let mut names = [slot.clone(), text.clone()];
+            names.sort();
+            let [first, second] = names;
+            return Err(TokenizerError::SharedId { first, second, id });
+        }
+        slot.clone_from(text);
+        *slot_kind = kind;
+    }
+    Ok((texts, kinds))
+}
+
+/// Finds out what begins and ends texts, from all the files that may say so.
+fn specials(
+    folder: &Path,
+    post_processor: Option<&Value>,
+    texts: &[String],
+) -> Result<Specials, TokenizerError> {
+    let config: Names = read_config(folder, "tokenizer_config.json")?.unwrap_or_default();
+    let map: Names = read_config(folder, "special_tokens_map.json")?.unwrap_or_default();
+    let generation: Ids = read_config(folder, "generation_config.json")?.unwrap_or_default();
+    let model: Ids = read_config(folder, "config.json")?.unwrap_or_default();
+    let of_text = model.text_config.as_deref();
+
+    let named = |name: Option<&Name>| name.and_then(|name| id_of(texts, name.text()));
+    let n_tokens = texts.len();
+    let checked = |key, ids: Vec<u32>| match ids.iter().find(|id| **id as usize >= n_tokens) {
+        Some(id) => Err(TokenizerError::TokenId { key, id: *id, n_tokens }),
+        None => Ok(ids),
+    };
+    let mut bos_ids = OneOrMany::ids(generation.bos_token_id.as_ref());
+    bos_ids.extend(OneOrMany::ids(model.bos_token_id.as_ref()));
+    let first = first_of_template(post_processor, texts);
+    let bos = named(config.bos_token.as_ref())
+        .or(named(map.bos_token.as_ref()))
+        .or(first)
+        .or(checked("bos_token_id", bos_ids)?.first().copied());
+    let mut eos_ids = OneOrMany::ids(generation.eos_token_id.as_ref());
+    eos_ids.extend(OneOrMany::ids(model.eos_token_id.as_ref()));
+    eos_ids.extend(of_text.iter().flat_map(|text| OneOrMany::ids(text.eos_token_id.as_ref())));
+    let mut turn_ends = checked("eos_token_id", eos_ids)?;
+    let eos = named(config.eos_token.as_ref())
+        .or(named(map.eos_token.as_ref()))
+        .or(turn_ends.first().copied());
+    turn_ends.extend(eos);
+    let add_bos = config.add_bos_token.unwrap_or(first.is_some() && first == bos);
+    Ok(Specials { bos, eos, turn_ends, add_bos })
+}
+
+/// Returns the token that the post-processor puts before a text.
+fn first_of_template(post_processor: Option<&Value>, texts: &[String]) -> Option<u32> {
+    let processor = post_processor?;
+    match processor.get("type")?.as_str()? {
+        "Sequence" => processor
+            .get("processors")?
+            .as_array()?
+            .iter()
+            .find_map(|processor| first_of_template(Some(processor), texts)),
+        "TemplateProcessing" => {
+            let name = processor.pointer("/single/0/SpecialToken/id")?.as_str()?;
+            id_of(texts, name)
+        }
+        _ => None,
+    }
+}
+
+/// What `normalizer` and `pre_tokenizer` come to.
+#[derive(Default)]
+struct Steps {
+    n_read: usize,
+    form: Option<Form>,
+    prefix: Option<Prefix>,
+    marks_spaces: bool,
+    byte_level: bool,
+    words: Vec<PreTokenizerWrapper>,
+}
+
+#[derive(Deserialize)]
+struct ByteLevelStep {
+    #[serde(default)]
+    add_prefix_space: bool,
+    #[serde(default = "yes")]
+    use_regex: bool,
+}
+
+#[derive(Deserialize)]
+struct MetaspaceStep {
+    replacement: char,
+    add_prefix_space: Option<bool>,
+    prepend_scheme: Option<PrependScheme>,
+    #[serde(default = "yes")]
+    split: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Steps {
+    fn read_normalizer(&mut self, step: Option<&Value>) -> Result<(), TokenizerError> {
+        let Some(step) = step.filter(|step| !step.is_null()) else { return Ok(()) };
+        let kind = self.kind(step)?;
+        let text = |path: &str| step.pointer(path).and_then(Value::as_str).unwrap_or_default();
+        let mark = SPACE_MARK.to_string();
+        let form = match kind {
+            "Sequence" => {
+                let steps = step.get("normalizers").and_then(Value::as_array);
+                return steps
+                    .into_iter()
+                    .flatten()
+                    .try_for_each(|step| self.read_normalizer(Some(step)));
+            }
+            "Prepend" if text("/prepend") == mark => {
+                self.prefix = Some(Prefix { only_at_start: false, doubles: true });
+                return Ok(());
+            }
+            "Replace" if text("/pattern/String") == " " && text("/content") == mark => {
+                self.marks_spaces = true;
+                return Ok(());
+            }
+            "NFC" => Form::Nfc,
+            "NFD" => Form::Nfd,
+            "NFKC" => Form::Nfkc,
+            "NFKD" => Form::Nfkd,
+            _ => return unsupported(format!("the change \"{kind}\" of all text")),
+        };
+        if self.form.replace(form).is_some_and(|other| other != form) {
+            return unsupported("two forms of Unicode".into());
+        }
+        Ok(())
+    }
+
+    fn read_pre_tokenizer(&mut self, step: Option<&Value>) -> Result<(), TokenizerError> {
+        let Some(step) = step.filter(|step| !step.is_null()) else { return Ok(()) };
+        let kind = self.kind(step)?;
+        match kind {
+            "Sequence" => {
+                let steps = step.get("pretokenizers").and_then(Value::as_array);
+                return steps
+                    .into_iter()
+                    .flatten()
+                    .try_for_each(|step| self.read_pre_tokenizer(Some(step)));
+            }
+            "ByteLevel" => {
+                let parsed: ByteLevelStep = typed(step)?;
+                if parsed.add_prefix_space {
+                    if !self.words.is_empty() {
+                        return unsupported("a space before every word".into());
+                    }
+                    self.prefix = Some(Prefix { only_at_start: false, doubles: false });
+                }
+                self.byte_level = true;
+                self.words.push(ByteLevel::new(false, false, parsed.use_regex).into());
+            }
+            "Metaspace" => {
+                let parsed: MetaspaceStep = typed(step)?;
+                if parsed.replacement != SPACE_MARK || !self.words.is_empty() {
+                    return unsupported("spaces that are marked otherwise than by \"▁\"".into());
+                }
+                let scheme = match (parsed.prepend_scheme, parsed.add_prefix_space) {
+                    (None | Some(PrependScheme::Never), Some(false)) => PrependScheme::Never,
+                    (scheme, None | Some(true)) => scheme.unwrap_or(PrependScheme::Always),
+                    _ => return unsupported("a space before texts, and none".into()),
+                };
+                self.prefix = match scheme {
+                    PrependScheme::Never => self.prefix,
+                    PrependScheme::First => Some(Prefix { only_at_start: true, doubles: false }),
+                    PrependScheme::Always => Some(Prefix { only_at_start: false, doubles: false }),
+                };
+                self.marks_spaces = true;
+                if parsed.split {
+                    let split = Metaspace::new(SPACE_MARK, PrependScheme::Never, true);
+                    self.words.push(split.into());
+                }
+            }
+            "Split" => {
+                let pattern = step.get("pattern").map(Value::to_string).unwrap_or_default();
+                if pattern.len() > MAX_PATTERN_BYTES {
+                    return unsupported(format!("a pattern of {} bytes", pattern.len()));
+                }
+                let split: Split = typed(step)?;
+                let empty = match &split.pattern {
+                    SplitPattern::String(text) | SplitPattern::Regex(text) => text.is_empty(),
+                };
+                if empty || split.behavior == SplitDelimiterBehavior::Removed {
+                    return unsupported("words with text left out between them".into());
+                }
+                self.words.push(split.into());
+            }
+            "Digits" => self.words.push(typed::<Digits>(step)?.into()),
+            "Punctuation" => {
+                if step.get("behavior").and_then(Value::as_str) == Some("Removed") {
+                    return unsupported("words with text left out between them".into());
+                }
+                self.words.push(typed::<Punctuation>(step)?.into());
+            }
+            _ => return unsupported(format!("the rule \"{kind}\" for cutting text into words")),
+        }
+        Ok(())
+    }
+
+    fn kind<'v>(&mut self, step: &'v Value) -> Result<&'v str, TokenizerError> {
+        self.n_read += 1;
+        if self.n_read > 2 * MAX_STEPS {
+            return unsupported("more steps than any known model has".into());
+        }
+        Ok(step.get("type").and_then(Value::as_str).unwrap_or_default())
+    }
+}
+
+fn typed<T: DeserializeOwned>(step: &Value) -> Result<T, TokenizerError> {
+    let damaged = |error: serde_json::Error| FolderError {
+        file: "tokenizer.json",
+        reason: format!("is damaged: {error}"),
+    };
+    Ok(serde_json::from_value(step.clone()).map_err(damaged)?)
+}
