@@ -1,6 +1,6 @@
 use std::error::Error;
 
-use pagewise_infer::{Decoder, Gguf, InferError, KvCache};
+use pagewise_infer::{Decoder, InferError, KvCache, Weights};
 
 use crate::Subject;
 
@@ -53,12 +53,13 @@ impl Processor for DecoderProcessor<'_> {
 }
 
 impl Subject {
-    /// Describes the weights in `gguf`; `n_threads` are those that the decoder computes with.
-    pub fn of(gguf: &Gguf, model: &str, backend: &str, n_threads: usize) -> Self {
+    /// Describes the weights; `n_threads` are those that the decoder computes with.
+    pub fn of(weights: &Weights, model: &str, backend: &str, n_threads: usize) -> Self {
         let (mut model_bytes, mut n_parameters) = (0, 0);
-        for tensor in gguf.tensors() {
-            model_bytes += tensor.bytes().len() as u64;
-            n_parameters += tensor.n_elements() as u64;
+        for (tensor_type, n_elements) in weights.counts() {
+            let n_blocks = n_elements / tensor_type.block_len();
+            model_bytes += (n_blocks * tensor_type.block_bytes()) as u64;
+            n_parameters += n_elements as u64;
         }
         Self { model: model.into(), model_bytes, n_parameters, backend: backend.into(), n_threads }
     }
@@ -74,7 +75,7 @@ mod tests {
     #[test]
     fn times_real_weights() {
         let path = pagewise_testkit::test_weights("smollm2-135m-instruct-q4_1.gguf");
-        let gguf = Gguf::open(&path).unwrap();
+        let weights = Weights::open(&path).unwrap();
         let compute = Compute::new(DeviceChoice::Cpu, Some(2)).unwrap();
         let config = PerfConfig {
             prompt_tokens: vec![8],
@@ -83,11 +84,11 @@ mod tests {
             depths: vec![0, 4],
             repetitions: 2,
         };
-        let decoder = Decoder::load(&gguf, config.needed_tokens(), &compute).unwrap();
+        let decoder = Decoder::load(&weights, config.needed_tokens(), &compute).unwrap();
         let mut processor = DecoderProcessor::new(&decoder).unwrap();
-        let subject = Subject::of(&gguf, "smollm2", "CPU", 2);
+        let subject = Subject::of(&weights, "smollm2", "CPU", 2);
         assert_eq!(subject.n_parameters, 134_515_008);
-        assert!(subject.model_bytes < gguf.file_bytes() && subject.model_bytes > 90_000_000);
+        assert!(subject.model_bytes < weights.file_bytes() && subject.model_bytes > 90_000_000);
 
         let rows = perf::run(&mut processor, &subject, &config, &mut |_| {}).unwrap();
         assert_eq!(rows.len(), 5);

@@ -17,7 +17,7 @@ pub struct Locator {
 pub struct Located {
     /// The name in the store or the catalog, else the file's name.
     pub name: String,
-    /// The GGUF file, or an embedder's folder.
+    /// The GGUF file, or the folder of a model or an embedder.
     pub path: PathBuf,
     /// Where that is.
     pub origin: Origin,
@@ -33,7 +33,8 @@ impl Locator {
     /// [`HubError::NoSuchFile`] for a path to nothing.
     pub fn find(&self, spec: &ModelSpec) -> Result<Option<Located>, HubError> {
         if let ModelSpec::Path(path) = spec {
-            if !path.is_file() {
+            // A folder as Hugging Face has them is a model; any other is a mistake.
+            if !path.is_file() && !path.join("config.json").is_file() {
                 return Err(HubError::NoSuchFile { path: path.clone() });
             }
             let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
@@ -75,6 +76,16 @@ mod tests {
         let error = find("smollm2-135m-instruct-q4").unwrap_err();
         assert!(error.to_string().contains("did you mean smollm2-135m-instruct-q4_1"), "{error}");
         assert!(matches!(find("./nothing.gguf"), Err(HubError::NoSuchFile { .. })));
+    }
+
+    #[test]
+    fn a_folder_with_a_configuration_is_a_model() {
+        let dir = tempfile::tempdir().unwrap();
+        let locator = Locator { store: Store::new(dir.path()), caches: Caches::default() };
+        let spec = ModelSpec::Path(dir.path().to_owned());
+        assert!(matches!(locator.find(&spec), Err(HubError::NoSuchFile { .. })));
+        std::fs::write(dir.path().join("config.json"), b"{}").unwrap();
+        assert_eq!(locator.find(&spec).unwrap().unwrap().path, dir.path());
     }
 
     #[test]

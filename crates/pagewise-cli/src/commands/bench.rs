@@ -2,7 +2,7 @@ use std::thread::available_parallelism;
 
 use clap::{Args, Subcommand};
 use pagewise_bench::{DecoderProcessor, Format, PerfConfig, PerfError, Report, Subject, perf};
-use pagewise_infer::{Compute, Decoder, Gguf, LoadError};
+use pagewise_infer::{Compute, Decoder, Weights};
 
 use crate::args::CommonArgs;
 use crate::failure::{Failure, Kind};
@@ -70,20 +70,19 @@ fn time(args: &PerfArgs, common: &CommonArgs, printer: &Printer) -> Result<(), F
     }
     let format = args.output.unwrap_or(if printer.json() { Format::Json } else { Format::Md });
     let path = weights::model_path(common, printer)?;
-    let gguf = Gguf::open(&path).map_err(LoadError::from)?;
+    let weights = Weights::open(&path)?;
     let threads = common.threads.map(usize::from);
     let compute = Compute::new(common.device.into(), threads)?;
     // As large as the longest test needs, whatever a chat would use; a test that is longer than
     // the model was trained for is refused.
-    let trained: usize =
-        gguf.require_for_architecture("context_length").map_err(LoadError::from)?;
+    let trained = weights.config()?.context_length;
     let window = common.window.map_or(config.needed_tokens(), |window| window as usize);
-    let decoder = Decoder::load(&gguf, window.min(trained), &compute)?;
+    let decoder = Decoder::load(&weights, window.min(trained), &compute)?;
     let mut processor =
         DecoderProcessor::new(&decoder).map_err(|error| Failure::new(Kind::Model, error))?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     let n_threads = threads.or_else(|| Some(available_parallelism().ok()?.get())).unwrap_or(1);
-    let subject = Subject::of(&gguf, &name, &compute.name().to_uppercase(), n_threads);
+    let subject = Subject::of(&weights, &name, &compute.name().to_uppercase(), n_threads);
     let rows = perf::run(&mut processor, &subject, &config, &mut |row| {
         printer.detail(&format!("{}: {:.2} tokens/s", row.test, row.avg_ts));
     })?;

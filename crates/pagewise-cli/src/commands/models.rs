@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use indicatif::HumanBytes;
 use pagewise_hub::catalog::{self, Kind as EntryKind};
 use pagewise_hub::{Entry, Located, Locator, ModelSpec, Origin, Progress, Stored};
-use pagewise_infer::Gguf;
+use pagewise_infer::{Gguf, Weights};
 use serde::Serialize;
 use serde_json::json;
 
@@ -114,27 +114,34 @@ impl Model {
         }
     }
 
-    /// What a file says of itself that the catalog does not know; little if it cannot be read.
-    fn of_file(name: &str, path: &Path, origin: Origin, sha256: Option<String>) -> Self {
-        let gguf = Gguf::open(path).ok();
-        let gguf = gguf.as_ref();
-        let text =
-            |key| gguf.and_then(|gguf| gguf.get::<&str>(key).ok().flatten()).map(str::to_owned);
-        let context =
-            gguf.and_then(|gguf| gguf.get_for_architecture::<u64>("context_length").ok().flatten());
+    /// What weights say of themselves that the catalog does not know; little if they cannot be read.
+    fn of_path(name: &str, path: &Path, origin: Origin, sha256: Option<String>) -> Self {
+        let weights = Weights::open(path).ok();
+        let config = weights.as_ref().and_then(|weights| weights.config().ok());
+        let text = |key| match &weights {
+            Some(Weights::Gguf(gguf)) => gguf.get::<&str>(key).ok().flatten().map(str::to_owned),
+            _ => None,
+        };
+        let bytes = match &weights {
+            Some(weights) => Some(weights.file_bytes()),
+            None => path.metadata().ok().map(|metadata| metadata.len()),
+        };
         Self {
             name: name.to_owned(),
             path: Some(path.to_owned()),
             origin: Some(origin),
-            bytes: path.metadata().ok().map(|metadata| metadata.len()),
-            kind: if path.is_dir() { "embedder" } else { "model" },
+            bytes,
+            // Of folders, those of language models can be read here.
+            kind: if path.is_dir() && weights.is_none() { "embedder" } else { "model" },
             family: text("general.basename"),
-            architecture: gguf.map(|gguf| gguf.architecture().to_owned()),
+            architecture: weights.as_ref().map(|weights| weights.architecture().to_owned()),
             quant: quant_in_name(name),
-            parameters: None,
-            context,
+            parameters: weights
+                .as_ref()
+                .map(|weights| weights.counts().iter().map(|(_, count)| *count as u64).sum()),
+            context: config.as_ref().map(|config| config.context_length as u64),
             licence: text("general.license"),
-            supported: gguf.is_some_and(is_supported),
+            supported: config.is_some(),
             default: false,
             sha256,
             description: text("general.name"),
@@ -145,19 +152,9 @@ impl Model {
         let sha256 = stored.record.as_ref().map(|record| record.sha256.clone());
         Self {
             bytes: Some(stored.bytes),
-            ..Self::of_file(&stored.name, &stored.path, Origin::Store, sha256)
+            ..Self::of_path(&stored.name, &stored.path, Origin::Store, sha256)
         }
     }
-}
-
-/// Whether the engine runs files of this architecture with this kind of tokenizer: whether it runs
-/// one of the catalog.
-fn is_supported(gguf: &Gguf) -> bool {
-    let tokenizer = gguf.get::<&str>("tokenizer.ggml.model").ok().flatten();
-    tokenizer == Some("gpt2")
-        && catalog::entries()
-            .iter()
-            .any(|entry| entry.supported && entry.architecture == gguf.architecture())
 }
 
 /// The quantisation at the end of a file's name, as in `model-q4_k_m`.
@@ -219,7 +216,7 @@ fn show(locator: &Locator, name: &str, printer: &Printer) -> Result<(), Failure>
             let stored = locator.store.find(&located.name)?;
             let record = stored.as_ref().and_then(|stored| stored.record.as_ref());
             let sha256 = record.map(|record| record.sha256.clone());
-            Model::of_file(&located.name, &located.path, located.origin, sha256)
+            Model::of_path(&located.name, &located.path, located.origin, sha256)
         }
         (None, None) => {
             return Err(Failure::new(Kind::Model, format!("{spec} is not on this disk"))
