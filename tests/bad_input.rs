@@ -81,6 +81,14 @@ fn bad_weights() {
             MODEL,
             "version 99",
         ),
+        #[cfg(not(feature = "cuda"))]
+        case(
+            "a device that is not there, before weights that are not",
+            nothing,
+            &["run", "Hello", "--device", "cuda", "--model", "qwen2.5-0.5b-instruct-q4_k_m"],
+            MODEL,
+            "built without CUDA",
+        ),
         case(
             "more tensors than there can be",
             |home| edited(home, |gguf| gguf.n_tensors = Some(u64::MAX)),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 use pagewise_agent::{Agent, AgentConfig};
 use pagewise_core::{Clock, EmbedError, Embedder, FixedClock, SystemClock};
-use pagewise_infer::{BertEmbedder, Engine, EngineOptions};
+use pagewise_infer::{BertEmbedder, Compute, Engine, EngineOptions};
 use pagewise_memory::Store;
 
 use crate::args::CommonArgs;
@@ -24,12 +24,14 @@ pub(crate) fn open_agent(
     printer: &Printer,
     yes: bool,
 ) -> Result<Agent, Failure> {
+    // Before anything is fetched for a device that is not there.
+    let compute = Compute::new(args.device.into(), args.threads.map(usize::from))?;
     let (model, embedder) = weights::ensure(args, printer, yes)?;
     let home = Home::of(args)?;
     // The store first: if another process holds it, the model need not be loaded to find out.
     let embedder = Arc::new(BertEmbedder::load(&embedder)?);
     let store = Store::open(&home.agent(&args.agent), embedder)?;
-    let engine = load_engine(&model, args)?;
+    let engine = load_engine(&model, &compute, args)?;
     let mut sampling = weights::sampling(args);
     sampling.temperature = args.temp.unwrap_or(0.0);
     let config = AgentConfig { sampling, seed: args.seed, ..AgentConfig::default() };
@@ -37,15 +39,10 @@ pub(crate) fn open_agent(
 }
 
 /// Loads the model with the window that was asked for, or with the default one.
-pub(crate) fn load_engine(model: &Path, args: &CommonArgs) -> Result<Engine, Failure> {
-    let window = args.window.map(|window| window as usize);
-    let options = EngineOptions {
-        window_tokens: window,
-        default_window_tokens: WINDOW_TOKENS,
-        device: args.device.into(),
-        threads: args.threads.map(usize::from),
-    };
-    Ok(Engine::load(model, &options)?)
+fn load_engine(model: &Path, compute: &Compute, args: &CommonArgs) -> Result<Engine, Failure> {
+    let window_tokens = args.window.map(|window| window as usize);
+    let options = EngineOptions { window_tokens, default_window_tokens: WINDOW_TOKENS };
+    Ok(Engine::load(model, compute, &options)?)
 }
 
 /// Opens the store of an agent that exists, without a language model. Without an embedder on disk,

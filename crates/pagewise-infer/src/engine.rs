@@ -13,8 +13,8 @@ use pagewise_core::{
 use pagewise_grammar::{CallGrammar, GrammarError, TokenMask};
 
 use crate::{
-    Compute, Decoder, Detokenizer, DeviceChoice, InferError, LoadError, LoadedModel,
-    ModelDescription, Sampler, Session,
+    Compute, Decoder, Detokenizer, InferError, LoadError, LoadedModel, ModelDescription, Sampler,
+    Session,
 };
 
 /// The least window that anything can be done in, in tokens.
@@ -29,20 +29,11 @@ pub struct EngineOptions {
     /// The most tokens that the window is given unasked: the KV cache of a large window takes
     /// memory, and a long prompt time.
     pub default_window_tokens: usize,
-    /// Where to compute.
-    pub device: DeviceChoice,
-    /// How many threads compute; as many as the processor runs if `None`.
-    pub threads: Option<usize>,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self {
-            window_tokens: None,
-            default_window_tokens: 8192,
-            device: DeviceChoice::Auto,
-            threads: None,
-        }
+        Self { window_tokens: None, default_window_tokens: 8192 }
     }
 }
 
@@ -77,10 +68,13 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Opens the weights at `path`.
-    pub fn load(path: &Path, options: &EngineOptions) -> Result<Self, LoadError> {
-        let compute = Compute::new(options.device, options.threads)?;
-        let model = LoadedModel::load(path, &compute, |context_length| {
+    /// Opens the weights at `path`, to be run on `compute`.
+    pub fn load(
+        path: &Path,
+        compute: &Compute,
+        options: &EngineOptions,
+    ) -> Result<Self, LoadError> {
+        let model = LoadedModel::load(path, compute, |context_length| {
             options.window(path, context_length)
         })?;
         let n_logits = model.decoder.config().vocabulary;

@@ -1,8 +1,9 @@
 //! The engine as the operating system sees it: valid calls, budgets, reuse, repetition.
 
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::result_large_err)]
 
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pagewise_core::{
@@ -10,7 +11,7 @@ use pagewise_core::{
     Generation, GenerationRequest, LanguageModel, ModelError, Prompt, PromptMessage, PromptRole,
     Sampling, SessionSlot,
 };
-use pagewise_infer::{DeviceChoice, Engine, EngineOptions};
+use pagewise_infer::{Compute, DeviceChoice, Engine, EngineOptions, LoadError};
 use pagewise_testkit::{TinyFamily, TinyModel, test_weights};
 use proptest::prelude::*;
 
@@ -18,16 +19,12 @@ fn tiny(window_tokens: usize) -> Engine {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tiny.gguf");
     TinyModel::new(TinyFamily::Qwen2, 3).quantised().write(&path).unwrap();
-    Engine::load(&path, &options(window_tokens)).unwrap()
+    load(&path, Some(window_tokens)).unwrap()
 }
 
-fn options(window_tokens: usize) -> EngineOptions {
-    EngineOptions {
-        window_tokens: Some(window_tokens),
-        device: DeviceChoice::Cpu,
-        threads: Some(2),
-        ..EngineOptions::default()
-    }
+fn load(path: &Path, window_tokens: Option<usize>) -> Result<Engine, LoadError> {
+    let compute = Compute::new(DeviceChoice::Cpu, Some(2)).unwrap();
+    Engine::load(path, &compute, &EngineOptions { window_tokens, ..EngineOptions::default() })
 }
 
 fn specs() -> Vec<FunctionSpec> {
@@ -258,17 +255,17 @@ fn windows_have_limits() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tiny.gguf");
     TinyModel::new(TinyFamily::Llama, 3).write(&path).unwrap();
-    let refuse = |window| Engine::load(&path, &options(window)).err().unwrap().to_string();
+    let refuse = |window| load(&path, Some(window)).err().unwrap().to_string();
     assert!(refuse(5000).contains("was trained for at most 4096"), "{}", refuse(5000));
     assert!(refuse(10).contains("give it at least 64"), "{}", refuse(10));
-    let default = Engine::load(&path, &EngineOptions::default()).unwrap();
+    let default = load(&path, None).unwrap();
     assert_eq!(default.context_window_tokens(), 4096);
 }
 
 #[test]
 fn a_real_model_answers_in_a_call() {
     let path = test_weights("smollm2-135m-instruct-q4_1.gguf");
-    let mut engine = Engine::load(&path, &options(2048)).unwrap();
+    let mut engine = load(&path, Some(2048)).unwrap();
     let description = engine.description();
     assert_eq!(
         (description.architecture.as_str(), description.quantisation.as_str()),
