@@ -19,6 +19,7 @@ use crate::functions::{self, Done, Effect, Execution, Purpose, State};
 use crate::main_context::{MainContext, PRESSURE_WARNING, Shown};
 use crate::queue_manager::{Levels, plan_eviction};
 use crate::reply_stream::ReplyStream;
+use crate::shown_working_context::ShownWorkingContext;
 use crate::summary::{Summarised, trim_to_sentence};
 use crate::tool_rules;
 
@@ -37,6 +38,8 @@ pub struct Agent {
     config: AgentConfig,
     levels: Levels,
     working_context: WorkingContext,
+    /// How main context shows it.
+    shown_working_context: ShownWorkingContext,
     queue: FifoQueue,
     warned: bool,
 }
@@ -66,7 +69,18 @@ impl Agent {
         let summary_max_chars = config.summary_max_chars.min(model.context_window_tokens() / 4);
         let config = AgentConfig { summary_max_chars, ..config };
         let levels = Levels::of(&config, model.context_window_tokens());
-        let agent = Self { store, model, clock, config, levels, working_context, queue, warned };
+        let shown_working_context = ShownWorkingContext::reopened(&store.block_history()?, &queue);
+        let agent = Self {
+            store,
+            model,
+            clock,
+            config,
+            levels,
+            working_context,
+            shown_working_context,
+            queue,
+            warned,
+        };
         agent.check_window()?;
         Ok(agent)
     }
@@ -195,10 +209,11 @@ impl Agent {
             let returned = result_body.map(|body| tx.append(now.timestamp(), body)).transpose()?;
             Ok([Some(made), returned])
         })?;
-        messages.into_iter().flatten().for_each(|message| self.queue.push(message));
-        if let Effect::SaveBlock(_) = effect {
+        if let (Effect::SaveBlock(_), [Some(made), _]) = (&effect, &messages) {
             self.working_context = self.store.working_context()?;
+            self.shown_working_context.add_edit(made.id);
         }
+        messages.into_iter().flatten().for_each(|message| self.queue.push(message));
         chain.record(function.purpose, call, &result);
         let record = CallRecord::new(call, &result);
         if function.purpose == Purpose::Reply {
@@ -293,16 +308,16 @@ impl Agent {
     ) -> Result<Prompt, AgentError> {
         let budget = self.levels.budget_tokens;
         let mut shown = Shown::of(&self.config);
-        let mut prompt = self.prompt_for(Some(chain), shown)?;
+        let mut prompt = self.prompt_for(chain, shown)?;
         if self.model.count_tokens(&prompt)? > budget && self.flush(chain, handling)? {
-            prompt = self.prompt_for(Some(chain), shown)?;
+            prompt = self.prompt_for(chain, shown)?;
         }
         while self.model.count_tokens(&prompt)? > budget {
             if shown == Shown::LEAST {
                 return Err(self.window_too_small(self.model.count_tokens(&prompt)?));
             }
             shown = shown.halved();
-            prompt = self.prompt_for(Some(chain), shown)?;
+            prompt = self.prompt_for(chain, shown)?;
         }
         Ok(prompt)
     }
@@ -311,6 +326,8 @@ impl Agent {
     /// Returns whether anything could be evicted.
     fn flush(&mut self, chain: &Chain, handling: &mut Handling<'_>) -> Result<bool, AgentError> {
         let shown = Shown::of(&self.config);
+        let working_context = ShownWorkingContext::whole(&self.working_context);
+        let must_search = tool_rules::must_search(&self.state(chain)?);
         let n_evicted = plan_eviction(
             &self.queue,
             Some(chain.event),
@@ -319,7 +336,8 @@ impl Agent {
             |n| {
                 let mut rest = self.queue.clone();
                 rest.evict(n);
-                self.count(&self.prompt_of(&rest, Some(chain), shown)?)
+                let chain = Some(chain);
+                self.count(&self.render(&working_context, &rest, chain, shown, must_search))
             },
         )?;
         if n_evicted == 0 {
@@ -344,6 +362,7 @@ impl Agent {
             tx.append(now, MessageBody::Summary { text, n_messages })
         })?;
         self.queue.push(record);
+        self.shown_working_context = working_context;
         handling.outcome.evicted += evicted.len();
         handling.observer.evicted(evicted.len());
         Ok(true)
@@ -391,13 +410,13 @@ impl Agent {
     pub fn context(&self) -> Result<ContextReport, AgentError> {
         let empty = FifoQueue::new(None, Vec::new());
         let only_summary = FifoQueue::new(self.queue.summary().cloned(), Vec::new());
-        let no_blocks = WorkingContext::default();
+        let no_blocks = ShownWorkingContext::default();
         let shown = self.shown_now()?;
         let stages = [
             ("system instructions", &no_blocks, &empty),
-            ("working context", &self.working_context, &empty),
-            ("recursive summary", &self.working_context, &only_summary),
-            ("FIFO queue", &self.working_context, &self.queue),
+            ("working context", &self.shown_working_context, &empty),
+            ("recursive summary", &self.shown_working_context, &only_summary),
+            ("FIFO queue", &self.shown_working_context, &self.queue),
         ];
         let mut regions = Vec::new();
         let mut used = 0;
@@ -421,7 +440,7 @@ impl Agent {
     /// Returns main context as the model would read it now, turn by turn.
     pub fn prompt(&self) -> Result<String, AgentError> {
         let shown = self.shown_now()?;
-        let prompt = self.render(&self.working_context, &self.queue, None, shown, false);
+        let prompt = self.render(&self.shown_working_context, &self.queue, None, shown, false);
         let turns: Vec<String> = prompt
             .messages
             .iter()
@@ -455,7 +474,7 @@ impl Agent {
     }
 
     fn tokens_in_view(&self, shown: Shown) -> Result<usize, AgentError> {
-        self.count(&self.render(&self.working_context, &self.queue, None, shown, false))
+        self.count(&self.render(&self.shown_working_context, &self.queue, None, shown, false))
     }
 
     fn state<'a>(&'a self, chain: &'a Chain) -> Result<State<'a>, AgentError> {
@@ -468,26 +487,15 @@ impl Agent {
         })
     }
 
-    fn prompt_for(&self, chain: Option<&Chain>, shown: Shown) -> Result<Prompt, AgentError> {
-        self.prompt_of(&self.queue, chain, shown)
-    }
-
-    fn prompt_of(
-        &self,
-        queue: &FifoQueue,
-        chain: Option<&Chain>,
-        shown: Shown,
-    ) -> Result<Prompt, AgentError> {
-        let must_search = match chain {
-            Some(chain) => tool_rules::must_search(&self.state(chain)?),
-            None => false,
-        };
-        Ok(self.render(&self.working_context, queue, chain, shown, must_search))
+    fn prompt_for(&self, chain: &Chain, shown: Shown) -> Result<Prompt, AgentError> {
+        let must_search = tool_rules::must_search(&self.state(chain)?);
+        let working_context = &self.shown_working_context;
+        Ok(self.render(working_context, &self.queue, Some(chain), shown, must_search))
     }
 
     fn render(
         &self,
-        working_context: &WorkingContext,
+        working_context: &ShownWorkingContext,
         queue: &FifoQueue,
         chain: Option<&Chain>,
         shown: Shown,
@@ -531,7 +539,8 @@ impl Agent {
         let summary =
             Summary { text: "x ".repeat(self.config.summary_max_chars / 4), n_messages: 0 };
         let queue = FifoQueue::new(Some(summary), Vec::new());
-        let prompt = self.render(working_context, &queue, None, Shown::LEAST, false);
+        let shown = ShownWorkingContext::whole(working_context);
+        let prompt = self.render(&shown, &queue, None, Shown::LEAST, false);
         Ok(self.count(&prompt)? + LEAST_QUEUE_TOKENS)
     }
 

@@ -1,15 +1,15 @@
 //! Main context as a frame: the state rebuilt into one user turn at each step.
 //!
 //! In a chat, a small model continues what it reads: it repeats its last call, or goes on with a
-//! quoted conversation. Here it finds, in this order, what was said, what it knows, what was
-//! found, and last the one thing to do. The conversation only grows between two flushes, so it
-//! stands first and stays in the KV cache; working context stands behind it, because most events
-//! edit it, and an edit then costs the tokens of one line and not those of the conversation.
+//! quoted conversation. Here it finds, in this order, what it knows, what was said, what was
+//! found, and last the one thing to do. Between two flushes the first two only grow at their end,
+//! edits of working context included (`shown_working_context.rs`), so they stay in the KV cache.
 
 use pagewise_core::{
     FunctionCall, FunctionResult, MessageBody, Prompt, PromptMessage, PromptRole, Status,
 };
 
+use crate::functions::working_context::describe_edit;
 use crate::functions::{self, Purpose};
 use crate::main_context::{MainContext, Shown, clip, describe_event};
 
@@ -21,9 +21,9 @@ pub(crate) fn render(context: &MainContext<'_>) -> Prompt {
         system.push_str(include_str!("prompts/frame_examples.md"));
     }
     let sections = [
+        working_context(context),
         summary(context),
         conversation(context),
-        working_context(context),
         found(context),
         now(context),
     ];
@@ -39,10 +39,11 @@ pub(crate) fn render(context: &MainContext<'_>) -> Prompt {
 fn working_context(context: &MainContext<'_>) -> Option<String> {
     let blocks: Vec<String> = context
         .working_context
+        .at_flush
         .blocks()
         .iter()
         .map(|block| {
-            let value = if block.value.is_empty() { "(nothing yet)" } else { &block.value };
+            let value = if block.value.is_empty() { "(nothing but what you noted below)" } else { &block.value };
             format!("[{}] {}\n{value}", block.label, block.description)
         })
         .collect();
@@ -55,8 +56,8 @@ fn summary(context: &MainContext<'_>) -> Option<String> {
     Some(format!("# Summary of what you no longer see\n{text}"))
 }
 
-/// What was said before the event; calls other than replies are left out, because their effects
-/// are seen in working context and their results were for an event that is past.
+/// What was said before the event, and what was noted. Other calls are left out: their results were
+/// for an event that is past.
 fn conversation(context: &MainContext<'_>) -> Option<String> {
     let lines: Vec<String> = context
         .queue
@@ -69,6 +70,9 @@ fn conversation(context: &MainContext<'_>) -> Option<String> {
                     Some(format!("User: {}", clip(text, max_chars)))
                 }
                 (_, Some(text)) => Some(format!("You: {}", clip(text, max_chars))),
+                (MessageBody::Call(call), _) if context.working_context.is_edit(message.id) => {
+                    describe_edit(call).map(|edit| format!("({})", clip(&edit, max_chars)))
+                }
                 _ => describe_event(message).map(|event| format!("({})", clip(&event, max_chars))),
             }
         })

@@ -20,6 +20,7 @@ mod functions;
 mod main_context;
 mod queue_manager;
 mod reply_stream;
+mod shown_working_context;
 mod summary;
 mod tool_rules;
 mod transcript;

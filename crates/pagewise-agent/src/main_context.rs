@@ -6,10 +6,11 @@
 
 use jiff::Zoned;
 use pagewise_core::{Message, MessageBody, MessageId, Prompt};
-use pagewise_memory::{FifoQueue, WorkingContext};
+use pagewise_memory::FifoQueue;
 
 use crate::chain::{Chain, Task};
 use crate::config::{AgentConfig, Rendering};
+use crate::shown_working_context::ShownWorkingContext;
 use crate::{frame, transcript};
 
 /// What the memory pressure warning says (MemGPT paper, section 2.2).
@@ -18,7 +19,7 @@ pub(crate) const PRESSURE_WARNING: &str = include_str!("prompts/pressure_warning
 /// Everything a rendering needs.
 pub(crate) struct MainContext<'a> {
     pub(crate) config: &'a AgentConfig,
-    pub(crate) working_context: &'a WorkingContext,
+    pub(crate) working_context: &'a ShownWorkingContext,
     pub(crate) queue: &'a FifoQueue,
     /// The chain that is under way, if any.
     pub(crate) chain: Option<&'a Chain>,

@@ -1,5 +1,6 @@
 //! Main context as a chat transcript, as in the paper: events are user turns, calls are the
-//! model's turns, results are tool turns. Working context stands in the system turn.
+//! model's turns, results are tool turns. Working context stands in the system turn, as it was at
+//! the last flush; edits since then are seen as the calls that they were.
 
 use pagewise_core::{Message, MessageBody, Prompt, PromptMessage, PromptRole};
 use serde_json::json;
@@ -10,6 +11,7 @@ use crate::main_context::{MainContext, PRESSURE_WARNING, clip, describe_event};
 pub(crate) fn render(context: &MainContext<'_>) -> Prompt {
     let blocks: Vec<String> = context
         .working_context
+        .at_flush
         .blocks()
         .iter()
         .map(|block| format!("<{0}>\n{1}\n</{0}>", block.label, block.value))

@@ -6,7 +6,7 @@
 mod archival;
 pub(crate) mod recall;
 mod reply;
-mod working_context;
+pub(crate) mod working_context;
 
 use jiff::{Zoned, tz::TimeZone};
 use pagewise_core::{FunctionCall, FunctionResult, FunctionSpec, Status};

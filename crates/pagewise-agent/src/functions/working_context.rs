@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use pagewise_core::{ArgumentKind, ArgumentSpec, FunctionSpec};
+use pagewise_core::{ArgumentKind, ArgumentSpec, FunctionCall, FunctionSpec};
 use pagewise_memory::WorkingContext;
 
 use super::{Done, Effect, Function, Purpose, State};
@@ -108,6 +108,19 @@ pub(crate) static REPLACE: Function = Function {
         })
     },
 };
+
+/// Says what an edit did, for the conversation.
+pub(crate) fn describe_edit(call: &FunctionCall) -> Option<String> {
+    match &call.function {
+        name if name == APPEND.name => Some(format!("You noted: {}", one_line(call.text("text")))),
+        name if name == REPLACE.name => Some(format!(
+            "You changed the note {:?} to: {}",
+            call.text("old"),
+            one_line(call.text("new"))
+        )),
+        _ => None,
+    }
+}
 
 /// No refusal: small models would try again in other words, and there is nothing left to do.
 const ALREADY_THERE: &str = "Working context says so already.";
