@@ -102,7 +102,7 @@ impl Agent {
             return Err(AgentError::EmptyMessage);
         }
         let message = self.remember(body)?;
-        let mut handling = Handling { observer, cancelled, outcome: Outcome::default() };
+        let mut handling = Handling { observer, cancelled, started, outcome: Outcome::default() };
         if matches!(message.body, MessageBody::User { .. }) {
             self.run(Chain::new(Task::Reply, &message), &mut handling)?;
         }
@@ -242,6 +242,7 @@ impl Agent {
             max_tokens: self.model.context_window_tokens(),
             cancelled: handling.cancelled,
         };
+        let asked_after = handling.started.elapsed();
         let mut reply = ReplyStream::default();
         let mut said = String::new();
         let observer = &mut *handling.observer;
@@ -254,6 +255,9 @@ impl Agent {
             ControlFlow::Continue(())
         })?;
         handling.outcome.tokens += generation.tokens;
+        if let (None, Some(took)) = (handling.outcome.first_token_seconds, generation.first_token) {
+            handling.outcome.first_token_seconds = Some((asked_after + took).as_secs_f64());
+        }
         Ok((generation, said))
     }
 
@@ -404,6 +408,14 @@ impl Agent {
             return Ok(summarised.by_rule(max_chars));
         }
         Ok(text.to_string())
+    }
+
+    /// Has the model keep what it has read, so that the agent need not read it again when it is
+    /// opened the next time. Nothing depends on that; memory is durable without it.
+    pub fn close(mut self, cancelled: &AtomicBool) -> Result<(), AgentError> {
+        let shown = self.shown_now()?;
+        let prompt = self.render(&self.shown_working_context, &self.queue, None, shown, false);
+        Ok(self.model.keep(&prompt, cancelled)?)
     }
 
     /// Returns what main context is spent on.
@@ -576,6 +588,7 @@ impl Agent {
 struct Handling<'a> {
     observer: &'a mut dyn Observer,
     cancelled: &'a AtomicBool,
+    started: Instant,
     outcome: Outcome,
 }
 

@@ -74,6 +74,9 @@ pub struct Outcome {
     pub evicted: usize,
     /// How long it took.
     pub seconds: f64,
+    /// How long it took from the event until its first token was sampled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_token_seconds: Option<f64>,
     /// Why the event was not handled to its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

@@ -43,7 +43,11 @@ fn working_context(context: &MainContext<'_>) -> Option<String> {
         .blocks()
         .iter()
         .map(|block| {
-            let value = if block.value.is_empty() { "(nothing but what you noted below)" } else { &block.value };
+            let value = if block.value.is_empty() {
+                "(nothing but what you noted below)"
+            } else {
+                &block.value
+            };
             format!("[{}] {}\n{value}", block.label, block.description)
         })
         .collect();

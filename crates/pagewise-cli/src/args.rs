@@ -97,6 +97,21 @@ pub(crate) struct CommonArgs {
     pub(crate) offline: bool,
 }
 
+/// How an agent is opened to be talked to.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct OpeningArgs {
+    /// Fetch missing weights without asking
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Does not keep the KV cache on disk for the next start, nor use one that is there
+    #[arg(long)]
+    pub(crate) no_snapshot: bool,
+    /// After a flush, reuses pieces of the KV cache of at least N tokens at their new place: faster,
+    /// but an approximation [default: never]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) cache_reuse: Option<u32>,
+}
+
 /// Where the model runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DeviceArg {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use jiff::tz::TimeZone;
 use pagewise_agent::{Agent, AgentConfig};
@@ -9,7 +10,8 @@ use pagewise_core::{Clock, EmbedError, Embedder, FixedClock, SystemClock};
 use pagewise_infer::{BertEmbedder, Compute, Engine, EngineOptions};
 use pagewise_memory::Store;
 
-use crate::args::CommonArgs;
+use crate::args::{CommonArgs, OpeningArgs};
+use crate::commands::chat::while_replying;
 use crate::failure::Failure;
 use crate::home::Home;
 use crate::printer::Printer;
@@ -18,31 +20,45 @@ use crate::weights;
 /// The window when none is asked for: enough for a long chat, small enough for a quick reply.
 const WINDOW_TOKENS: usize = 4096;
 
+/// The file in an agent's folder that keeps the KV cache of main context.
+const SNAPSHOT: &str = "main_context.kv";
+
 /// Opens the agent that the flags name, with its model.
 pub(crate) fn open_agent(
+    opening: &OpeningArgs,
     args: &CommonArgs,
     printer: &Printer,
-    yes: bool,
 ) -> Result<Agent, Failure> {
     // Before anything is fetched for a device that is not there.
     let compute = Compute::new(args.device.into(), args.threads.map(usize::from))?;
-    let (model, embedder) = weights::ensure(args, printer, yes)?;
+    let (model, embedder) = weights::ensure(args, printer, opening.yes)?;
     let home = Home::of(args)?;
     // The store first: if another process holds it, the model need not be loaded to find out.
     let embedder = Arc::new(BertEmbedder::load(&embedder)?);
-    let store = Store::open(&home.agent(&args.agent), embedder)?;
-    let engine = load_engine(&model, &compute, args)?;
+    let folder = home.agent(&args.agent);
+    let store = Store::open(&folder, embedder)?;
+    let snapshot = (!opening.no_snapshot).then(|| folder.join(SNAPSHOT));
+    let options = EngineOptions {
+        window_tokens: args.window.map(|window| window as usize),
+        default_window_tokens: WINDOW_TOKENS,
+        snapshot,
+        cache_reuse_tokens: opening.cache_reuse.map(|tokens| tokens as usize),
+        ..EngineOptions::default()
+    };
+    let engine = Engine::load(&model, &compute, &options)?;
     let mut sampling = weights::sampling(args);
     sampling.temperature = args.temp.unwrap_or(0.0);
     let config = AgentConfig { sampling, seed: args.seed, ..AgentConfig::default() };
     Ok(Agent::open(store, Box::new(engine), clock(args), config)?)
 }
 
-/// Loads the model with the window that was asked for, or with the default one.
-fn load_engine(model: &Path, compute: &Compute, args: &CommonArgs) -> Result<Engine, Failure> {
-    let window_tokens = args.window.map(|window| window as usize);
-    let options = EngineOptions { window_tokens, default_window_tokens: WINDOW_TOKENS };
-    Ok(Engine::load(model, compute, &options)?)
+/// Ends an agent's session: what the model has read is kept for the next one.
+///
+/// That it cannot be kept is no failure. All that is lost is time, at the next start.
+pub(crate) fn close_agent(agent: Agent, cancelled: &AtomicBool, printer: &Printer) {
+    if let Err(error) = while_replying(cancelled, || agent.close(cancelled)) {
+        printer.detail(&error.to_string());
+    }
 }
 
 /// Opens the store of an agent that exists, without a language model. Without an embedder on disk,

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -26,6 +27,15 @@ pub trait LanguageModel {
         request: &GenerationRequest<'_>,
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Generation, ModelError>;
+
+    /// Reads `prompt`, which is how main context is expected to begin when it is next asked for, and
+    /// keeps what was read beyond the end of the program, if the model can do that.
+    ///
+    /// Nothing is lost if it is not called, or fails, but time. Setting `cancelled` makes it keep
+    /// what was read already.
+    fn keep(&mut self, _prompt: &Prompt, _cancelled: &AtomicBool) -> Result<(), ModelError> {
+        Ok(())
+    }
 }
 
 /// What the model reads, before the chat template.
@@ -145,6 +155,9 @@ pub struct Generation {
     pub finish: Finish,
     /// What it cost.
     pub tokens: TokenUsage,
+    /// How long it took until the first token was sampled, which is mostly reading the prompt;
+    /// `None` if nothing was sampled, or the model does not measure it.
+    pub first_token: Option<Duration>,
 }
 
 /// Why an answer ended.
@@ -169,6 +182,9 @@ pub struct TokenUsage {
     pub generated: usize,
     /// Tokens of the answer that the grammar decided.
     pub forced: usize,
+    /// Forward passes: one for the prompt, then one for each token sampled, unless it was guessed
+    /// rightly before.
+    pub passes: usize,
 }
 
 impl std::ops::AddAssign for TokenUsage {
@@ -177,6 +193,7 @@ impl std::ops::AddAssign for TokenUsage {
         self.reused += other.reused;
         self.generated += other.generated;
         self.forced += other.forced;
+        self.passes += other.passes;
     }
 }
 
@@ -201,4 +218,7 @@ pub enum ModelError {
     /// The forward pass failed.
     #[error("inference failed: {0}")]
     Inference(String),
+    /// What was read could not be kept for the next start.
+    #[error("the KV cache was not saved: {0}")]
+    NotKept(String),
 }

@@ -117,27 +117,53 @@ impl Decoder {
         tokens: &[u32],
         cache: &mut KvCache,
     ) -> Result<Vec<f32>, InferError> {
+        let mut rows = self.forward_rows(is_cancelled, tokens, 1, cache)?;
+        rows.pop().ok_or(InferError::NoTokens)
+    }
+
+    /// Reads `tokens` as [`Self::forward_unless`] does, and returns the logits, `(vocabulary,)` each,
+    /// behind every one of the last `n_rows` of them.
+    ///
+    /// Those rows are read in one piece.
+    pub fn forward_rows(
+        &self,
+        is_cancelled: &dyn Fn() -> bool,
+        tokens: &[u32],
+        n_rows: usize,
+        cache: &mut KvCache,
+    ) -> Result<Vec<Vec<f32>>, InferError> {
         // Before anything is read: what does not fit changes nothing.
         cache.reserve(tokens.len())?;
-        let mut chunks = tokens.chunks(PREFILL_CHUNK_TOKENS);
-        let last = chunks.next_back().ok_or(InferError::NoTokens)?;
-        for chunk in chunks {
+        let n_before = tokens.len().checked_sub(n_rows.max(1)).ok_or(InferError::NoTokens)?;
+        let (chunks, last) =
+            tokens.split_at(n_before / PREFILL_CHUNK_TOKENS * PREFILL_CHUNK_TOKENS);
+        for chunk in chunks.chunks(PREFILL_CHUNK_TOKENS) {
             self.hidden_states(is_cancelled, chunk, cache)?;
         }
         let hidden = self.hidden_states(is_cancelled, last, cache)?;
-        let hidden = hidden.narrow(0, last.len() - 1, 1)?;
-        Ok(self.logits(&hidden)?.squeeze(0)?.to_vec1()?)
+        let hidden = hidden.narrow(0, last.len() - n_rows, n_rows)?;
+        Ok(self.logits(&hidden)?.to_vec2()?)
     }
 
-    /// Reads `tokens` behind those in `cache` all at once, and returns the logits behind each of
-    /// them, `(T, vocabulary)`.
-    pub fn forward_all(
-        &self,
-        tokens: &[u32],
-        cache: &mut KvCache,
-    ) -> Result<Vec<Vec<f32>>, InferError> {
-        let hidden = self.hidden_states(&|| false, tokens, cache)?;
-        Ok(self.logits(&hidden)?.to_vec2()?)
+    /// Returns how the numbers of its caches are stored.
+    pub(crate) fn cache_type(&self) -> &'static str {
+        match self.compute.pool() {
+            Some(_) if !self.compute.has_exact_cache() => "f16",
+            Some(_) => "f32",
+            None => "f32 tensors",
+        }
+    }
+
+    /// Turns the keys among `rows`, which a cache gave, as if their tokens stood `by` positions
+    /// further on.
+    pub(crate) fn shift(&self, rows: &mut [Vec<Vec<f32>>], by: isize) {
+        for (rows, kind) in rows.iter_mut().zip(&self.config.layers) {
+            if let (LayerKind::Attention { rope: Some(rope), .. }, [keys, ..]) =
+                (kind, rows.as_mut_slice())
+            {
+                self.ropes[*rope].shift(keys, self.config.n_kv_heads, self.config.head_dim, by);
+            }
+        }
     }
 
     fn logits(&self, hidden: &Tensor) -> Result<Tensor, InferError> {

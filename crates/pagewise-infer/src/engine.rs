@@ -1,10 +1,11 @@
 //! The language model that the operating system asks: prompt in, call or text out.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
-use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use pagewise_core::{
     CallFormat, Constraint, Finish, FunctionSpec, Generation, GenerationRequest, LanguageModel,
@@ -14,11 +15,14 @@ use pagewise_grammar::{CallGrammar, GrammarError, TokenMask};
 
 use crate::{
     Compute, Decoder, Detokenizer, InferError, LoadError, LoadedModel, ModelDescription, Sampler,
-    Session,
+    Session, SnapshotKey, prompt_lookup,
 };
 
 /// The least window that anything can be done in, in tokens.
 const MIN_WINDOW_TOKENS: usize = 64;
+
+/// Tokens guessed at once: as many as cost little more than one.
+const GUESS_TOKENS: usize = 4;
 
 /// How an engine is set up.
 #[derive(Debug, Clone)]
@@ -29,11 +33,26 @@ pub struct EngineOptions {
     /// The most tokens that the window is given unasked: the KV cache of a large window takes
     /// memory, and a long prompt time.
     pub default_window_tokens: usize,
+    /// The file that keeps the KV cache of main context between two runs of the program; none if
+    /// `None`.
+    pub snapshot: Option<PathBuf>,
+    /// Reuses also pieces of the KV cache of at least so many tokens that now stand at another place,
+    /// which is an approximation: see [`Session::sync_moving`]. Never if `None`.
+    pub cache_reuse_tokens: Option<usize>,
+    /// How many tokens of an answer are guessed at most and then verified together: see
+    /// `prompt_lookup.rs`. 0 guesses none; the answer is the same.
+    pub guess_tokens: usize,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { window_tokens: None, default_window_tokens: 8192 }
+        Self {
+            window_tokens: None,
+            default_window_tokens: 8192,
+            snapshot: None,
+            cache_reuse_tokens: None,
+            guess_tokens: GUESS_TOKENS,
+        }
     }
 }
 
@@ -65,6 +84,15 @@ pub struct Engine {
     grammar: Option<CallGrammar>,
     /// What a text may be made of: no structure but the end of the turn.
     text_mask: TokenMask,
+    snapshot: Option<Snapshot>,
+    cache_reuse_tokens: usize,
+    guess_tokens: usize,
+}
+
+/// Where main context's KV cache is kept between two runs, and what it must be of.
+struct Snapshot {
+    path: PathBuf,
+    key: SnapshotKey,
 }
 
 impl Engine {
@@ -91,7 +119,12 @@ impl Engine {
             window_tokens = model.decoder.window_tokens(),
             "model loaded"
         );
+        let key = || SnapshotKey::new(model.weights.fingerprint(), &model.decoder);
+        let snapshot = options.snapshot.clone().map(|path| Snapshot { path, key: key() });
         Ok(Self {
+            snapshot,
+            cache_reuse_tokens: options.cache_reuse_tokens.unwrap_or(usize::MAX),
+            guess_tokens: options.guess_tokens,
             description: model.description(),
             model,
             sessions: HashMap::new(),
@@ -130,6 +163,7 @@ impl LanguageModel for Engine {
         request: &GenerationRequest<'_>,
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Generation, ModelError> {
+        let started = Instant::now();
         let prompt = self.model.encode(request.prompt)?;
         let window_tokens = self.context_window_tokens();
         if prompt.is_empty() {
@@ -141,7 +175,15 @@ impl LanguageModel for Engine {
         let decoder = &self.model.decoder;
         let session = match self.sessions.entry(request.slot) {
             Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(Session::new(decoder).map_err(model_error)?),
+            Entry::Vacant(entry) => {
+                let snapshot = self.snapshot.as_ref();
+                let snapshot = snapshot.filter(|_| request.slot == SessionSlot::MainContext);
+                let kept = snapshot.and_then(|snapshot| snapshot.restore(decoder));
+                entry.insert(match kept {
+                    Some(session) => session,
+                    None => Session::new(decoder).map_err(model_error)?,
+                })
+            }
         };
         let budget = request.max_tokens.min(window_tokens - prompt.len());
         let answer = Answer {
@@ -149,9 +191,14 @@ impl LanguageModel for Engine {
             decoder,
             session,
             prompt,
+            cache_reuse_tokens: self.cache_reuse_tokens,
+            guess_tokens: self.guess_tokens,
+            ahead: VecDeque::new(),
             budget,
             sampler: Sampler::new(request.sampling, request.seed),
             usage: TokenUsage::default(),
+            started,
+            first_token: None,
             pending: Vec::new(),
             is_synced: false,
             text: String::new(),
@@ -173,6 +220,38 @@ impl LanguageModel for Engine {
             Constraint::Text { max_chars } => answer.text(&self.model, &self.text_mask, max_chars),
         }
     }
+
+    fn keep(&mut self, prompt: &Prompt, cancelled: &AtomicBool) -> Result<(), ModelError> {
+        let slot = SessionSlot::MainContext;
+        let (Some(snapshot), Some(session)) = (&self.snapshot, self.sessions.get_mut(&slot)) else {
+            return Ok(());
+        };
+        let prompt = self.model.encode(prompt)?;
+        let decoder = &self.model.decoder;
+        if !prompt.is_empty() && prompt.len() <= decoder.window_tokens() {
+            let is_cancelled = || cancelled.load(Ordering::Relaxed);
+            match session.sync(decoder, &prompt, &is_cancelled) {
+                // What was read so far is worth keeping.
+                Ok(_) | Err(InferError::Cancelled) => {}
+                Err(error) => return Err(model_error(error)),
+            }
+        }
+        let saved = session.save(snapshot.key, &snapshot.path);
+        saved.map_err(|error| ModelError::NotKept(error.to_string()))
+    }
+}
+
+impl Snapshot {
+    /// Returns the session of the last run; what cannot be used is as good as not there.
+    fn restore(&self, decoder: &Decoder) -> Option<Session> {
+        match Session::restore(decoder, self.key, &self.path) {
+            Ok(session) => session,
+            Err(error) => {
+                tracing::info!(%error, "the KV cache of the last run is not used");
+                None
+            }
+        }
+    }
 }
 
 /// An answer under way.
@@ -181,10 +260,16 @@ struct Answer<'a, 'r> {
     decoder: &'a Decoder,
     session: &'a mut Session,
     prompt: Vec<u32>,
+    cache_reuse_tokens: usize,
+    guess_tokens: usize,
+    /// Guessed tokens that have gone through the model, each with the logits of what follows it.
+    ahead: VecDeque<(u32, Vec<f32>)>,
     /// The most tokens that it may have.
     budget: usize,
     sampler: Sampler,
     usage: TokenUsage,
+    started: Instant,
+    first_token: Option<Duration>,
     /// Its tokens that have not gone through the model yet.
     pending: Vec<u32>,
     /// Whether the prompt has gone through the model.
@@ -288,24 +373,76 @@ impl Answer<'_, '_> {
     /// Runs what is pending, the prompt first, and returns the logits of what follows; `None` if
     /// it was cancelled.
     fn run(&mut self) -> Result<Option<Vec<f32>>, ModelError> {
-        let pending = std::mem::take(&mut self.pending);
-        let is_cancelled = || self.request.cancelled.load(Ordering::Relaxed);
+        let mut pending = std::mem::take(&mut self.pending);
         let logits = if self.is_synced {
-            self.session.extend(self.decoder, &pending, &is_cancelled)
+            match self.follow_guess(&mut pending) {
+                Some(logits) if pending.is_empty() => return Ok(Some(logits)),
+                _ => self.run_with_guess(&pending),
+            }
         } else {
-            let tokens = [self.prompt.as_slice(), &pending].concat();
-            self.is_synced = true;
-            self.session.sync(self.decoder, &tokens, &is_cancelled).map(|synced| {
-                self.usage.reused = synced.reused.min(self.prompt.len());
-                self.usage.prefilled = self.prompt.len() - self.usage.reused;
-                synced.logits
-            })
+            self.run_prompt(&pending)
         };
         match logits {
-            Ok(logits) => Ok(Some(logits)),
+            Ok(logits) => {
+                self.usage.passes += 1;
+                self.first_token.get_or_insert_with(|| self.started.elapsed());
+                Ok(Some(logits))
+            }
             Err(InferError::Cancelled) => Ok(None),
             Err(error) => Err(model_error(error)),
         }
+    }
+
+    fn run_prompt(&mut self, pending: &[u32]) -> Result<Vec<f32>, InferError> {
+        let is_cancelled = || self.request.cancelled.load(Ordering::Relaxed);
+        let tokens = [self.prompt.as_slice(), pending].concat();
+        let pieces = self.cache_reuse_tokens;
+        let synced = self.session.sync_moving(self.decoder, &tokens, pieces, &is_cancelled)?;
+        self.is_synced = true;
+        self.usage.reused = synced.reused.min(self.prompt.len());
+        self.usage.prefilled = self.prompt.len() - self.usage.reused;
+        Ok(synced.logits)
+    }
+
+    /// Takes from `pending` what was guessed rightly, and returns the logits of what follows that.
+    fn follow_guess(&mut self, pending: &mut Vec<u32>) -> Option<Vec<f32>> {
+        let mut n_right = 0;
+        let mut logits = None;
+        while let Some((_, row)) =
+            self.ahead.pop_front_if(|(guessed, _)| pending.get(n_right) == Some(guessed))
+        {
+            logits = Some(row);
+            n_right += 1;
+        }
+        pending.drain(..n_right);
+        if !pending.is_empty() {
+            self.forget_guess();
+        }
+        logits
+    }
+
+    /// Forgets guesses that were wrong, or are not needed any more.
+    fn forget_guess(&mut self) {
+        self.session.truncate(self.session.tokens().len() - self.ahead.len());
+        self.ahead.clear();
+    }
+
+    /// Runs `pending`, and behind it what the answer may go on with.
+    fn run_with_guess(&mut self, pending: &[u32]) -> Result<Vec<f32>, InferError> {
+        let is_cancelled = || self.request.cancelled.load(Ordering::Relaxed);
+        let mut tokens = [self.session.tokens(), pending].concat();
+        let n_before = self.session.tokens().len();
+        let room = self.decoder.window_tokens().saturating_sub(tokens.len());
+        let left = self.budget.saturating_sub(self.usage.generated + self.usage.forced);
+        let guess = prompt_lookup::guess(&tokens, self.guess_tokens.min(room).min(left)).to_vec();
+        tokens.extend_from_slice(&guess);
+        let n_rows = guess.len() + 1;
+        let rows =
+            self.session.extend_rows(self.decoder, &tokens[n_before..], n_rows, &is_cancelled)?;
+        let mut rows = rows.into_iter();
+        let logits = rows.next().ok_or(InferError::NoTokens)?;
+        self.ahead = guess.into_iter().zip(rows).collect();
+        Ok(logits)
     }
 
     /// Tells a piece of the answer.
@@ -325,8 +462,10 @@ impl Answer<'_, '_> {
         self.usage.generated + self.usage.forced >= self.budget
     }
 
-    fn end(self, finish: Finish) -> Generation {
-        Generation { text: self.text, finish, tokens: self.usage }
+    fn end(mut self, finish: Finish) -> Generation {
+        self.forget_guess();
+        let Self { text, usage: tokens, first_token, .. } = self;
+        Generation { text, finish, tokens, first_token }
     }
 }
 

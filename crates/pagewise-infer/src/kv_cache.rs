@@ -1,5 +1,8 @@
 //! The keys and values of the tokens that a model has read.
 
+use std::io::{self, Read, Write};
+use std::ops::Range;
+
 use candle_core::{DType, Device, Tensor};
 use half::f16;
 
@@ -71,6 +74,24 @@ impl BufferShapes {
             }
             *buffer = larger;
         }
+    }
+
+    /// Returns what the tokens of `range` have, `(n, n_heads, width)`.
+    fn rows<T: Copy>(
+        &self,
+        buffer: &[T],
+        capacity: usize,
+        range: &Range<usize>,
+        widened: impl Fn(T) -> f32,
+    ) -> Vec<f32> {
+        let mut rows = Vec::with_capacity(range.len() * self.n_heads * self.width);
+        for token in range.clone() {
+            for head in 0..self.n_heads {
+                let at = (head * capacity + token) * self.width;
+                rows.extend(buffer[at..at + self.width].iter().map(|x| widened(*x)));
+            }
+        }
+        rows
     }
 
     /// Writes tokens, `(n, n_heads, width)`, from position `start` on.
@@ -259,10 +280,171 @@ impl KvCache {
         Ok(views)
     }
 
+    /// Returns what the tokens of `range` have in each buffer of each layer, `(n, n_heads, width)`.
+    pub(crate) fn rows(&self, range: Range<usize>) -> Result<Vec<Vec<Vec<f32>>>, InferError> {
+        let shapes = self.shapes.iter().zip(0..);
+        let of_layer = |(shape, layer): (&BufferShapes, usize)| match &self.layers {
+            Layers::Halves(layers) => {
+                let buffers = layers[layer].iter();
+                Ok(buffers.map(|x| shape.rows(x, self.capacity, &range, f16::to_f32)).collect())
+            }
+            Layers::Floats(layers) => {
+                let buffers = layers[layer].iter();
+                Ok(buffers.map(|x| shape.rows(x, self.capacity, &range, |x| x)).collect())
+            }
+            Layers::Tensors(layers) => layers[layer]
+                .iter()
+                .map(|x| {
+                    let rows = x.narrow(1, range.start, range.len())?.transpose(0, 1)?;
+                    rows.contiguous()?.flatten_all()?.to_vec1()
+                })
+                .collect::<Result<_, _>>(),
+        };
+        Ok(shapes.map(of_layer).collect::<Result<_, _>>()?)
+    }
+
+    /// Puts rows that [`Self::rows`] gave behind those that the cache has.
+    pub(crate) fn append(&mut self, rows: &[Vec<Vec<f32>>]) -> Result<(), InferError> {
+        let Some((shape, first)) = self.shapes.first().zip(rows.first().and_then(|x| x.first()))
+        else {
+            return Ok(());
+        };
+        let n_tokens = first.len() / (shape.n_heads * shape.width);
+        self.reserve(n_tokens)?;
+        for (layer, buffers) in rows.iter().enumerate() {
+            let shape = self.shapes[layer];
+            let (len, capacity) = (self.len, self.capacity);
+            match &mut self.layers {
+                Layers::Halves(layers) => {
+                    for (buffer, rows) in layers[layer].iter_mut().zip(buffers) {
+                        shape.write(buffer, capacity, len, rows, f16::from_f32);
+                    }
+                }
+                Layers::Floats(layers) => {
+                    for (buffer, rows) in layers[layer].iter_mut().zip(buffers) {
+                        shape.write(buffer, capacity, len, rows, |x| x);
+                    }
+                }
+                Layers::Tensors(layers) => {
+                    for (buffer, rows) in layers[layer].iter().zip(buffers) {
+                        let dims = (n_tokens, shape.n_heads, shape.width);
+                        let rows = Tensor::from_slice(rows, dims, buffer.device())?;
+                        buffer.slice_set(&rows.transpose(0, 1)?.contiguous()?, 1, len)?;
+                    }
+                }
+            }
+        }
+        self.advance(n_tokens);
+        Ok(())
+    }
+
+    /// Returns how many bytes [`Self::save`] writes for `n_tokens` tokens.
+    pub(crate) fn saved_bytes(&self, n_tokens: usize) -> usize {
+        n_tokens * self.bytes() / self.capacity.max(1)
+    }
+
+    /// Writes what the cache holds, buffer after buffer, little-endian.
+    pub(crate) fn save(&self, sink: &mut impl Write) -> io::Result<()> {
+        for (layer, shape) in self.shapes.iter().enumerate() {
+            let (row, held) = (self.capacity * shape.width, self.len * shape.width);
+            match &self.layers {
+                Layers::Halves(layers) => {
+                    for head in layers[layer].iter().flat_map(|buffer| buffer.chunks(row)) {
+                        write_numbers(sink, &head[..held], |x| x.to_le_bytes())?;
+                    }
+                }
+                Layers::Floats(layers) => {
+                    for head in layers[layer].iter().flat_map(|buffer| buffer.chunks(row)) {
+                        write_numbers(sink, &head[..held], |x| x.to_le_bytes())?;
+                    }
+                }
+                Layers::Tensors(layers) => {
+                    for buffer in &layers[layer] {
+                        let numbers = buffer
+                            .narrow(1, 0, self.len)
+                            .and_then(|held| held.contiguous()?.flatten_all()?.to_vec1::<f32>());
+                        let numbers = numbers.map_err(io::Error::other)?;
+                        write_numbers(sink, &numbers, |x| x.to_le_bytes())?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what [`Self::save`] wrote of `n_tokens` tokens into an empty cache, which stays empty
+    /// if that fails.
+    pub(crate) fn restore(&mut self, n_tokens: usize, source: &mut impl Read) -> io::Result<()> {
+        self.truncate(0);
+        self.reserve(n_tokens).map_err(io::Error::other)?;
+        for (layer, shape) in self.shapes.iter().enumerate() {
+            let (row, held) = (self.capacity * shape.width, n_tokens * shape.width);
+            match &mut self.layers {
+                Layers::Halves(layers) => {
+                    for head in layers[layer].iter_mut().flat_map(|buffer| buffer.chunks_mut(row)) {
+                        read_numbers(source, &mut head[..held], f16::from_le_bytes)?;
+                    }
+                }
+                Layers::Floats(layers) => {
+                    for head in layers[layer].iter_mut().flat_map(|buffer| buffer.chunks_mut(row)) {
+                        read_numbers(source, &mut head[..held], f32::from_le_bytes)?;
+                    }
+                }
+                Layers::Tensors(layers) => {
+                    for buffer in &layers[layer] {
+                        let mut numbers = vec![0f32; shape.n_heads * held];
+                        read_numbers(source, &mut numbers, f32::from_le_bytes)?;
+                        let dims = (shape.n_heads, n_tokens, shape.width);
+                        Tensor::from_vec(numbers, dims, buffer.device())
+                            .and_then(|held| buffer.slice_set(&held, 1, 0))
+                            .map_err(io::Error::other)?;
+                    }
+                }
+            }
+        }
+        self.advance(n_tokens);
+        Ok(())
+    }
+
     /// Counts `n_tokens` that all layers have been given.
     pub(crate) fn advance(&mut self, n_tokens: usize) {
         self.len += n_tokens;
     }
+}
+
+/// Numbers turned into bytes at once.
+const NUMBERS_AT_ONCE: usize = 8192;
+
+fn write_numbers<T: Copy, const N: usize>(
+    sink: &mut impl Write,
+    numbers: &[T],
+    bytes_of: impl Fn(T) -> [u8; N],
+) -> io::Result<()> {
+    let mut bytes = vec![0; N * NUMBERS_AT_ONCE.min(numbers.len())];
+    for numbers in numbers.chunks(NUMBERS_AT_ONCE) {
+        let bytes = &mut bytes[..N * numbers.len()];
+        for (bytes, number) in bytes.chunks_exact_mut(N).zip(numbers) {
+            bytes.copy_from_slice(&bytes_of(*number));
+        }
+        sink.write_all(bytes)?;
+    }
+    Ok(())
+}
+
+fn read_numbers<T, const N: usize>(
+    source: &mut impl Read,
+    numbers: &mut [T],
+    number_of: impl Fn([u8; N]) -> T,
+) -> io::Result<()> {
+    let mut bytes = vec![0; N * NUMBERS_AT_ONCE.min(numbers.len())];
+    for numbers in numbers.chunks_mut(NUMBERS_AT_ONCE) {
+        let bytes = &mut bytes[..N * numbers.len()];
+        source.read_exact(bytes)?;
+        for (number, bytes) in numbers.iter_mut().zip(bytes.as_chunks().0) {
+            *number = number_of(*bytes);
+        }
+    }
+    Ok(())
 }
 
 fn wrong_kind() -> InferError {

@@ -19,8 +19,10 @@ mod kv_cache;
 mod linear;
 mod model;
 mod ops;
+mod prompt_lookup;
 mod sampler;
 mod session;
+mod snapshot;
 mod tokenizer;
 mod weights;
 
@@ -43,5 +45,6 @@ pub use kv_cache::KvCache;
 pub use model::{LoadedModel, ModelDescription};
 pub use sampler::Sampler;
 pub use session::{Session, Synced};
+pub use snapshot::{SnapshotError, SnapshotKey};
 pub use tokenizer::{FolderError, Tokenizer, TokenizerError};
 pub use weights::Weights;

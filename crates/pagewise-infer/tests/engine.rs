@@ -196,6 +196,48 @@ fn a_grown_prompt_runs_only_what_is_new() {
 }
 
 #[test]
+fn what_was_read_outlives_the_program() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tiny.gguf");
+    TinyModel::new(TinyFamily::Qwen2, 3).quantised().write(&path).unwrap();
+    let snapshot = dir.path().join("main_context.kv");
+    let compute = Compute::new(DeviceChoice::Cpu, Some(2)).unwrap();
+    let start = || {
+        let options = EngineOptions {
+            window_tokens: Some(1024),
+            snapshot: Some(snapshot.clone()),
+            ..EngineOptions::default()
+        };
+        Engine::load(&path, &compute, &options).unwrap()
+    };
+    let long = "what was said and done ".repeat(30);
+    let constraint = Constraint::Text { max_chars: 20 };
+    let first = Ask::new(prompt(&["system", &long]), constraint);
+    let grown = Ask::new(prompt(&["system", &long, "answer", "next"]), constraint);
+
+    let mut engine = start();
+    // Nothing was read, so there is nothing to keep.
+    engine.keep(&first.prompt, &AtomicBool::new(false)).unwrap();
+    assert!(!snapshot.exists());
+    first.of(&mut engine);
+    let n_tokens = engine.count_tokens(&grown.prompt).unwrap();
+    engine.keep(&prompt(&["system", &long, "answer"]), &AtomicBool::new(false)).unwrap();
+    let expected = grown.of(&mut engine);
+
+    let restarted = grown.of(&mut start());
+    assert_eq!(restarted.text, expected.text);
+    assert!(restarted.tokens.prefilled < 20, "{:?} of {n_tokens}", restarted.tokens);
+    let other = Ask { slot: SessionSlot::Summary, ..Ask::new(grown.prompt.clone(), constraint) };
+    assert_eq!(other.of(&mut start()).tokens.reused, 0, "it is main context's");
+
+    let whole = std::fs::read(&snapshot).unwrap();
+    std::fs::write(&snapshot, &whole[..whole.len() - 1]).unwrap();
+    let cold = grown.of(&mut start());
+    assert_eq!((cold.tokens.reused, cold.tokens.prefilled), (0, n_tokens));
+    assert_eq!(cold.text, expected.text);
+}
+
+#[test]
 fn text_ends_where_it_is_told_to() {
     let mut engine = tiny(512);
     let mut ask = Ask::new(prompt(&["s", "u"]), Constraint::Text { max_chars: 7 });

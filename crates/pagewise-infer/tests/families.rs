@@ -79,7 +79,8 @@ impl Feed<'_> {
     fn to(&mut self, end: usize) {
         let fed = self.cache.len()..end;
         let tokens = &self.expected.tokens[fed.clone()];
-        let logits = self.decoder.forward_all(tokens, &mut self.cache).unwrap();
+        let logits =
+            self.decoder.forward_rows(&|| false, tokens, tokens.len(), &mut self.cache).unwrap();
         for (actual, expected) in logits.iter().zip(&self.expected.logits[fed]) {
             assert_eq!(actual.len(), expected.len());
             for (actual, expected) in actual.iter().zip(expected) {

@@ -37,7 +37,7 @@ pub enum TinyFamily {
     Qwen2,
 }
 
-/// Describes a tiny model: 2 layers of 32 numbers, 283 tokens (every byte, a few joined, three
+/// Describes a tiny model: 2 layers (if not told otherwise) of 32 numbers, 283 tokens (every byte, a few joined, three
 /// control tokens), windows of up to 4,096 tokens, a chat template; below 200 kB. The same
 /// description always gives the same bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,17 +48,24 @@ pub struct TinyModel {
     pub seed: u64,
     /// Whether matrices are stored as Q8_0; else as F32.
     pub is_quantised: bool,
+    /// How many layers it has.
+    pub n_layers: usize,
 }
 
 impl TinyModel {
     /// Describes a model of full precision.
     pub fn new(family: TinyFamily, seed: u64) -> Self {
-        Self { family, seed, is_quantised: false }
+        Self { family, seed, is_quantised: false, n_layers: N_LAYERS }
     }
 
     /// Describes the same model, its matrices stored as Q8_0.
     pub fn quantised(self) -> Self {
         Self { is_quantised: true, ..self }
+    }
+
+    /// Describes a model of so many layers.
+    pub fn with_layers(self, n_layers: usize) -> Self {
+        Self { n_layers, ..self }
     }
 
     /// Writes the GGUF file.
@@ -75,7 +82,7 @@ impl TinyModel {
         let mut writer = GgufWriter::new(architecture);
         writer.set("general.name", "Tiny");
         let numbers = [
-            ("block_count", N_LAYERS),
+            ("block_count", self.n_layers),
             ("embedding_length", HIDDEN),
             ("feed_forward_length", FEED_FORWARD),
             ("attention.head_count", N_HEADS),
@@ -138,7 +145,7 @@ impl TinyModel {
             put_matrix(writer, "output.weight", N_LOGITS, HIDDEN, 3.0);
         }
         let (query_dim, kv_dim) = (N_HEADS * HEAD_DIM, N_KV_HEADS * HEAD_DIM);
-        for layer in 0..N_LAYERS {
+        for layer in 0..self.n_layers {
             let matrices = [
                 ("attn_q", query_dim, HIDDEN),
                 ("attn_k", kv_dim, HIDDEN),
@@ -156,7 +163,7 @@ impl TinyModel {
             writer.tensor_f32(name, &[len], &uniform(len, middle, width));
         };
         put_vector(writer, "output_norm.weight", HIDDEN, 1.0, 0.2);
-        for layer in 0..N_LAYERS {
+        for layer in 0..self.n_layers {
             for part in ["attn_norm", "ffn_norm"] {
                 put_vector(writer, &format!("blk.{layer}.{part}.weight"), HIDDEN, 1.0, 0.2);
             }

@@ -11,10 +11,10 @@ use rustyline::config::{Behavior, Config};
 use rustyline::error::ReadlineError;
 
 use super::run::{not_utf8, too_long};
-use crate::args::CommonArgs;
+use crate::args::{CommonArgs, OpeningArgs};
 use crate::failure::{Failure, Kind};
 use crate::home::Home;
-use crate::opening::open_agent;
+use crate::opening::{close_agent, open_agent};
 use crate::printer::Printer;
 
 /// The longest message, in bytes: more than any window shows. What is longer is a document.
@@ -34,26 +34,27 @@ Ctrl-C stops a reply.";
 /// At a terminal: line editing, history, and /help. Piped: one line is one event.
 #[derive(Debug, Args)]
 pub(crate) struct ChatArgs {
-    /// Fetch missing weights without asking
-    #[arg(short, long)]
-    yes: bool,
+    #[command(flatten)]
+    opening: OpeningArgs,
 }
 
 pub(crate) fn run(args: &ChatArgs, common: &CommonArgs, printer: &Printer) -> Result<(), Failure> {
     let cancelled = cancel_on_ctrl_c()?;
-    let agent = open_agent(common, printer, args.yes)?;
+    let agent = open_agent(&args.opening, common, printer)?;
     let mut chat = Chat { agent, printer, cancelled, n_refused: 0, n_unanswered: 0 };
     if chat.agent.store().n_messages()? > 0 {
         while_replying(cancelled, || chat.agent.handle(Event::Login, &mut (), cancelled))?;
     }
-    if io::stdin().is_terminal() {
+    let result = if io::stdin().is_terminal() {
         let history = Home::of(common)?.agent(&common.agent).join("history.txt");
         // The line editor takes Ctrl-C as a key. What comes as a signal was meant for a reply, which
         // may have ended a moment ago: that must not end the program.
         while_replying(cancelled, || chat.at_terminal(&history))
     } else {
         chat.through_pipe()
-    }
+    };
+    close_agent(chat.agent, cancelled, printer);
+    result
 }
 
 struct Chat<'a> {
@@ -289,7 +290,7 @@ static REPLYING: AtomicBool = AtomicBool::new(false);
 
 /// Runs what writes a reply; meanwhile Ctrl-C sets `cancelled` instead of ending the program. One
 /// may be within another.
-pub(super) fn while_replying<T>(cancelled: &AtomicBool, reply: impl FnOnce() -> T) -> T {
+pub(crate) fn while_replying<T>(cancelled: &AtomicBool, reply: impl FnOnce() -> T) -> T {
     cancelled.store(false, Ordering::Relaxed);
     let was_replying = REPLYING.swap(true, Ordering::Relaxed);
     let result = reply();

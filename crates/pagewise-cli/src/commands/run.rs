@@ -4,9 +4,9 @@ use clap::Args;
 use pagewise_agent::Event;
 
 use super::chat::{MESSAGE_BYTES_MAX, Stream, cancel_on_ctrl_c, while_replying};
-use crate::args::CommonArgs;
+use crate::args::{CommonArgs, OpeningArgs};
 use crate::failure::{Failure, Kind};
-use crate::opening::open_agent;
+use crate::opening::{close_agent, open_agent};
 use crate::printer::Printer;
 
 /// Say one thing and print the reply
@@ -14,9 +14,8 @@ use crate::printer::Printer;
 pub(crate) struct RunArgs {
     /// The message; `-` reads it from stdin
     message: String,
-    /// Fetch missing weights without asking
-    #[arg(short, long)]
-    yes: bool,
+    #[command(flatten)]
+    opening: OpeningArgs,
 }
 
 pub(crate) fn run(args: &RunArgs, common: &CommonArgs, printer: &Printer) -> Result<(), Failure> {
@@ -29,13 +28,14 @@ pub(crate) fn run(args: &RunArgs, common: &CommonArgs, printer: &Printer) -> Res
         return Err(too_long(text.len()));
     }
     let cancelled = cancel_on_ctrl_c()?;
-    let mut agent = open_agent(common, printer, args.yes)?;
+    let mut agent = open_agent(&args.opening, common, printer)?;
     let event = Event::UserMessage { text };
     let outcome =
         while_replying(cancelled, || agent.handle(event, &mut Stream::new(printer), cancelled))?;
     if printer.json() {
         printer.json_line(&outcome);
     }
+    close_agent(agent, cancelled, printer);
     match outcome.error {
         Some(_) => Err(Failure::new(Kind::Interrupted, "stopped")),
         None => Ok(()),

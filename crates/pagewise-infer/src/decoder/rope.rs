@@ -17,6 +17,7 @@ pub(crate) struct RopeTable {
     tensors: Option<[Tensor; 2]>,
     dim: usize,
     pairing: RopePairing,
+    magnitude: f32,
 }
 
 impl RopeTable {
@@ -44,19 +45,39 @@ impl RopeTable {
             Some(_) => None,
             None => Some([tensor(&cos)?, tensor(&sin)?]),
         };
-        Ok(Self { cos, sin, tensors, dim: config.dim, pairing: config.pairing })
+        let Rope { dim, pairing, magnitude, .. } = *config;
+        Ok(Self { cos, sin, tensors, dim, pairing, magnitude })
     }
 
     /// Turns `x`, `(T, n_heads, head_dim)`, whose first token stands at `position`, in place.
     pub(crate) fn turn(&self, x: &mut [f32], n_heads: usize, head_dim: usize, position: usize) {
         let n_pairs = self.dim / 2;
-        let pairing = match self.pairing {
-            RopePairing::Norm => pagewise_kernels::RopePairing::Norm,
-            RopePairing::Neox => pagewise_kernels::RopePairing::Neox,
-        };
+        let pairing = self.kernel_pairing();
         let angles = self.cos.chunks(n_pairs).zip(self.sin.chunks(n_pairs));
         for (heads, (cos, sin)) in x.chunks_mut(n_heads * head_dim).zip(angles.skip(position)) {
             pagewise_kernels::rope(heads, head_dim, cos, sin, pairing);
+        }
+    }
+
+    /// Turns `x`, `(T, n_heads, head_dim)`, which was turned for other positions, so that each of
+    /// its tokens stands `by` positions further on.
+    pub(crate) fn shift(&self, x: &mut [f32], n_heads: usize, head_dim: usize, by: isize) {
+        let n_pairs = self.dim / 2;
+        let angles = by.unsigned_abs() * n_pairs..(by.unsigned_abs() + 1) * n_pairs;
+        // The numbers have their magnitude already.
+        let direction = if by < 0 { -1.0 } else { 1.0 };
+        let cos: Vec<f32> = self.cos[angles.clone()].iter().map(|x| x / self.magnitude).collect();
+        let sin: Vec<f32> =
+            self.sin[angles].iter().map(|x| direction * x / self.magnitude).collect();
+        for heads in x.chunks_mut(n_heads * head_dim) {
+            pagewise_kernels::rope(heads, head_dim, &cos, &sin, self.kernel_pairing());
+        }
+    }
+
+    fn kernel_pairing(&self) -> pagewise_kernels::RopePairing {
+        match self.pairing {
+            RopePairing::Norm => pagewise_kernels::RopePairing::Norm,
+            RopePairing::Neox => pagewise_kernels::RopePairing::Neox,
         }
     }
 

@@ -1,0 +1,189 @@
+//! Sessions: what they keep on disk, and what they reuse at another place.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::result_large_err)]
+
+use std::fs;
+use std::path::Path;
+
+use pagewise_infer::{Compute, Decoder, DeviceChoice, Gguf, Session, SnapshotError, SnapshotKey};
+use pagewise_testkit::{TinyFamily, TinyModel};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+const WINDOW_TOKENS: usize = 512;
+
+fn ours() -> Compute {
+    Compute::new(DeviceChoice::Cpu, Some(2)).unwrap()
+}
+
+/// Returns a tiny decoder and the key of its snapshots.
+fn tiny(model: TinyModel, window_tokens: usize, compute: &Compute) -> (Decoder, SnapshotKey) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tiny.gguf");
+    model.write(&path).unwrap();
+    let gguf = Gguf::open(&path).unwrap();
+    let decoder = Decoder::load(&gguf, window_tokens, compute).unwrap();
+    let key = SnapshotKey::new(gguf.fingerprint(), &decoder);
+    (decoder, key)
+}
+
+fn tokens(n: usize, seed: u64) -> Vec<u32> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    (0..n).map(|_| rng.random_range(0..283)).collect()
+}
+
+fn read(decoder: &Decoder, tokens: &[u32]) -> Session {
+    let mut session = Session::new(decoder).unwrap();
+    session.sync(decoder, tokens, &|| false).unwrap();
+    session
+}
+
+fn next(session: &mut Session, decoder: &Decoder) -> Vec<f32> {
+    session.extend(decoder, &[3, 4, 5], &|| false).unwrap()
+}
+
+#[test]
+fn a_restored_session_goes_on_to_the_bit() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.kv");
+    for (compute, window_tokens) in
+        [(ours(), WINDOW_TOKENS), (ours().with_exact_cache(), 300), (Compute::portable(), 300)]
+    {
+        let (decoder, key) = tiny(TinyModel::new(TinyFamily::Qwen2, 1), window_tokens, &compute);
+        assert!(Session::restore(&decoder, key, &path).unwrap().is_none());
+        // Beyond the capacity that a cache begins with.
+        let mut session = read(&decoder, &tokens(290, 1));
+        session.save(key, &path).unwrap();
+        let mut restored = Session::restore(&decoder, key, &path).unwrap().unwrap();
+        assert_eq!(restored.tokens(), session.tokens());
+        assert_eq!(next(&mut restored, &decoder), next(&mut session, &decoder));
+        // A second one takes the place of the first.
+        read(&decoder, &tokens(5, 2)).save(key, &path).unwrap();
+        let restored = Session::restore(&decoder, key, &path).unwrap().unwrap();
+        assert_eq!(restored.tokens(), tokens(5, 2));
+        fs::remove_file(&path).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "something is left behind");
+    }
+}
+
+#[test]
+fn a_session_without_tokens_is_kept_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.kv");
+    let (decoder, key) = tiny(TinyModel::new(TinyFamily::Llama, 1), WINDOW_TOKENS, &ours());
+    Session::new(&decoder).unwrap().save(key, &path).unwrap();
+    assert!(Session::restore(&decoder, key, &path).unwrap().unwrap().tokens().is_empty());
+}
+
+#[test]
+fn a_snapshot_of_anything_else_is_not_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.kv");
+    let model = TinyModel::new(TinyFamily::Llama, 1);
+    let (decoder, key) = tiny(model, WINDOW_TOKENS, &ours());
+    read(&decoder, &tokens(20, 1)).save(key, &path).unwrap();
+    let others = [
+        tiny(TinyModel::new(TinyFamily::Llama, 2), WINDOW_TOKENS, &ours()),
+        tiny(model.quantised(), WINDOW_TOKENS, &ours()),
+        tiny(model, WINDOW_TOKENS / 2, &ours()),
+        tiny(model, WINDOW_TOKENS, &ours().with_exact_cache()),
+        tiny(model, WINDOW_TOKENS, &Compute::portable()),
+    ];
+    for (decoder, key) in &others {
+        let refused = refusal(decoder, *key, &path);
+        assert_eq!(refused, "is of another model or window");
+    }
+    assert!(Session::restore(&decoder, key, &path).unwrap().is_some());
+}
+
+#[track_caller]
+fn refusal(decoder: &Decoder, key: SnapshotKey, path: &Path) -> &'static str {
+    match Session::restore(decoder, key, path) {
+        Err(SnapshotError::Unusable { reason, .. }) => reason,
+        Err(error) => panic!("{error}"),
+        Ok(session) => panic!("used: {}", session.is_some()),
+    }
+}
+
+#[test]
+fn a_damaged_snapshot_is_not_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.kv");
+    let (decoder, key) = tiny(TinyModel::new(TinyFamily::Llama, 1), WINDOW_TOKENS, &ours());
+    read(&decoder, &tokens(7, 1)).save(key, &path).unwrap();
+    let whole = fs::read(&path).unwrap();
+    let check = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        refusal(&decoder, key, &path)
+    };
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        check(&bytes);
+    }
+    for len in 0..whole.len() {
+        check(&whole[..len]);
+    }
+    check(&[whole.as_slice(), &[0]].concat());
+    for n_tokens in [0, 6, 8, 512, 513, 1 << 40, u64::MAX] {
+        let mut bytes = whole.clone();
+        bytes[40..48].copy_from_slice(&n_tokens.to_le_bytes());
+        check(&bytes);
+    }
+    fs::write(&path, &whole).unwrap();
+    assert!(Session::restore(&decoder, key, &path).unwrap().is_some());
+}
+
+#[test]
+fn a_folder_in_its_place_is_an_error_and_no_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    let (decoder, key) = tiny(TinyModel::new(TinyFamily::Llama, 1), WINDOW_TOKENS, &ours());
+    assert!(Session::restore(&decoder, key, dir.path()).is_err());
+    let session = read(&decoder, &tokens(7, 1));
+    let nowhere = dir.path().join("no/such/folder/a.kv");
+    assert!(matches!(session.save(key, &nowhere), Err(SnapshotError::Io { .. })));
+}
+
+/// Of a single layer, a key or a value says nothing but which token stands where: moved ones are
+/// as good as new ones.
+#[test]
+fn a_moved_piece_stands_at_its_new_place() {
+    for family in [TinyFamily::Llama, TinyFamily::Qwen2] {
+        for compute in [ours().with_exact_cache(), Compute::portable()] {
+            let (decoder, _) =
+                tiny(TinyModel::new(family, 1).with_layers(1), WINDOW_TOKENS, &compute);
+            let (system, evicted, tail) = (tokens(30, 1), tokens(100, 2), tokens(60, 3));
+            for inserted in [tokens(20, 4), tokens(200, 4)] {
+                let mut session = read(&decoder, &[&system[..], &evicted, &tail].concat());
+                let prompt = [&system[..], &inserted, &tail, &[1, 2]].concat();
+                let synced = session.sync_moving(&decoder, &prompt, 16, &|| false).unwrap();
+                assert_eq!((synced.reused, synced.prefilled), (90, inserted.len() + 2));
+                assert_eq!(session.tokens(), prompt);
+                let exact = Session::new(&decoder).unwrap().sync(&decoder, &prompt, &|| false);
+                let error = largest_difference(&synced.logits, &exact.unwrap().logits);
+                assert!(error < 1e-4, "{family:?}, {} tokens: {error}", inserted.len());
+            }
+        }
+    }
+}
+
+/// With more layers it is an approximation, and only asked for it is one.
+#[test]
+fn nothing_is_moved_unasked() {
+    let (decoder, _) = tiny(TinyModel::new(TinyFamily::Qwen2, 1), WINDOW_TOKENS, &ours());
+    let (system, tail) = (tokens(30, 1), tokens(60, 3));
+    let mut session = read(&decoder, &[&system[..], &tokens(100, 2), &tail].concat());
+    let prompt = [&system[..], &tokens(20, 4), &tail, &[1, 2]].concat();
+    let exact = Session::new(&decoder).unwrap().sync(&decoder, &prompt, &|| false).unwrap();
+    let mut moving = session.try_clone().unwrap();
+    let synced = session.sync(&decoder, &prompt, &|| false).unwrap();
+    assert_eq!(synced.reused, 30);
+    assert!(largest_difference(&synced.logits, &exact.logits) < 1e-3);
+    let moved = moving.sync_moving(&decoder, &prompt, 16, &|| false).unwrap();
+    assert_eq!(moved.reused, 90);
+    assert!(largest_difference(&moved.logits, &exact.logits) > 1e-3, "it should differ");
+}
+
+fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max)
+}
