@@ -1,0 +1,412 @@
+//! What is not read twice and not sampled one by one, with real weights, in one process.
+//!
+//! The turns of a script go through an agent, and every request to the model is recorded. Then:
+//!
+//! - **layout**: the prompt tokens that each event had to read, in events with a flush and without;
+//! - **restart** (if main context has 3,000 tokens or more): the time to the first token of a message
+//!   after a restart, with what the last run kept and without;
+//! - **calls**: up to 50 recorded calls again, each from a cache that holds its prompt: one token at a
+//!   time, with forced tokens in chunks, and with guesses as well; the texts must be the same;
+//! - **moved**: what position-shifted reuse saves after a flush, and what it costs: the divergence of
+//!   the next token's distribution, and how often its likeliest token is another, along the answer
+//!   that was given.
+//!
+//!     cargo bench -p pagewise-cli --bench reuse -- --script tests/data/conversation-dev.json \
+//!         --model FILE.gguf [--window 2048] [--turns N] [--threads N]
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use clap::Parser;
+use jiff::tz::TimeZone;
+use pagewise_agent::{Agent, AgentConfig, Event, Outcome};
+use pagewise_core::{
+    CallFormat, Constraint, FixedClock, FunctionSpec, Generation, GenerationRequest, LanguageModel,
+    ModelError, Prompt, Sampling, SessionSlot,
+};
+use pagewise_infer::{Compute, DeviceChoice, Engine, EngineOptions, Session};
+use pagewise_memory::Store;
+use pagewise_testkit::HashEmbedder;
+use serde::Deserialize;
+
+const CLOCK: &str = "2026-01-05T09:00:00Z";
+
+/// From so many tokens of main context on, a restart is measured.
+const RESTART_TOKENS: usize = 3000;
+
+/// Recorded calls that are made again.
+const CALLS: usize = 50;
+
+/// How often a call or a restart is repeated; the median counts.
+const REPETITIONS: usize = 3;
+
+/// Guesses of so many tokens are tried.
+const GUESSES: [usize; 5] = [1, 2, 3, 4, 8];
+
+/// Pieces of at least so many tokens are moved.
+const PIECE_TOKENS: usize = 32;
+
+/// Measures what need not be read or sampled. Relative paths are the workspace's.
+#[derive(Debug, Parser)]
+struct Args {
+    /// The conversation, as JSON
+    #[arg(long)]
+    script: PathBuf,
+    /// A GGUF file
+    #[arg(long)]
+    model: PathBuf,
+    /// The context window, in tokens
+    #[arg(long, default_value_t = 2048)]
+    window: usize,
+    /// As many turns of the script [default: all]
+    #[arg(long)]
+    turns: Option<usize>,
+    /// CPU threads
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Given by cargo
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct Script {
+    turns: Vec<String>,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    std::env::set_current_dir(&root).context("the workspace's folder")?;
+    let text = fs::read_to_string(&args.script).context("the script")?;
+    let Script { mut turns } = serde_json::from_str(&text).context("the script")?;
+    turns.truncate(args.turns.unwrap_or(usize::MAX));
+    let last = turns.pop().ok_or_else(|| anyhow!("the script has no turns"))?;
+
+    let home = tempfile::tempdir()?;
+    let mut run = Run::open(&args, home.path(), true)?;
+    let mut outcomes = Vec::new();
+    for (n, turn) in turns.iter().enumerate() {
+        let outcome = run.say(turn)?;
+        eprintln!("turn {} of {}: {:.1} s", n + 1, turns.len(), outcome.seconds);
+        outcomes.push(outcome);
+    }
+    print_layout(&outcomes);
+    let used = outcomes.last().map_or(0, |outcome| outcome.context.used);
+    let recorded = run.close()?;
+    if used >= RESTART_TOKENS {
+        measure_restart(&args, home.path(), &last, used)?;
+    }
+    measure_calls(&args, &recorded)?;
+    measure_moved(&args, &recorded)
+}
+
+/// An agent whose model writes down what it is asked.
+struct Run {
+    agent: Agent,
+    recorded: Arc<Mutex<Vec<Recorded>>>,
+}
+
+/// A request to the model, and what it read and wrote.
+#[derive(Clone)]
+struct Recorded {
+    slot: SessionSlot,
+    prompt: Prompt,
+    /// The functions that could be called; none for a text.
+    functions: Option<(Vec<FunctionSpec>, CallFormat)>,
+    sampling: Sampling,
+    seed: u64,
+    max_tokens: usize,
+    /// The tokens that the cache stood for at the end: the prompt and what was run of the answer.
+    tokens: Vec<u32>,
+}
+
+struct Recorder {
+    engine: Engine,
+    recorded: Arc<Mutex<Vec<Recorded>>>,
+}
+
+fn options(args: &Args, snapshot: Option<PathBuf>) -> EngineOptions {
+    EngineOptions { window_tokens: Some(args.window), snapshot, ..EngineOptions::default() }
+}
+
+fn load(args: &Args, options: &EngineOptions) -> Result<Engine> {
+    let compute = Compute::new(DeviceChoice::Cpu, args.threads)?;
+    Ok(Engine::load(&args.model, &compute, options)?)
+}
+
+impl Run {
+    fn open(args: &Args, home: &Path, keeps: bool) -> Result<Self> {
+        let snapshot = keeps.then(|| home.join("main_context.kv"));
+        let engine = load(args, &options(args, snapshot))?;
+        let recorded = Arc::default();
+        let model = Recorder { engine, recorded: Arc::clone(&recorded) };
+        let store = Store::open(home, Arc::new(HashEmbedder::new()))?;
+        let clock = Box::new(FixedClock::new(CLOCK.parse()?, TimeZone::UTC));
+        let agent = Agent::open(store, Box::new(model), clock, AgentConfig::default())?;
+        Ok(Self { agent, recorded })
+    }
+
+    fn say(&mut self, text: &str) -> Result<Outcome> {
+        let event = Event::UserMessage { text: text.into() };
+        Ok(self.agent.handle(event, &mut (), &AtomicBool::new(false))?)
+    }
+
+    fn close(self) -> Result<Vec<Recorded>> {
+        self.agent.close(&AtomicBool::new(false))?;
+        let recorded = self.recorded.lock().map_err(|_| anyhow!("the record is broken"))?;
+        Ok(recorded.clone())
+    }
+}
+
+impl LanguageModel for Recorder {
+    fn context_window_tokens(&self) -> usize {
+        self.engine.context_window_tokens()
+    }
+
+    fn count_tokens(&self, prompt: &Prompt) -> Result<usize, ModelError> {
+        self.engine.count_tokens(prompt)
+    }
+
+    fn generate(
+        &mut self,
+        request: &GenerationRequest<'_>,
+        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Generation, ModelError> {
+        let generation = self.engine.generate(request, on_text)?;
+        let functions = match request.constraint {
+            Constraint::Call { functions, format } => Some((functions.to_vec(), format.clone())),
+            Constraint::Text { .. } => None,
+        };
+        if let Ok(mut recorded) = self.recorded.lock() {
+            let session = self.engine.session(request.slot);
+            recorded.push(Recorded {
+                slot: request.slot,
+                prompt: request.prompt.clone(),
+                functions,
+                sampling: request.sampling.clone(),
+                seed: request.seed,
+                max_tokens: request.max_tokens,
+                tokens: session.map(|session| session.tokens().to_vec()).unwrap_or_default(),
+            });
+        }
+        Ok(generation)
+    }
+
+    fn keep(&mut self, prompt: &Prompt, cancelled: &AtomicBool) -> Result<(), ModelError> {
+        self.engine.keep(prompt, cancelled)
+    }
+}
+
+fn print_layout(outcomes: &[Outcome]) {
+    println!("layout: prompt tokens read in an event, all steps and summaries together");
+    for (name, flushed) in [("without a flush", false), ("with a flush", true)] {
+        let mut read: Vec<f64> = outcomes
+            .iter()
+            .skip(1)
+            .filter(|outcome| (outcome.evicted > 0) == flushed)
+            .map(|outcome| outcome.tokens.prefilled as f64)
+            .collect();
+        let n = read.len();
+        println!("  {name}: median {:.0} (n = {n})", median(&mut read));
+    }
+    let read: usize = outcomes.iter().map(|outcome| outcome.tokens.prefilled).sum();
+    println!(
+        "  all {} events: {:.0} on average",
+        outcomes.len(),
+        read as f64 / outcomes.len() as f64
+    );
+}
+
+fn measure_restart(args: &Args, home: &Path, message: &str, used: usize) -> Result<()> {
+    println!("restart: first token of a message, main context of {used} tokens before it");
+    let mut medians = Vec::new();
+    for (name, keeps) in [("cold", false), ("kept", true)] {
+        let mut seconds = Vec::new();
+        let mut tokens = None;
+        for _ in 0..REPETITIONS {
+            let copy = tempfile::tempdir()?;
+            for entry in fs::read_dir(home)? {
+                let entry = entry?;
+                if entry.file_type()?.is_file() {
+                    fs::copy(entry.path(), copy.path().join(entry.file_name()))?;
+                }
+            }
+            let outcome = Run::open(args, copy.path(), keeps)?.say(message)?;
+            seconds.extend(outcome.first_token_seconds);
+            tokens = Some(outcome.tokens);
+        }
+        let median = median(&mut seconds);
+        println!("  {name}: {median:.3} s (n = {REPETITIONS}), whole event {tokens:?}");
+        medians.push(median);
+    }
+    println!("  kept takes {:.1} % of cold", 100.0 * medians[1] / medians[0]);
+    Ok(())
+}
+
+fn measure_calls(args: &Args, recorded: &[Recorded]) -> Result<()> {
+    let calls: Vec<&Recorded> =
+        recorded.iter().filter(|request| request.functions.is_some()).collect();
+    // Spread over the conversation, the last ones included.
+    let step = calls.len().div_ceil(CALLS).max(1);
+    let calls: Vec<&Recorded> = calls.into_iter().rev().step_by(step).collect();
+    println!("calls: {} recorded calls again, their prompts in the cache", calls.len());
+
+    let mut engine = load(args, &options(args, None))?;
+    let mut one_by_one = 0.0;
+    let mut n_tokens = 0;
+    for call in &calls {
+        let generation = answer(&mut engine, call)?;
+        n_tokens += generation.tokens.generated + generation.tokens.forced;
+        // Without masks and sampling: what is compared with does less work.
+        let session = engine.session(call.slot).ok_or_else(|| anyhow!("there is no session"))?;
+        let n_prompt = engine.count_tokens(&call.prompt)?.min(session.tokens().len());
+        let decoder = &engine.model().decoder;
+        let mut seconds = Vec::new();
+        for _ in 0..REPETITIONS {
+            let mut session = session.try_clone()?;
+            let tokens = session.tokens()[n_prompt - 1..].to_vec();
+            session.truncate(n_prompt - 1);
+            let started = Instant::now();
+            for token in tokens {
+                session.extend(decoder, &[token], &|| false)?;
+            }
+            seconds.push(started.elapsed().as_secs_f64());
+        }
+        one_by_one += median(&mut seconds);
+    }
+    println!("  one token at a time: {one_by_one:.2} s for {n_tokens} tokens");
+    drop(engine);
+
+    let mut texts: Option<Vec<String>> = None;
+    for guess_tokens in [0].into_iter().chain(GUESSES) {
+        let mut engine = load(args, &EngineOptions { guess_tokens, ..options(args, None) })?;
+        let (mut total, mut n_passes) = (0.0, 0);
+        let mut said = Vec::new();
+        for call in &calls {
+            answer(&mut engine, call)?;
+            let mut seconds = Vec::new();
+            for repetition in 0..REPETITIONS {
+                let started = Instant::now();
+                let generation = answer(&mut engine, call)?;
+                seconds.push(started.elapsed().as_secs_f64());
+                if repetition == 0 {
+                    n_passes += generation.tokens.passes;
+                    said.push(generation.text);
+                }
+            }
+            total += median(&mut seconds);
+        }
+        let texts = texts.get_or_insert_with(|| said.clone());
+        let n_same = texts.iter().zip(&said).filter(|(a, b)| a == b).count();
+        println!(
+            "  forced tokens in chunks, guesses of {guess_tokens}: {total:.2} s, {:.2} of one at a \
+             time, {:.2} tokens a pass; {n_same} of {} texts as without guesses",
+            total / one_by_one,
+            n_tokens as f64 / n_passes as f64,
+            texts.len()
+        );
+    }
+    Ok(())
+}
+
+fn answer(engine: &mut Engine, call: &Recorded) -> Result<Generation> {
+    let (functions, format) = call.functions.as_ref().ok_or_else(|| anyhow!("not a call"))?;
+    let request = GenerationRequest {
+        slot: call.slot,
+        prompt: &call.prompt,
+        constraint: Constraint::Call { functions, format },
+        sampling: &call.sampling,
+        seed: call.seed,
+        max_tokens: call.max_tokens,
+        cancelled: &AtomicBool::new(false),
+    };
+    Ok(engine.generate(&request, &mut |_| ControlFlow::Continue(()))?)
+}
+
+fn measure_moved(args: &Args, recorded: &[Recorded]) -> Result<()> {
+    let engine = load(args, &options(args, None))?;
+    let model = engine.model();
+    let decoder = &model.decoder;
+    let main: Vec<&Recorded> =
+        recorded.iter().filter(|request| request.slot == SessionSlot::MainContext).collect();
+    let (mut reused, mut exact_read, mut moved_read) = (0, 0, 0);
+    let (mut divergences, mut n_other, mut n_rows, mut n_flushes) = (Vec::new(), 0, 0, 0);
+    for pair in main.windows(2) {
+        let (before, now) = (pair[0], pair[1]);
+        let prompt = model.encode(&now.prompt)?;
+        let kept = before.tokens.iter().zip(&prompt).take_while(|(a, b)| a == b).count();
+        // A flush is where the beginning changes.
+        if kept + 400 > before.tokens.len() {
+            continue;
+        }
+        let mut session = Session::new(decoder)?;
+        session.sync(decoder, &before.tokens, &|| false)?;
+        let moved = session.sync_moving(decoder, &prompt, PIECE_TOKENS, &|| false)?;
+        let mut exact_session = Session::new(decoder)?;
+        let exact = exact_session.sync(decoder, &prompt, &|| false)?;
+        n_flushes += 1;
+        reused += moved.reused - kept;
+        moved_read += moved.prefilled;
+        exact_read += prompt.len() - kept;
+        let answer = &now.tokens[prompt.len().min(now.tokens.len())..];
+        let mut rows = vec![(moved.logits, exact.logits)];
+        if !answer.is_empty() {
+            let run = |session: &mut Session| {
+                session.extend_rows(decoder, answer, answer.len(), &|| false)
+            };
+            rows.extend(run(&mut session)?.into_iter().zip(run(&mut exact_session)?));
+        }
+        for (moved, exact) in rows {
+            ensure!(moved.len() == exact.len(), "different vocabularies");
+            divergences.push(divergence(&exact, &moved));
+            n_other += usize::from(likeliest(&exact) != likeliest(&moved));
+            n_rows += 1;
+        }
+    }
+    println!(
+        "moved: position-shifted reuse of pieces of {PIECE_TOKENS} tokens or more, {n_flushes} flushes"
+    );
+    println!(
+        "  prompt tokens read behind the flushes: {exact_read} exactly, {moved_read} with {reused} moved"
+    );
+    let mean = divergences.iter().sum::<f64>() / divergences.len().max(1) as f64;
+    println!(
+        "  divergence (nats) along {n_rows} tokens: mean {mean:.4}, median {:.5}; likeliest token another: {n_other}",
+        median(&mut divergences)
+    );
+    Ok(())
+}
+
+/// The Kullback-Leibler divergence of two distributions, given by logits, in nats.
+fn divergence(exact: &[f32], approximate: &[f32]) -> f64 {
+    let log_sum = |logits: &[f32]| {
+        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = logits.iter().map(|logit| f64::from(logit - largest).exp()).sum();
+        f64::from(largest) + sum.ln()
+    };
+    let (a, b) = (log_sum(exact), log_sum(approximate));
+    let terms = exact.iter().zip(approximate).map(|(x, y)| {
+        let (log_p, log_q) = (f64::from(*x) - a, f64::from(*y) - b);
+        log_p.exp() * (log_p - log_q)
+    });
+    terms.sum()
+}
+
+fn likeliest(logits: &[f32]) -> Option<usize> {
+    (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b]))
+}
+
+fn median(numbers: &mut [f64]) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    match numbers.len() {
+        0 => f64::NAN,
+        n => (numbers[(n - 1) / 2] + numbers[n / 2]) / 2.0,
+    }
+}
