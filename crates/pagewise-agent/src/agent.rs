@@ -254,6 +254,9 @@ impl Agent {
             }
             ControlFlow::Continue(())
         })?;
+        if !generation.thoughts.is_empty() {
+            handling.observer.thoughts(&generation.thoughts);
+        }
         handling.outcome.tokens += generation.tokens;
         if let (None, Some(took)) = (handling.outcome.first_token_seconds, generation.first_token) {
             handling.outcome.first_token_seconds = Some((asked_after + took).as_secs_f64());

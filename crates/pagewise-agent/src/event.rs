@@ -49,6 +49,8 @@ impl Event {
 pub trait Observer {
     /// A piece of a reply, as soon as the model has written it.
     fn reply_piece(&mut self, _text: &str) {}
+    /// What the model thought before a call, if it thinks. It is not stored.
+    fn thoughts(&mut self, _text: &str) {}
     /// The reply is whole, and stored.
     fn reply_end(&mut self) {}
     /// A call was executed and stored, `send_message` included.

@@ -110,6 +110,10 @@ pub(crate) struct OpeningArgs {
     /// but an approximation [default: never]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) cache_reuse: Option<u32>,
+    /// Lets a model that was trained to think do so before each call, for at most N tokens
+    /// [default: no thinking; without N: 512]
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "512", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) think: Option<u32>,
 }
 
 /// Where the model runs.

@@ -43,12 +43,20 @@ pub(crate) fn open_agent(
         default_window_tokens: WINDOW_TOKENS,
         snapshot,
         cache_reuse_tokens: opening.cache_reuse.map(|tokens| tokens as usize),
+        thinking_tokens: opening.think.map_or(0, |tokens| tokens as usize),
         ..EngineOptions::default()
     };
     let engine = Engine::load(&model, &compute, &options)?;
+    if opening.think.is_some() && !engine.can_think() {
+        let name = &engine.description().name;
+        return Err(Failure::usage(format!("{name} was not trained to think before it answers"))
+            .hint("leave out --think"));
+    }
     let mut sampling = weights::sampling(args);
     sampling.temperature = args.temp.unwrap_or(0.0);
-    let config = AgentConfig { sampling, seed: args.seed, ..AgentConfig::default() };
+    let usual = AgentConfig::default();
+    let answer_tokens = usual.answer_tokens + options.thinking_tokens;
+    let config = AgentConfig { sampling, seed: args.seed, answer_tokens, ..usual };
     Ok(Agent::open(store, Box::new(engine), clock(args), config)?)
 }
 

@@ -151,6 +151,8 @@ impl Default for Sampling {
 pub struct Generation {
     /// All of it.
     pub text: String,
+    /// What the model thought before it; empty unless it was trained to think and may.
+    pub thoughts: String,
     /// Why it ended.
     pub finish: Finish,
     /// What it cost.

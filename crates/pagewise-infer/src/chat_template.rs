@@ -123,6 +123,9 @@ pub struct ChatTemplate {
     environment: Environment<'static>,
     tokenizer: Tokenizer,
     roles: Roles,
+    knows_thinking: bool,
+    /// Whether the model is to think before it answers, if the template leaves that open.
+    thinks: bool,
 }
 
 /// What a template takes.
@@ -205,7 +208,13 @@ impl ChatTemplate {
         environment
             .add_template_owned(NAME, without_generation_marks(template))
             .map_err(|error| ChatTemplateError::Syntax { message: explain(&error) })?;
-        let mut this = Self { environment, tokenizer: tokenizer.clone(), roles: Roles::default() };
+        let mut this = Self {
+            environment,
+            tokenizer: tokenizer.clone(),
+            roles: Roles::default(),
+            knows_thinking: template.contains("<think>") || template.contains("enable_thinking"),
+            thinks: false,
+        };
         this.roles = this.probe(template)?;
         Ok(this)
     }
@@ -213,6 +222,16 @@ impl ChatTemplate {
     fn fallback(tokenizer: &Tokenizer) -> &'static str {
         let chat_ml = ["<|im_start|>", "<|im_end|>"].iter().all(|name| tokenizer.has_control(name));
         if chat_ml { CHAT_ML } else { TRANSCRIPT }
+    }
+
+    /// Returns whether the template is of a model that can think before it answers.
+    pub fn knows_thinking(&self) -> bool {
+        self.knows_thinking
+    }
+
+    /// Has the model think before it answers, or not, if the template leaves that open.
+    pub fn set_thinking(&mut self, thinks: bool) {
+        self.thinks = thinks;
     }
 
     /// Writes `prompt` as the model was trained to read it, up to where its answer begins.
@@ -250,6 +269,7 @@ impl ChatTemplate {
                 template.render(context! {
                     messages => messages,
                     add_generation_prompt => true,
+                    enable_thinking => self.thinks,
                     bos_token => tokenizer.name(tokenizer.named_bos()),
                     eos_token => tokenizer.name(tokenizer.eos()),
                 })

@@ -13,13 +13,17 @@ use pagewise_core::{
 };
 use pagewise_grammar::{CallGrammar, GrammarError, TokenMask};
 
+use crate::thinking::Thinking;
 use crate::{
     Compute, Decoder, Detokenizer, InferError, LoadError, LoadedModel, ModelDescription, Sampler,
-    Session, SnapshotKey, prompt_lookup,
+    Session, SnapshotKey, Tokenizer, prompt_lookup,
 };
 
 /// The least window that anything can be done in, in tokens.
 const MIN_WINDOW_TOKENS: usize = 64;
+
+/// Tokens left for a call when thoughts take all the room there is.
+const CALL_TOKENS: usize = 200;
 
 /// Tokens guessed at once: as many as cost little more than one.
 const GUESS_TOKENS: usize = 4;
@@ -42,6 +46,9 @@ pub struct EngineOptions {
     /// How many tokens of an answer are guessed at most and then verified together: see
     /// `prompt_lookup.rs`. 0 guesses none; the answer is the same.
     pub guess_tokens: usize,
+    /// The most tokens that a model may think before a call, if it was trained to; 0 leaves no room
+    /// for thoughts.
+    pub thinking_tokens: usize,
 }
 
 impl Default for EngineOptions {
@@ -52,6 +59,7 @@ impl Default for EngineOptions {
             snapshot: None,
             cache_reuse_tokens: None,
             guess_tokens: GUESS_TOKENS,
+            thinking_tokens: 0,
         }
     }
 }
@@ -84,6 +92,8 @@ pub struct Engine {
     grammar: Option<CallGrammar>,
     /// What a text may be made of: no structure but the end of the turn.
     text_mask: TokenMask,
+    /// How the model thinks before a call, if it was trained to.
+    thinking: Option<Thinking>,
     snapshot: Option<Snapshot>,
     cache_reuse_tokens: usize,
     guess_tokens: usize,
@@ -102,7 +112,7 @@ impl Engine {
         compute: &Compute,
         options: &EngineOptions,
     ) -> Result<Self, LoadError> {
-        let model = LoadedModel::load(path, compute, |context_length| {
+        let mut model = LoadedModel::load(path, compute, |context_length| {
             options.window(path, context_length)
         })?;
         let n_logits = model.decoder.config().vocabulary;
@@ -113,6 +123,9 @@ impl Engine {
                 text_mask.allow(token);
             }
         }
+        model.template.set_thinking(options.thinking_tokens > 0);
+        let (tokenizer, template) = (&model.tokenizer, &model.template);
+        let thinking = Thinking::of(tokenizer, template, &text_mask, options.thinking_tokens);
         tracing::debug!(
             path = %path.display(),
             device = compute.name(),
@@ -122,6 +135,7 @@ impl Engine {
         let key = || SnapshotKey::new(model.weights.fingerprint(), &model.decoder);
         let snapshot = options.snapshot.clone().map(|path| Snapshot { path, key: key() });
         Ok(Self {
+            thinking,
             snapshot,
             cache_reuse_tokens: options.cache_reuse_tokens.unwrap_or(usize::MAX),
             guess_tokens: options.guess_tokens,
@@ -141,6 +155,11 @@ impl Engine {
     /// Returns the model, to count its tokens or to run it without sessions.
     pub fn model(&self) -> &LoadedModel {
         &self.model
+    }
+
+    /// Returns whether the model was trained to think before it answers.
+    pub fn can_think(&self) -> bool {
+        self.thinking.is_some()
     }
 
     /// Returns the session of `slot`, if anything was asked there yet.
@@ -188,6 +207,8 @@ impl LanguageModel for Engine {
         let budget = request.max_tokens.min(window_tokens - prompt.len());
         let answer = Answer {
             request,
+            tokenizer: &self.model.tokenizer,
+            thinking: self.thinking.as_ref(),
             decoder,
             session,
             prompt,
@@ -202,6 +223,7 @@ impl LanguageModel for Engine {
             pending: Vec::new(),
             is_synced: false,
             text: String::new(),
+            thoughts: String::new(),
             on_text,
             is_broken_off: false,
         };
@@ -217,7 +239,7 @@ impl LanguageModel for Engine {
                 };
                 answer.call(grammar, functions, format)
             }
-            Constraint::Text { max_chars } => answer.text(&self.model, &self.text_mask, max_chars),
+            Constraint::Text { max_chars } => answer.text(&self.text_mask, max_chars),
         }
     }
 
@@ -257,6 +279,8 @@ impl Snapshot {
 /// An answer under way.
 struct Answer<'a, 'r> {
     request: &'a GenerationRequest<'r>,
+    tokenizer: &'a Tokenizer,
+    thinking: Option<&'a Thinking>,
     decoder: &'a Decoder,
     session: &'a mut Session,
     prompt: Vec<u32>,
@@ -276,6 +300,7 @@ struct Answer<'a, 'r> {
     is_synced: bool,
     /// What has been told of it.
     text: String,
+    thoughts: String,
     on_text: &'a mut dyn FnMut(&str) -> ControlFlow<()>,
     is_broken_off: bool,
 }
@@ -288,10 +313,12 @@ impl Answer<'_, '_> {
         format: &CallFormat,
     ) -> Result<Generation, ModelError> {
         let mut matcher = grammar.matcher(functions, format).map_err(grammar_error)?;
+        if !self.think()? {
+            return Ok(self.end(Finish::Cancelled));
+        }
         let finish = loop {
             let forced = matcher.take_forced().map_err(grammar_error)?;
-            self.take(&forced);
-            self.usage.forced += forced.len();
+            self.force(&forced);
             // A piece at a time, not a token: forced text comes at once.
             let piece = matcher.text().get(self.text.len()..).unwrap_or_default();
             self.tell(piece);
@@ -328,14 +355,43 @@ impl Answer<'_, '_> {
         Ok(self.end(finish))
     }
 
-    fn text(
-        mut self,
-        model: &LoadedModel,
-        mask: &TokenMask,
-        max_chars: usize,
-    ) -> Result<Generation, ModelError> {
+    /// Has the model think, if it can and may; returns whether it was not cancelled.
+    fn think(&mut self) -> Result<bool, ModelError> {
+        let Some(thinking) = self.thinking else { return Ok(true) };
+        let tokenizer = self.tokenizer;
+        let for_call = CALL_TOKENS.min(self.budget / 2);
+        let room = thinking.max_tokens().min(self.budget - for_call);
+        if room == 0 {
+            self.force(&thinking.skipping(&self.prompt, tokenizer));
+            return Ok(true);
+        }
+        let Some(opening) = thinking.opening(&self.prompt, tokenizer) else { return Ok(true) };
+        self.force(&opening);
+        let mut thoughts = Vec::new();
+        while thoughts.len() < room {
+            if self.is_cancelled() {
+                return Ok(false);
+            }
+            let Some(logits) = self.run()? else { return Ok(false) };
+            let token = self.sampler.sample(&logits, Some(thinking.mask())).map_err(model_error)?;
+            self.usage.generated += 1;
+            if thinking.ends_with(token, tokenizer) {
+                break;
+            }
+            self.take(&[token]);
+            thoughts.push(token);
+        }
+        self.force(&thinking.closing());
+        tokenizer.decode(&thoughts).trim().clone_into(&mut self.thoughts);
+        Ok(true)
+    }
+
+    fn text(mut self, mask: &TokenMask, max_chars: usize) -> Result<Generation, ModelError> {
         let mut detokenizer = Detokenizer::default();
         let mut chars_left = max_chars;
+        if let Some(thinking) = self.thinking {
+            self.force(&thinking.skipping(&self.prompt, self.tokenizer));
+        }
         let finish = loop {
             if self.is_cancelled() {
                 break Finish::Cancelled;
@@ -349,17 +405,23 @@ impl Answer<'_, '_> {
             let sampled = self.sampler.sample(&logits, Some(mask));
             let token = sampled.map_err(model_error)?;
             self.usage.generated += 1;
-            if model.tokenizer.is_end(token) {
+            if self.tokenizer.is_end(token) {
                 self.tell(&detokenizer.finish());
                 break Finish::Complete;
             }
             self.take(&[token]);
             let piece: String =
-                detokenizer.push(&model.tokenizer, token).chars().take(chars_left).collect();
+                detokenizer.push(self.tokenizer, token).chars().take(chars_left).collect();
             chars_left -= piece.chars().count();
             self.tell(&piece);
         };
         Ok(self.end(finish))
+    }
+
+    /// Adds tokens that are not the model's choice.
+    fn force(&mut self, tokens: &[u32]) {
+        self.take(tokens);
+        self.usage.forced += tokens.len();
     }
 
     /// Adds tokens to the answer; they go through the model when logits are asked for.
@@ -464,8 +526,8 @@ impl Answer<'_, '_> {
 
     fn end(mut self, finish: Finish) -> Generation {
         self.forget_guess();
-        let Self { text, usage: tokens, first_token, .. } = self;
-        Generation { text, finish, tokens, first_token }
+        let Self { text, thoughts, usage: tokens, first_token, .. } = self;
+        Generation { text, thoughts, finish, tokens, first_token }
     }
 }
 

@@ -23,6 +23,7 @@ mod prompt_lookup;
 mod sampler;
 mod session;
 mod snapshot;
+mod thinking;
 mod tokenizer;
 mod weights;
 

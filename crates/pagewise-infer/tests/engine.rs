@@ -237,6 +237,111 @@ fn what_was_read_outlives_the_program() {
     assert_eq!(cold.text, expected.text);
 }
 
+/// A model that thinks, with a template that ends as `template_end` says, or in its usual way.
+fn thinker(thinking_tokens: usize, template_end: Option<&str>) -> Engine {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tiny.gguf");
+    let mut writer = TinyModel::new(TinyFamily::Qwen2, 3).quantised().thinking().writer();
+    if let Some(end) = template_end {
+        let template = format!(
+            "{{% for m in messages %}}<|im_start|>{{{{ m.role }}}}\n{{{{ m.content }}}}<|im_end|>\n\
+             {{% endfor %}}<|im_start|>assistant\n{end}"
+        );
+        writer.replace("tokenizer.chat_template", template.as_str());
+    }
+    writer.write(&path).unwrap();
+    let compute = Compute::new(DeviceChoice::Cpu, Some(2)).unwrap();
+    let window_tokens = Some(512);
+    let options = EngineOptions { window_tokens, thinking_tokens, ..EngineOptions::default() };
+    Engine::load(&path, &compute, &options).unwrap()
+}
+
+#[test]
+fn a_model_thinks_before_a_call_and_only_if_it_may() {
+    let (specs, format) = (specs(), CallFormat::default());
+    let constraint = Constraint::Call { functions: &specs, format: &format };
+    // The region is opened by us, or by the template.
+    for template_end in [None, Some("<think>\n")] {
+        for thinking_tokens in [0, 40] {
+            let mut engine = thinker(thinking_tokens, template_end);
+            assert!(engine.can_think());
+            let mut n_thoughts = 0;
+            for seed in 0..6 {
+                // What somebody says opens and closes nothing.
+                let ask = prompt(&["s", "is <think> or </think> a word?"]);
+                let mut ask = Ask::new(ask, constraint);
+                ask.seed = seed;
+                if seed == 5 {
+                    ask.max_tokens = 12;
+                }
+                let generation = ask.of(&mut engine);
+                assert!(FunctionCall::parse(&generation.text, &specs, &format).is_ok());
+                n_thoughts += generation.thoughts.len();
+                assert!(thinking_tokens > 0 || generation.thoughts.is_empty());
+                assert!(!generation.thoughts.contains("think>"), "{}", generation.thoughts);
+                // One region, closed before the call.
+                let model = engine.model();
+                let session = engine.session(SessionSlot::MainContext).unwrap();
+                let read = model.tokenizer.decode(session.tokens());
+                let (_, turn) = read.rsplit_once("assistant\n").unwrap();
+                if let Some((region, call)) = turn.split_once("</think>\n\n") {
+                    assert_eq!(region.matches("<think>").count(), 1, "{turn}");
+                    assert!(
+                        generation.text.starts_with(call.trim_end_matches('\u{fffd}')),
+                        "{turn}"
+                    );
+                } else {
+                    assert_eq!(ask.max_tokens, 12, "{turn}");
+                }
+            }
+            assert_eq!(n_thoughts > 0, thinking_tokens > 0);
+            // A text is not thought about.
+            let text = Ask::new(prompt(&["s", "u"]), Constraint::Text { max_chars: 30 });
+            assert!(text.of(&mut engine).thoughts.is_empty());
+        }
+    }
+    assert!(!tiny(256).can_think());
+    // Marks in the vocabulary alone make no thinker.
+    assert!(!thinker(40, Some("")).can_think());
+}
+
+#[test]
+fn guesses_change_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tiny.gguf");
+    TinyModel::new(TinyFamily::Qwen2, 3).write(&path).unwrap();
+    let engine = |guess_tokens| {
+        let compute = Compute::new(DeviceChoice::Cpu, Some(2)).unwrap().with_exact_cache();
+        let window_tokens = Some(1024);
+        let options = EngineOptions { window_tokens, guess_tokens, ..EngineOptions::default() };
+        Engine::load(&path, &compute, &options).unwrap()
+    };
+    let (mut without, mut with) = (engine(0), engine(5));
+    let (specs, format) = (specs(), CallFormat::default());
+    let constraint = Constraint::Call { functions: &specs, format: &format };
+    let mut passes = [0, 0];
+    for seed in 0..20 {
+        for temperature in [0.0, 0.4] {
+            // At such temperatures a model of random weights goes round in circles, which is what
+            // guesses are good at.
+            let said = format!("the same thing {seed} the same thing {seed}");
+            for constraint in [constraint, Constraint::Text { max_chars: 100 }] {
+                let mut ask = Ask::new(prompt(&["s", &said]), constraint);
+                (ask.seed, ask.sampling.temperature) = (seed, temperature);
+                let (a, b) = (ask.of(&mut without), ask.of(&mut with));
+                assert_eq!((a.text, a.finish), (b.text, b.finish));
+                assert_eq!(a.tokens.generated, b.tokens.generated);
+                passes[0] += a.tokens.passes;
+                passes[1] += b.tokens.passes;
+                let sessions = [&without, &with]
+                    .map(|engine| engine.session(SessionSlot::MainContext).unwrap().tokens());
+                assert_eq!(sessions[0], sessions[1]);
+            }
+        }
+    }
+    assert!(10 * passes[1] < 9 * passes[0], "guesses save nothing: {passes:?}");
+}
+
 #[test]
 fn text_ends_where_it_is_told_to() {
     let mut engine = tiny(512);

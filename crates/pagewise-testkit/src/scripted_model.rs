@@ -121,7 +121,8 @@ impl LanguageModel for ScriptedModel {
         let finish = if written == text { Finish::Complete } else { Finish::Cancelled };
         let generated = written.len().div_ceil(4);
         let tokens = TokenUsage { prefilled: prompt_tokens, generated, ..TokenUsage::default() };
-        Ok(Generation { text: written, finish, tokens, first_token: None })
+        let thoughts = String::new();
+        Ok(Generation { text: written, thoughts, finish, tokens, first_token: None })
     }
 }
 

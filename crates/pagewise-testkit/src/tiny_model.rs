@@ -28,6 +28,10 @@ const CHAT_TEMPLATE: &str = "{% for message in messages %}\
     {{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}\
     {% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
+/// What the template of a model that can think writes when it shall not.
+const NO_THINKING: &str = "{% if enable_thinking is defined and not enable_thinking %}\
+    {{ '<think>\n\n</think>\n\n' }}{% endif %}";
+
 /// What kind of tiny model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TinyFamily {
@@ -50,12 +54,14 @@ pub struct TinyModel {
     pub is_quantised: bool,
     /// How many layers it has.
     pub n_layers: usize,
+    /// Whether its vocabulary has the marks of a thinking region.
+    pub thinks: bool,
 }
 
 impl TinyModel {
     /// Describes a model of full precision.
     pub fn new(family: TinyFamily, seed: u64) -> Self {
-        Self { family, seed, is_quantised: false, n_layers: N_LAYERS }
+        Self { family, seed, is_quantised: false, n_layers: N_LAYERS, thinks: false }
     }
 
     /// Describes the same model, its matrices stored as Q8_0.
@@ -66,6 +72,12 @@ impl TinyModel {
     /// Describes a model of so many layers.
     pub fn with_layers(self, n_layers: usize) -> Self {
         Self { n_layers, ..self }
+    }
+
+    /// Describes a model whose vocabulary has the marks of a thinking region as well. Its template
+    /// writes an empty one when it is told that there is to be no thinking.
+    pub fn thinking(self) -> Self {
+        Self { thinks: true, ..self }
     }
 
     /// Writes the GGUF file.
@@ -105,7 +117,14 @@ impl TinyModel {
         tokens.extend(MERGES.map(|merge| merge.replace(' ', "")));
         let n_texts = tokens.len();
         tokens.extend(["<|endoftext|>", "<|im_start|>", "<|im_end|>"].map(str::to_owned));
-        let types = (0..tokens.len()).map(|id| if id < n_texts { 1 } else { 3 }).collect();
+        let mut types: Vec<i32> =
+            (0..tokens.len()).map(|id| if id < n_texts { 1 } else { 3 }).collect();
+        if self.thinks {
+            tokens.extend(["<think>", "</think>"].map(str::to_owned));
+            // User-defined, as in real models: text that is one token.
+            types.extend([4, 4]);
+        }
+        let thinking = if self.thinks { NO_THINKING } else { "" };
         let id_of = |name: &str| tokens.iter().position(|token| token == name).unwrap_or(0) as u32;
         let (end_of_text, end_of_turn) = (id_of("<|endoftext|>"), id_of("<|im_end|>"));
         let pre = match self.family {
@@ -121,7 +140,7 @@ impl TinyModel {
             .set("tokenizer.ggml.bos_token_id", end_of_text)
             .set("tokenizer.ggml.eos_token_id", end_of_turn)
             .set("tokenizer.ggml.add_bos_token", false)
-            .set("tokenizer.chat_template", CHAT_TEMPLATE);
+            .set("tokenizer.chat_template", format!("{CHAT_TEMPLATE}{thinking}").as_str());
     }
 
     fn put_weights(&self, writer: &mut GgufWriter) {

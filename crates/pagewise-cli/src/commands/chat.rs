@@ -280,6 +280,10 @@ impl Observer for Stream<'_> {
         }
     }
 
+    fn thoughts(&mut self, text: &str) {
+        self.printer.detail(&format!("[thinks: {text}]"));
+    }
+
     fn evicted(&mut self, n_messages: usize) {
         self.printer.detail(&format!("[{n_messages} messages left main context for a summary]"));
     }
