@@ -286,10 +286,10 @@ fn a_model_thinks_before_a_call_and_only_if_it_may() {
                 let (_, turn) = read.rsplit_once("assistant\n").unwrap();
                 if let Some((region, call)) = turn.split_once("</think>\n\n") {
                     assert_eq!(region.matches("<think>").count(), 1, "{turn}");
-                    assert!(
-                        generation.text.starts_with(call.trim_end_matches('\u{fffd}')),
-                        "{turn}"
-                    );
+                    // A call closed by the grammar may give up the beginning of a character.
+                    if generation.finish == Finish::Complete {
+                        assert!(generation.text.starts_with(call), "{turn}");
+                    }
                 } else {
                     assert_eq!(ask.max_tokens, 12, "{turn}");
                 }
