@@ -14,7 +14,7 @@ use super::run::{not_utf8, too_long};
 use crate::args::CommonArgs;
 use crate::failure::{Failure, Kind};
 use crate::home::Home;
-use crate::opening::open_agent;
+use crate::opening::{open_agent, tell_of_change};
 use crate::printer::Printer;
 
 /// The longest message, in bytes: more than any window shows. What is longer is a document.
@@ -50,10 +50,11 @@ pub(crate) fn run(args: &ChatArgs, common: &CommonArgs, printer: &Printer) -> Re
         let history = Home::of(common)?.agent(&common.agent).join("history.txt");
         // The line editor takes Ctrl-C as a key. What comes as a signal was meant for a reply, which
         // may have ended a moment ago: that must not end the program.
-        while_replying(cancelled, || chat.at_terminal(&history))
+        while_replying(cancelled, || chat.at_terminal(&history))?;
     } else {
-        chat.through_pipe()
+        chat.through_pipe()?;
     }
+    tell_of_change(chat.agent.store(), printer)
 }
 
 struct Chat<'a> {

@@ -6,7 +6,7 @@ use pagewise_agent::Event;
 use super::chat::{MESSAGE_BYTES_MAX, Stream, cancel_on_ctrl_c, while_replying};
 use crate::args::CommonArgs;
 use crate::failure::{Failure, Kind};
-use crate::opening::open_agent;
+use crate::opening::{open_agent, tell_of_change};
 use crate::printer::Printer;
 
 /// Say one thing and print the reply
@@ -36,6 +36,7 @@ pub(crate) fn run(args: &RunArgs, common: &CommonArgs, printer: &Printer) -> Res
     if printer.json() {
         printer.json_line(&outcome);
     }
+    tell_of_change(agent.store(), printer)?;
     match outcome.error {
         Some(_) => Err(Failure::new(Kind::Interrupted, "stopped")),
         None => Ok(()),

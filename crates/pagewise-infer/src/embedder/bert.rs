@@ -89,8 +89,9 @@ impl Bert {
         let prefix = PREFIXES.iter().find(has).unwrap_or(&PREFIXES[0]);
         let hidden = config.hidden_size;
         let parts = Parts { folder, epsilon: config.layer_norm_eps };
-        let table =
-            |name: &str, rows| folder.tensor(&format!("{prefix}embeddings.{name}.weight"), &[rows, hidden]);
+        let table = |name: &str, rows| {
+            folder.tensor(&format!("{prefix}embeddings.{name}.weight"), &[rows, hidden])
+        };
         let layers = (0..config.num_hidden_layers)
             .map(|index| parts.layer(&format!("{prefix}encoder.layer.{index}"), &config))
             .collect::<Result<_, _>>()?;
@@ -99,7 +100,9 @@ impl Bert {
             first_position,
             words: table("word_embeddings", config.vocab_size)?,
             positions: table("position_embeddings", config.max_position_embeddings)?,
-            token_type: table("token_type_embeddings", config.type_vocab_size)?.rows(0..1).floats()?,
+            token_type: table("token_type_embeddings", config.type_vocab_size)?
+                .rows(0..1)
+                .floats()?,
             norm: parts.norm(&format!("{prefix}embeddings.LayerNorm"), hidden)?,
             layers,
             config,
@@ -191,9 +194,11 @@ impl Config {
             || !self.hidden_size.is_multiple_of(self.num_attention_heads)
             || !(self.layer_norm_eps >= 0.0 && self.layer_norm_eps < 1.0)
         {
-            return Err("describes a BERT that cannot be: a size in it is zero, far too large, or \
+            return Err(
+                "describes a BERT that cannot be: a size in it is zero, far too large, or \
                         does not fit the others"
-                .into());
+                    .into(),
+            );
         }
         match (self.hidden_act.as_deref(), self.position_embedding_type.as_deref()) {
             (None | Some("gelu"), None | Some("absolute")) => Ok(()),

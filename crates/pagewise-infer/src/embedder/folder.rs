@@ -121,7 +121,10 @@ impl EmbedderFolder {
             read(&weights_path)?;
         }
         let weights = SafetensorsFile::open(&weights_path).map_err(|error| {
-            fault(&weights_path, format!("does not hold the weights of an embedder: it {}", error.problem))
+            fault(
+                &weights_path,
+                format!("does not hold the weights of an embedder: it {}", error.problem),
+            )
         })?;
         let model_type = config.get("model_type").and_then(Value::as_str).unwrap_or_default();
         let has = |name: &str| weights.tensors.iter().any(|tensor| tensor.name == name);
@@ -295,7 +298,9 @@ impl EmbedderFolder {
     /// Returns the tensor of this name.
     pub(super) fn any_shape(&self, name: &str) -> Result<Weight, LoadError> {
         let tensor = self.find(name).ok_or_else(|| {
-            self.weights_fault(format!("does not hold the weights of this model: {name} is missing"))
+            self.weights_fault(format!(
+                "does not hold the weights of this model: {name} is missing"
+            ))
         })?;
         let tensor_type = tensor.tensor_type.clone().map_err(|found| {
             self.weights_fault(format!("has {name} stored as {found}, which is not supported"))
@@ -347,7 +352,9 @@ impl EmbedderFolder {
         let (query, passage) = self.prefixes();
         let lowercases = self.lowercases();
         add(format!("{:?} {max_tokens:?} {lowercases}", self.pooling).as_bytes());
-        for bytes in [query.as_bytes(), passage.as_bytes(), &self.config_bytes, &self.tokenizer_bytes] {
+        for bytes in
+            [query.as_bytes(), passage.as_bytes(), &self.config_bytes, &self.tokenizer_bytes]
+        {
             add(bytes);
         }
         let weights = self.weights.map.bytes();
@@ -453,7 +460,9 @@ fn read_pooling(config: &BTreeMap<String, Value>) -> Result<Pooling, String> {
     match modes.as_slice() {
         ["mean"] => Ok(Pooling::Mean),
         ["cls" | "cls_token"] => Ok(Pooling::First),
-        other => Err(format!("asks for the pooling {other:?}; only the mean and the first token are supported")),
+        other => Err(format!(
+            "asks for the pooling {other:?}; only the mean and the first token are supported"
+        )),
     }
 }
 

@@ -15,7 +15,7 @@ pub(super) const HEADER_BYTES: usize = 100;
 
 /// The changes from each version of the schema to the next; a database's `user_version` is how
 /// many of them it has seen. Published ones are never edited.
-const MIGRATIONS: &[&str] = &[M001_FIRST];
+const MIGRATIONS: &[&str] = &[M001_FIRST, M002_TWO_SETS_OF_VECTORS];
 
 /// The newest version that this program knows.
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
@@ -104,6 +104,39 @@ CREATE TABLE queue (
     summarised_messages INTEGER NOT NULL,
     warned              INTEGER NOT NULL
 ) STRICT;
+";
+
+/// While the embedder changes there are two sets of vectors: one is searched, one is filled.
+const M002_TWO_SETS_OF_VECTORS: &str = "
+CREATE TABLE message_vectors_second (
+    id       INTEGER PRIMARY KEY REFERENCES messages (id) ON DELETE CASCADE,
+    embedder TEXT NOT NULL,
+    vector   BLOB NOT NULL
+) STRICT;
+CREATE TRIGGER message_vectors_second_update AFTER UPDATE ON messages WHEN old.spoken IS NOT NULL BEGIN
+    DELETE FROM message_vectors_second WHERE id = old.id;
+END;
+CREATE TABLE passage_vectors_second (
+    id       INTEGER PRIMARY KEY REFERENCES passages (id) ON DELETE CASCADE,
+    embedder TEXT NOT NULL,
+    vector   BLOB NOT NULL
+) STRICT;
+CREATE TRIGGER passage_vectors_second_update AFTER UPDATE ON passages BEGIN
+    DELETE FROM passage_vectors_second WHERE id = old.id;
+END;
+
+CREATE TABLE embedder (
+    id         INTEGER PRIMARY KEY CHECK (id = 1),
+    name       TEXT NOT NULL,
+    dimensions INTEGER NOT NULL,
+    folder     TEXT,
+    is_second  INTEGER NOT NULL
+) STRICT;
+INSERT INTO embedder (id, name, dimensions, folder, is_second)
+    SELECT 1, embedder, max(length(vector)) / 4, NULL, 0
+    FROM (SELECT embedder, vector FROM message_vectors
+          UNION ALL SELECT embedder, vector FROM passage_vectors)
+    GROUP BY embedder ORDER BY count(*) DESC, embedder LIMIT 1;
 ";
 
 /// Refuses a file that is no database, not ours, or a newer program's, by its first bytes.
