@@ -231,3 +231,39 @@ pub(super) fn migrate(db: &Db) -> Result<(), StoreError> {
         tracing::debug!(version = version + 1, "migrated the store");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::FILE_NAME;
+    use crate::db::texts::{SearchedSet, VectorSet};
+
+    /// A store as the first release left it, with these statements run on it.
+    fn first_version(statements: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = Connection::open(folder.path().join(FILE_NAME)).unwrap();
+        connection.execute_batch(M001_FIRST).unwrap();
+        connection.execute_batch(statements).unwrap();
+        let numbers = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1;");
+        connection.execute_batch(&numbers).unwrap();
+        folder
+    }
+
+    #[test]
+    fn whose_vectors_a_store_has_is_known_after_the_second_migration() {
+        let folder = first_version(
+            "INSERT INTO messages (at_second, at_nanosecond, role, spoken, body) VALUES
+                 (0, 0, 'user', 'a', '{}'), (0, 0, 'user', 'b', '{}'), (0, 0, 'user', 'c', '{}');
+             INSERT INTO message_vectors VALUES
+                 (1, 'few', zeroblob(4)), (2, 'many', zeroblob(8)), (3, 'many', zeroblob(8));",
+        );
+        let set = VectorSet { embedder: "many".into(), dimensions: 2, is_second: false };
+        for _ in 0..2 {
+            let db = Db::open(folder.path()).unwrap();
+            let expected = SearchedSet { set: set.clone(), folder: None };
+            assert_eq!(db.searched_set().unwrap(), Some(expected));
+        }
+        let db = Db::open(first_version("").path()).unwrap();
+        assert_eq!(db.searched_set().unwrap(), None);
+    }
+}
