@@ -41,7 +41,7 @@ pub struct SentenceEmbedder {
 }
 
 enum Model {
-    Bert(Bert),
+    Bert(Box<Bert>),
     Static(StaticTable),
 }
 
@@ -58,7 +58,7 @@ impl SentenceEmbedder {
     pub fn load(dir: &Path, threads: Option<usize>) -> Result<Self, LoadError> {
         let folder = EmbedderFolder::open(dir)?;
         let model = match folder.kind() {
-            Kind::Bert => Model::Bert(Bert::load(&folder)?),
+            Kind::Bert => Model::Bert(Box::new(Bert::load(&folder)?)),
             Kind::Static => Model::Static(StaticTable::load(&folder)?),
         };
         let max_tokens = match &model {

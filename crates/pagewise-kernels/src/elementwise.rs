@@ -331,7 +331,7 @@ mod tests {
     fn erf_is_close_everywhere() {
         // From tables of the function.
         let known = [(0.0, 0.0), (0.1, 0.112_462_92), (0.5, 0.520_499_9), (1.0, 0.842_700_8)];
-        let more = [(2.0, 0.995_322_3), (3.5, 0.999_999_26), (9.0, 1.0), (f32::INFINITY, 1.0)];
+        let more = [(2.0, 0.995_322_3), (3.5, 0.999_999_3), (9.0, 1.0), (f32::INFINITY, 1.0)];
         for (x, expected) in known.into_iter().chain(more) {
             for (x, expected) in [(x, expected), (-x, -expected)] {
                 assert!((erf(x) - expected).abs() < 3e-7, "erf({x}) = {}", erf(x));
@@ -341,7 +341,7 @@ mod tests {
         for isa in Isa::available() {
             let mut x = [-200.0, -1.0, 0.0, 1.0, 2.5, 200.0];
             gelu(isa, &mut x);
-            check_close(&x, &[0.0, -0.158_655_26, 0.0, 0.841_344_77, 2.484_475_9, 200.0]);
+            check_close(&x, &[0.0, -0.158_655_26, 0.0, 0.841_344_8, 2.484_476, 200.0]);
         }
     }
 
