@@ -12,7 +12,7 @@ use std::sync::Arc;
 use criterion::{Criterion, criterion_group, criterion_main};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use pagewise_core::{EmbedError, Embedder, MessageBody};
+use pagewise_core::{EmbedError, Embedder, MessageBody, Purpose};
 use pagewise_memory::{RecallQuery, SearchMode, Store, StoreOptions};
 use pagewise_testkit::HashEmbedder;
 use rand::{RngExt, SeedableRng};
@@ -36,10 +36,10 @@ impl Embedder for Long {
         384
     }
 
-    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, EmbedError> {
+    fn embed(&self, texts: &[&str], purpose: Purpose) -> Result<Vec<Vec<f32>>, EmbedError> {
         let mut vectors = vec![Vec::new(); texts.len()];
         for part in &self.0 {
-            for (vector, part) in vectors.iter_mut().zip(part.embed(texts)?) {
+            for (vector, part) in vectors.iter_mut().zip(part.embed(texts, purpose)?) {
                 vector.extend(part);
             }
         }

@@ -6,6 +6,7 @@ mod program;
 
 mod bad_input;
 mod chat;
+mod embedder_change;
 mod kill;
 mod offline;
 #[cfg(unix)]

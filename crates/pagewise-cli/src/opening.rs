@@ -6,8 +6,8 @@ use std::sync::atomic::AtomicBool;
 
 use jiff::tz::TimeZone;
 use pagewise_agent::{Agent, AgentConfig};
-use pagewise_core::{Clock, EmbedError, Embedder, FixedClock, SystemClock};
-use pagewise_infer::{BertEmbedder, Compute, Engine, EngineOptions};
+use pagewise_core::{Clock, EmbedError, Embedder, FixedClock, Purpose, SystemClock};
+use pagewise_infer::{Compute, Engine, EngineOptions, SentenceEmbedder};
 use pagewise_memory::Store;
 
 use crate::args::{CommonArgs, OpeningArgs};
@@ -34,9 +34,10 @@ pub(crate) fn open_agent(
     let (model, embedder) = weights::ensure(args, printer, opening.yes)?;
     let home = Home::of(args)?;
     // The store first: if another process holds it, the model need not be loaded to find out.
-    let embedder = Arc::new(BertEmbedder::load(&embedder)?);
+    let embedder = load_embedder(&embedder, args)?;
     let folder = home.agent(&args.agent);
-    let store = Store::open(&folder, embedder)?;
+    let mut store = Store::open(&folder, embedder)?;
+    resume_change(&mut store, args, printer)?;
     let snapshot = (!opening.no_snapshot).then(|| folder.join(SNAPSHOT));
     let options = EngineOptions {
         window_tokens: args.window.map(|window| window as usize),
@@ -60,13 +61,20 @@ pub(crate) fn open_agent(
     Ok(Agent::open(store, Box::new(engine), clock(args), config)?)
 }
 
-/// Ends an agent's session: what the model has read is kept for the next one.
+/// Ends an agent's session: says what is still to be done, and keeps what the model has read for the
+/// next one.
 ///
 /// That it cannot be kept is no failure. All that is lost is time, at the next start.
-pub(crate) fn close_agent(agent: Agent, cancelled: &AtomicBool, printer: &Printer) {
+pub(crate) fn close_agent(
+    agent: Agent,
+    cancelled: &AtomicBool,
+    printer: &Printer,
+) -> Result<(), Failure> {
+    tell_of_change(agent.store(), printer)?;
     if let Err(error) = while_replying(cancelled, || agent.close(cancelled)) {
         printer.detail(&error.to_string());
     }
+    Ok(())
 }
 
 /// Opens the store of an agent that exists, without a language model. Without an embedder on disk,
@@ -83,12 +91,57 @@ pub(crate) fn open_store_at(
     printer: &Printer,
 ) -> Result<(Store, bool), Failure> {
     let embedder: Option<Arc<dyn Embedder>> = match weights::embedder_dir(args, printer)? {
-        Some(dir) => Some(Arc::new(BertEmbedder::load(&dir)?)),
+        Some(dir) => Some(load_embedder(&dir, args)?),
         None => None,
     };
     let has_embedder = embedder.is_some();
     let store = Store::open(folder, embedder.unwrap_or_else(|| Arc::new(NoEmbedder)))?;
     Ok((store, has_embedder))
+}
+
+fn load_embedder(dir: &Path, args: &CommonArgs) -> Result<Arc<dyn Embedder>, Failure> {
+    // A store remembers where its embedder was, and may be opened from another folder.
+    let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    Ok(Arc::new(SentenceEmbedder::load(&dir, args.threads.map(usize::from))?))
+}
+
+/// If the store's vectors are another embedder's, lets that one answer meanwhile, goes on to embed
+/// everything anew in the background, and says so.
+pub(crate) fn resume_change(
+    store: &mut Store,
+    args: &CommonArgs,
+    printer: &Printer,
+) -> Result<(), Failure> {
+    let Some(change) = store.embedder_change()? else { return Ok(()) };
+    let Some(dir) = weights::embedder_dir(args, printer)? else { return Ok(()) };
+    let old = change.from_folder.and_then(|folder| load_embedder(&folder, args).ok());
+    let meanwhile = if old.is_some_and(|old| store.search_with_old(old)) {
+        "searches by meaning go on with the old one"
+    } else {
+        "the old one is not on this disk any more, so until then searches are by words only"
+    };
+    printer.talk(&format!(
+        "The embedder changes from {} to {}: {} of {} texts are embedded anew, the others in the \
+         background; {meanwhile}.",
+        change.from, change.to, change.n_embedded, change.n_texts
+    ));
+    // One thread: the others are the model's.
+    store.reembed_in_background(Arc::new(SentenceEmbedder::load(&dir, Some(1))?));
+    Ok(())
+}
+
+/// Says how far a change of the embedder is when a command ends before it does.
+pub(crate) fn tell_of_change(store: &Store, printer: &Printer) -> Result<(), Failure> {
+    if let Some(change) = store.embedder_change()? {
+        printer.talk(&format!(
+            "{} of {} texts are embedded anew for {}; the next command goes on.",
+            change.n_embedded, change.n_texts, change.to
+        ));
+        if let Some(problem) = change.problem {
+            printer.warn(&format!("embedding them stopped: {problem}"));
+        }
+    }
+    Ok(())
 }
 
 /// The clock that the flags ask for.
@@ -111,7 +164,7 @@ impl Embedder for NoEmbedder {
         0
     }
 
-    fn embed(&self, _texts: &[&str]) -> Result<Vec<Vec<f32>>, EmbedError> {
+    fn embed(&self, _texts: &[&str], _purpose: Purpose) -> Result<Vec<Vec<f32>>, EmbedError> {
         Err(EmbedError(
             "no embedder is on this disk; `pagewise pull all-minilm-l6-v2` fetches one".into(),
         ))

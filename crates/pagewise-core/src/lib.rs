@@ -12,7 +12,7 @@ mod message;
 mod model;
 
 pub use clock::{Clock, FixedClock, SystemClock};
-pub use embed::{EmbedError, Embedder};
+pub use embed::{EmbedError, Embedder, Purpose};
 pub use function::{
     ArgumentKind, ArgumentSpec, CallError, CallFormat, FunctionCall, FunctionResult, FunctionSpec,
     Status,

@@ -1,197 +1,235 @@
-//! The embedder: all-MiniLM-L6-v2, or another BERT made for sentences, through candle.
+//! Embedders: texts in, vectors out, from a folder of files.
+//!
+//! Two kinds are known. A [`Bert`] reads a text with attention over all of it, and is pooled into
+//! one vector; a [`StaticTable`] has a vector for each token, of which a text is the mean. What
+//! tells them apart, how they pool and what stands before a query is read by `folder.rs`.
+//!
+//! Texts of about one length are read together, as many as make a batch worth its matrix products;
+//! none is padded. Batches are spread over the threads, and a single one has all of them.
+
+mod bert;
+mod folder;
+mod static_table;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use candle_core::{DType, Device, Tensor};
-use candle_nn::VarBuilder;
-use candle_transformers::models::bert::{BertModel, Config};
-use pagewise_core::{EmbedError, Embedder};
-use sha2::{Digest, Sha256};
-use tokenizers::{Encoding, Tokenizer, TruncationParams};
+use pagewise_core::{EmbedError, Embedder, Purpose};
+use pagewise_kernels::ThreadPool;
+use tokenizers::Tokenizer;
 
 use crate::LoadError;
+use bert::Bert;
+use folder::{EmbedderFolder, Kind};
+use static_table::StaticTable;
 
-/// The longest text the model looks at, in word pieces: what its sentences were trained with.
-const MAX_TOKENS: usize = 256;
+/// Tokens that are read together: enough that weights are not the larger part of what is moved,
+/// few enough that the numbers in between stay in the second-level cache.
+const BATCH_TOKENS: usize = 256;
 
-/// Texts embedded at once; of similar length, so that little of it is padding.
-const BATCH_TEXTS: usize = 16;
-
-/// The largest file that is read whole, in bytes.
-const MAX_FILE_BYTES: u64 = 4 << 30;
-
-/// A BERT whose mean over all tokens is the meaning of a text.
-pub struct BertEmbedder {
-    model: BertModel,
-    tokenizer: Tokenizer,
+/// An embedder from a folder, as sentence-transformers or model2vec writes it.
+pub struct SentenceEmbedder {
     id: String,
-    dimensions: usize,
+    folder: PathBuf,
+    tokenizer: Tokenizer,
+    query_prefix: String,
+    passage_prefix: String,
+    /// Whether texts are turned to lower case before all else.
+    lowercases: bool,
+    model: Model,
+    pool: ThreadPool,
 }
 
-impl BertEmbedder {
-    /// Takes `config.json`, `tokenizer.json` and `model.safetensors` from the folder `dir`.
-    pub fn load(dir: &Path) -> Result<Self, LoadError> {
-        let config_bytes = read(&dir.join("config.json"))?;
-        let tokenizer_bytes = read(&dir.join("tokenizer.json"))?;
-        let weights_path = dir.join("model.safetensors");
-        let weights = read(&weights_path)?;
+enum Model {
+    Bert(Box<Bert>),
+    Static(StaticTable),
+}
 
-        let (config, name) =
-            parse_config(&config_bytes).map_err(|reason| fault(dir.join("config.json"), reason))?;
-        let tokenizer = parse_tokenizer(&tokenizer_bytes, &config)
-            .map_err(|reason| fault(dir.join("tokenizer.json"), reason))?;
-
-        let mut hash = Sha256::new();
-        for bytes in [&config_bytes, &tokenizer_bytes, &weights] {
-            hash.update((bytes.len() as u64).to_le_bytes());
-            hash.update(bytes);
-        }
-        let short_hash: String =
-            hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-
-        let damaged = |error: candle_core::Error| {
-            fault(weights_path.clone(), format!("does not hold the weights of this model: {error}"))
+impl SentenceEmbedder {
+    /// Opens the folder `dir`: `config.json`, `tokenizer.json` and `model.safetensors`, and what
+    /// else sentence-transformers puts there if it is there.
+    ///
+    /// The weights are mapped, so that only what is used is read. `threads` is how many of the
+    /// processor's to use, all of them if `None`.
+    ///
+    /// # Errors
+    ///
+    /// When a file is missing, damaged, or describes an embedder of another kind.
+    pub fn load(dir: &Path, threads: Option<usize>) -> Result<Self, LoadError> {
+        let folder = EmbedderFolder::open(dir)?;
+        let model = match folder.kind() {
+            Kind::Bert => Model::Bert(Box::new(Bert::load(&folder)?)),
+            Kind::Static => Model::Static(StaticTable::load(&folder)?),
         };
-        let device = Device::Cpu;
-        let tensors = candle_core::safetensors::load_buffer(&weights, &device).map_err(damaged)?;
-        drop(weights);
-        let weights = VarBuilder::from_tensors(tensors, DType::F32, &device);
+        let max_tokens = match &model {
+            Model::Bert(bert) => Some(folder.max_tokens(bert.n_positions())?),
+            Model::Static(table) => table.max_tokens(),
+        };
+        let n_known = match &model {
+            Model::Bert(bert) => bert.n_tokens(),
+            Model::Static(table) => table.n_tokens(),
+        };
+        let tokenizer = folder.tokenizer(n_known, max_tokens)?;
+        let (query_prefix, passage_prefix) = folder.prefixes();
+        let threads = threads
+            .or_else(|| std::thread::available_parallelism().ok().map(Into::into))
+            .unwrap_or(1);
         Ok(Self {
-            model: BertModel::load(weights, &config).map_err(damaged)?,
+            id: folder.id(max_tokens),
+            folder: dir.to_owned(),
             tokenizer,
-            id: format!("{name}-{short_hash}"),
-            dimensions: config.hidden_size,
+            query_prefix,
+            passage_prefix,
+            lowercases: folder.lowercases(),
+            model,
+            pool: ThreadPool::new(threads),
         })
     }
 
-    /// Returns one vector for each encoding, in order.
-    fn embed_batch(&self, encodings: &[&Encoding]) -> Result<Vec<Vec<f32>>, candle_core::Error> {
-        let device = &self.model.device;
-        let n_texts = encodings.len();
-        let len = encodings.iter().map(|e| e.get_ids().len()).max().unwrap_or_default();
-        // (n_texts, len), the shorter ones filled up with zeros.
-        let padded = |of: fn(&Encoding) -> &[u32]| {
-            let numbers: Vec<u32> = encodings
-                .iter()
-                .flat_map(|e| of(e).iter().copied().chain(std::iter::repeat(0)).take(len))
-                .collect();
-            Tensor::from_vec(numbers, (n_texts, len), device)
+    /// Returns how many tokens are read of a text, for measurements.
+    ///
+    /// # Errors
+    ///
+    /// When the text cannot be cut into tokens.
+    pub fn n_tokens(&self, text: &str, purpose: Purpose) -> Result<usize, EmbedError> {
+        Ok(self.tokens(text, purpose)?.len())
+    }
+
+    fn tokens(&self, text: &str, purpose: Purpose) -> Result<Vec<u32>, EmbedError> {
+        let prefix = match purpose {
+            Purpose::Query => &self.query_prefix,
+            Purpose::Passage => &self.passage_prefix,
         };
-        let ids = padded(Encoding::get_ids)?;
-        let types = padded(Encoding::get_type_ids)?;
-        let mask = padded(Encoding::get_attention_mask)?.to_dtype(DType::F32)?;
-        // (n_texts, len, hidden)
-        let hidden = self.model.forward(&ids, &types, Some(&mask))?;
-        let sums = mask.unsqueeze(1)?.matmul(&hidden)?.squeeze(1)?;
-        // The mean, brought to length 1, is the sum brought to length 1.
-        let lengths = sums.sqr()?.sum_keepdim(1)?.sqrt()?.clamp(1e-12, f64::MAX)?;
-        sums.broadcast_div(&lengths)?.to_vec2()
+        let mut text = format!("{prefix}{text}");
+        if self.lowercases {
+            text = text.to_lowercase();
+        }
+        let has_special_tokens = matches!(self.model, Model::Bert(_));
+        let encoding = self
+            .tokenizer
+            .encode_fast(text, has_special_tokens)
+            .map_err(|error| EmbedError(format!("a text could not be cut into tokens: {error}")))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    fn embed_batch(&self, texts: &[&[u32]]) -> Result<Vec<Vec<f32>>, EmbedError> {
+        match &self.model {
+            Model::Bert(bert) => bert.embed(texts, &self.pool),
+            Model::Static(table) => {
+                texts.iter().map(|tokens| table.embed(tokens, self.pool.isa())).collect()
+            }
+        }
     }
 }
 
-impl Embedder for BertEmbedder {
+impl Embedder for SentenceEmbedder {
     fn id(&self) -> &str {
         &self.id
     }
 
     fn dimensions(&self) -> usize {
-        self.dimensions
+        match &self.model {
+            Model::Bert(bert) => bert.dimensions(),
+            Model::Static(table) => table.dimensions(),
+        }
     }
 
-    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, EmbedError> {
-        let encodings = self
-            .tokenizer
-            .encode_batch(texts.to_vec(), true)
-            .map_err(|error| EmbedError(format!("a text could not be cut into tokens: {error}")))?;
-        let mut order: Vec<usize> = (0..encodings.len()).collect();
-        order.sort_by_key(|index| encodings[*index].get_ids().len());
-        let mut vectors = vec![Vec::new(); encodings.len()];
-        for batch in order.chunks(BATCH_TEXTS) {
-            let of_batch: Vec<&Encoding> = batch.iter().map(|index| &encodings[*index]).collect();
-            let embedded =
-                self.embed_batch(&of_batch).map_err(|error| EmbedError(error.to_string()))?;
-            for (index, vector) in batch.iter().zip(embedded) {
-                vectors[*index] = vector;
-            }
+    fn folder(&self) -> Option<&Path> {
+        Some(&self.folder)
+    }
+
+    fn embed(&self, texts: &[&str], purpose: Purpose) -> Result<Vec<Vec<f32>>, EmbedError> {
+        let tokens =
+            in_parallel(&self.pool, texts.len(), &|index| self.tokens(texts[index], purpose))?;
+        // The longest first, so that short ones fill the end.
+        let mut order: Vec<usize> = (0..texts.len()).collect();
+        order.sort_by_key(|index| std::cmp::Reverse(tokens[*index].len()));
+        let batches = cut_into_batches(&order, &tokens);
+        let embedded = in_parallel(&self.pool, batches.len(), &|index| {
+            let of_batch: Vec<&[u32]> =
+                batches[index].iter().map(|text| tokens[*text].as_slice()).collect();
+            self.embed_batch(&of_batch)
+        })?;
+        let mut vectors = vec![Vec::new(); texts.len()];
+        for (text, mut vector) in order.iter().zip(embedded.into_iter().flatten()) {
+            make_unit(&mut vector);
+            vectors[*text] = vector;
         }
         Ok(vectors)
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
-    let unreadable = |error: std::io::Error| {
-        let hint = match error.kind() {
-            std::io::ErrorKind::NotFound => {
-                "; an embedder is a folder with config.json, \
-                                             tokenizer.json and model.safetensors"
-            }
-            _ => "",
-        };
-        fault(path.to_owned(), format!("cannot be read: {error}{hint}"))
-    };
-    let metadata = std::fs::metadata(path).map_err(unreadable)?;
-    if !metadata.is_file() || metadata.len() > MAX_FILE_BYTES {
-        return Err(fault(path.to_owned(), "is not a file of a reasonable size"));
+/// Cuts `order` into batches of about [`BATCH_TOKENS`] tokens.
+fn cut_into_batches<'a>(order: &'a [usize], tokens: &[Vec<u32>]) -> Vec<&'a [usize]> {
+    let mut batches = Vec::new();
+    let (mut start, mut n_tokens) = (0, 0);
+    for (at, text) in order.iter().enumerate() {
+        if at > start && n_tokens + tokens[*text].len() > BATCH_TOKENS {
+            batches.push(&order[start..at]);
+            (start, n_tokens) = (at, 0);
+        }
+        n_tokens += tokens[*text].len();
     }
-    std::fs::read(path).map_err(unreadable)
+    if start < order.len() {
+        batches.push(&order[start..]);
+    }
+    batches
 }
 
-fn fault(path: PathBuf, reason: impl Into<String>) -> LoadError {
-    LoadError::Embedder { path, reason: reason.into() }
+/// Returns what `task` makes of `0..n`, in order, or the first of its errors.
+fn in_parallel<T: Send>(
+    pool: &ThreadPool,
+    n: usize,
+    task: &(dyn Fn(usize) -> Result<T, EmbedError> + Sync),
+) -> Result<Vec<T>, EmbedError> {
+    if n == 1 {
+        // Not as a task, inside of which all work would be one thread's.
+        return Ok(vec![task(0)?]);
+    }
+    let results: Vec<Mutex<Option<Result<T, EmbedError>>>> =
+        (0..n).map(|_| Mutex::new(None)).collect();
+    pool.run(n, &|index| {
+        let result = task(index);
+        *results[index].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+    });
+    let nothing = || Err(EmbedError("a thread ended before its work was done".into()));
+    results
+        .into_iter()
+        .map(|result| {
+            result.into_inner().unwrap_or_else(PoisonError::into_inner).unwrap_or_else(nothing)
+        })
+        .collect()
 }
 
-/// Returns the configuration and the model's name.
-fn parse_config(bytes: &[u8]) -> Result<(Config, String), String> {
-    let value: serde_json::Value =
-        serde_json::from_slice(bytes).map_err(|error| format!("is not valid JSON: {error}"))?;
-    let field = |name: &str| value.get(name).and_then(serde_json::Value::as_str);
-    let model_type = field("model_type").unwrap_or("bert");
-    if model_type != "bert" {
-        return Err(format!(
-            "describes a model of the type \"{model_type}\"; only \"bert\" can be an embedder"
-        ));
+/// Brings a vector to length 1, unless it is zero.
+fn make_unit(vector: &mut [f32]) {
+    let length = vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+    if length > 0.0 {
+        vector.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
     }
-    let name = field("_name_or_path").unwrap_or(model_type);
-    let name = name.rsplit('/').next().unwrap_or(name).to_lowercase();
-    let config: Config = serde_json::from_value(value)
-        .map_err(|error| format!("does not describe a BERT: {error}"))?;
-    let counts = [
-        config.vocab_size,
-        config.hidden_size,
-        config.num_hidden_layers,
-        config.num_attention_heads,
-        config.intermediate_size,
-        config.type_vocab_size,
-    ];
-    let is_possible = counts.iter().all(|count| (1..1 << 24).contains(count))
-        && config.hidden_size.is_multiple_of(config.num_attention_heads)
-        // Room for the beginning, one piece and the end.
-        && config.max_position_embeddings >= 3;
-    if !is_possible {
-        return Err(
-            "describes a BERT that cannot be: a size in it is zero, far too large, or does \
-                    not fit the others"
-                .to_owned(),
-        );
-    }
-    Ok((config, name))
 }
 
-fn parse_tokenizer(bytes: &[u8], config: &Config) -> Result<Tokenizer, String> {
-    let mut tokenizer =
-        Tokenizer::from_bytes(bytes).map_err(|error| format!("is not a tokenizer: {error}"))?;
-    let n_tokens = tokenizer.get_vocab_size(true);
-    if n_tokens > config.vocab_size {
-        return Err(format!("has {n_tokens} tokens, and the model knows {}", config.vocab_size));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_full_and_no_text_is_left_out() {
+        let tokens: Vec<Vec<u32>> =
+            [300, 200, 100, 60, 50, 40, 6, 0].map(|len| vec![0; len]).to_vec();
+        let order: Vec<usize> = (0..tokens.len()).collect();
+        let batches = cut_into_batches(&order, &tokens);
+        assert_eq!(batches, [&[0][..], &[1], &[2, 3, 4, 5, 6, 7]]);
+        assert!(cut_into_batches(&[], &[]).is_empty());
     }
-    // What the file says about padding and cutting was for one use of it, not for this.
-    tokenizer.with_padding(None);
-    let truncation = TruncationParams {
-        max_length: MAX_TOKENS.min(config.max_position_embeddings),
-        ..TruncationParams::default()
-    };
-    tokenizer
-        .with_truncation(Some(truncation))
-        .map_err(|error| format!("cannot cut long texts: {error}"))?;
-    Ok(tokenizer)
+
+    #[test]
+    fn a_vector_of_zeros_stays_one() {
+        let mut vector = [0.0, 0.0];
+        make_unit(&mut vector);
+        assert_eq!(vector, [0.0, 0.0]);
+        let mut vector = [3.0, 4.0];
+        make_unit(&mut vector);
+        assert_eq!(vector, [0.6, 0.8]);
+    }
 }

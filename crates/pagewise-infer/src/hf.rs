@@ -21,7 +21,7 @@ use crate::weights::Weight;
 use crate::{LoadError, TensorBytes, TensorType};
 pub(crate) use config::HfConfig;
 pub use error::{HfError, HfProblem};
-use safetensors::SafetensorsFile;
+pub(crate) use safetensors::{SafetensorsFile, StoredTensor};
 
 const CONFIG: &str = "config.json";
 const SINGLE: &str = "model.safetensors";

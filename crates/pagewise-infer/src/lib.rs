@@ -2,7 +2,7 @@
 //!
 //! [`Engine`] is the door: it implements [`pagewise_core::LanguageModel`] over a `LoadedModel`, which
 //! is a weights file, its tokenizer, its chat template and the one [`Decoder`], and over a [`Session`]
-//! for each prompt that is kept. [`BertEmbedder`] turns texts into vectors. A weights file may be
+//! for each prompt that is kept. [`SentenceEmbedder`] turns texts into vectors. A weights file may be
 //! anybody's: it is validated before a byte of it is believed. This crate knows nothing of memory.
 
 mod chat_template;
@@ -34,7 +34,7 @@ pub use decoder::{
     PREFILL_CHUNK_TOKENS, QkNorm, Rope, RopePairing, RopeScaling,
 };
 pub use detokenizer::Detokenizer;
-pub use embedder::BertEmbedder;
+pub use embedder::SentenceEmbedder;
 pub use engine::{Engine, EngineOptions};
 pub use error::{InferError, LoadError};
 pub use gguf::{

@@ -1,4 +1,5 @@
-//! Causal attention of one layer over its KV cache, in half precision or, for comparisons, single.
+//! Attention of one layer over its KV cache, in half precision or, for comparisons, single; causal,
+//! or for encoders both ways.
 //!
 //! A task takes one KV head, the query rows of a few tokens that share it, and a stretch of the
 //! cache, of which it keeps the softmax up as it goes (running maximum and total of weights), so
@@ -89,7 +90,7 @@ impl Attention {
     ///
     /// When a slice or the struct's numbers do not fit together.
     pub fn run(&self, q: &[f32], keys: &[f16], values: &[f16], out: &mut [f32], pool: &ThreadPool) {
-        self.run_over(q, keys, values, out, pool);
+        self.run_over((q, keys, values), true, out, pool);
     }
 
     /// Attends as [`Self::run`] does, over a cache of twice the size that nothing was rounded for.
@@ -105,14 +106,31 @@ impl Attention {
         out: &mut [f32],
         pool: &ThreadPool,
     ) {
-        self.run_over(q, keys, values, out, pool);
+        self.run_over((q, keys, values), true, out, pool);
+    }
+
+    /// Attends as [`Self::run_exact`] does, every token seeing all `capacity` positions, before it
+    /// and behind it, as an encoder's do.
+    ///
+    /// # Panics
+    ///
+    /// When a slice or the struct's numbers do not fit together, or there is a window.
+    pub fn run_both_ways(
+        &self,
+        q: &[f32],
+        keys: &[f32],
+        values: &[f32],
+        out: &mut [f32],
+        pool: &ThreadPool,
+    ) {
+        assert!(self.window.is_none(), "every token sees everything");
+        self.run_over((q, keys, values), false, out, pool);
     }
 
     fn run_over<T: Element>(
         &self,
-        q: &[f32],
-        keys: &[T],
-        values: &[T],
+        (q, keys, values): (&[f32], &[T], &[T]),
+        is_causal: bool,
         out: &mut [f32],
         pool: &ThreadPool,
     ) {
@@ -132,9 +150,9 @@ impl Attention {
         let n_tokens = q.len() / row;
         assert!(self.past + n_tokens <= self.capacity, "the cache holds the queries' positions");
         if n_tokens * self.group() <= TASK_ROWS {
-            self.run_cut(q, keys, values, out, pool);
+            self.run_cut((q, keys, values), is_causal, out, pool);
         } else {
-            self.run_blocks(q, keys, values, out, pool);
+            self.run_blocks((q, keys, values), is_causal, out, pool);
         }
     }
 
@@ -151,6 +169,7 @@ impl Attention {
     fn block<'a, T>(
         &self,
         (q, keys, values): (&'a [f32], &'a [T], &'a [T]),
+        is_causal: bool,
         kv_head: usize,
         tokens: Range<usize>,
     ) -> Block<'a, T> {
@@ -158,6 +177,7 @@ impl Attention {
         let head = kv_head * head_len..(kv_head + 1) * head_len;
         Block {
             attention: *self,
+            is_causal,
             // Weights are powers of two, which cost less than those of e.
             scale: self.scale * std::f32::consts::LOG2_E,
             softcap: self.softcap.map(|cap| cap * std::f32::consts::LOG2_E),
@@ -174,9 +194,8 @@ impl Attention {
     /// Cuts the tokens into blocks.
     fn run_blocks<T: Element>(
         &self,
-        q: &[f32],
-        keys: &[T],
-        values: &[T],
+        (q, keys, values): (&[f32], &[T], &[T]),
+        is_causal: bool,
         out: &mut [f32],
         pool: &ThreadPool,
     ) {
@@ -188,7 +207,7 @@ impl Attention {
             // Later tokens see more: beginning with them leaves short tasks for the end.
             let first = (n_blocks - 1 - task / self.n_kv_head) * step;
             let tokens = first..n_tokens.min(first + step);
-            let block = self.block((q, keys, values), task % self.n_kv_head, tokens);
+            let block = self.block((q, keys, values), is_causal, task % self.n_kv_head, tokens);
             let rows = block.rows().next_multiple_of(PADDING);
             PARTIALS.with_borrow_mut(|partials| {
                 let [sums, maxima, totals] = partials.parts([rows * self.padded_dim(), rows, rows]);
@@ -213,9 +232,8 @@ impl Attention {
     /// Cuts the cache into stretches.
     fn run_cut<T: Element>(
         &self,
-        q: &[f32],
-        keys: &[T],
-        values: &[T],
+        (q, keys, values): (&[f32], &[T], &[T]),
+        is_causal: bool,
         out: &mut [f32],
         pool: &ThreadPool,
     ) {
@@ -224,7 +242,7 @@ impl Attention {
         if n_tokens == 0 {
             return;
         }
-        let block = |kv_head| self.block((q, keys, values), kv_head, 0..n_tokens);
+        let block = |kv_head| self.block((q, keys, values), is_causal, kv_head, 0..n_tokens);
         let positions = block(0).positions();
         let n_chunks = positions.len().div_ceil(CHUNK);
         let rows = block(0).rows().next_multiple_of(PADDING);
@@ -289,6 +307,8 @@ fn merge_body(row: usize, rows: usize, parts: &[f32], len: usize, out: &mut [f32
 /// Query rows that share a KV head: those of a few tokens, token by token.
 struct Block<'a, T> {
     attention: Attention,
+    /// Whether a token sees only itself and what is before it.
+    is_causal: bool,
     /// What scores are multiplied with.
     scale: f32,
     /// What they are then kept within.
@@ -319,6 +339,9 @@ impl<T> Block<'_, T> {
     /// The cache positions a row sees.
     #[inline(always)]
     fn visible(&self, row: usize) -> Range<usize> {
+        if !self.is_causal {
+            return 0..self.attention.capacity;
+        }
         let end = self.attention.past + self.first + row / self.group + 1;
         let window = self.attention.window.unwrap_or(end).max(1);
         end.saturating_sub(window)..end
@@ -394,6 +417,32 @@ mod tests {
                     (f64::from(*actual) - expected).abs() < 1e-5,
                     "{isa:?} {shape:?}, {n_tokens} tokens: {actual}, not {expected}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn both_ways_every_token_sees_all() {
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let mut random =
+            |n: usize| -> Vec<f32> { (0..n).map(|_| rng.random_range(-2f32..2.0)).collect() };
+        for (len, head_dim) in [(1, 32), (9, 16), (70, 32), (300, 8)] {
+            let shape = Attention { n_kv_head: 6, head_dim, capacity: len, ..SHAPE };
+            let n = 6 * len * head_dim;
+            let (q, keys, values) = (random(n), random(n), random(n));
+            // The last of as many tokens sees as much when attention is causal.
+            let row = 6 * head_dim;
+            let last = Attention { past: len - 1, ..shape };
+            for isa in Isa::available() {
+                let pool = ThreadPool::with_isa(2, isa);
+                let (mut out, mut expected) = (vec![f32::NAN; n], vec![f32::NAN; row]);
+                shape.run_both_ways(&q, &keys, &values, &mut out, &pool);
+                for (q, out) in q.chunks(row).zip(out.chunks(row)) {
+                    last.run_exact(q, &keys, &values, &mut expected, &pool);
+                    for (out, expected) in out.iter().zip(&expected) {
+                        assert!((out - expected).abs() < 1e-5, "{isa:?}: {out}, not {expected}");
+                    }
+                }
             }
         }
     }

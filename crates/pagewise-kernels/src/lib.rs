@@ -38,7 +38,9 @@ mod unpack;
 
 pub use attention::Attention;
 pub use block::BlockType;
-pub use elementwise::{RopePairing, gelu_mul, rms_norm, rope, silu_mul, softcap};
+pub use elementwise::{
+    RopePairing, add_to_rows, gelu, gelu_mul, layer_norm, rms_norm, rope, silu_mul, softcap,
+};
 pub use error::ShapeError;
 pub use isa::Isa;
 pub use matrix::Matrix;

@@ -16,6 +16,7 @@ mod hnsw;
 mod lock;
 mod query_words;
 mod ranking;
+mod reembedding;
 mod store;
 mod vector_index;
 mod working_context;
@@ -28,6 +29,7 @@ pub use db::rows::{
 pub use error::StoreError;
 pub use fifo_queue::FifoQueue;
 pub use ranking::{ArchivalHit, ArchivalQuery, Page, RecallHit, RecallQuery, SearchMode};
+pub use reembedding::EmbedderChange;
 pub use store::{Export, IngestReport, PASSAGE_CHARS_MAX, Store, StoreOptions, Transaction};
 pub use vector_index::IndexState;
 pub use working_context::{EditError, WorkingContext};

@@ -1,24 +1,25 @@
 //! One agent's memory, and the only door to it.
 
 use std::collections::HashSet;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use jiff::Timestamp;
-use pagewise_core::{EmbedError, Embedder, Message, MessageBody, MessageId};
+use pagewise_core::{Embedder, Message, MessageBody, MessageId, Purpose};
 use serde::{Deserialize, Serialize};
 
 use crate::chunk::{DocumentFormat, chunk};
 use crate::db::Db;
 use crate::db::check::{CheckReport, TierReport};
 use crate::db::rows::{Block, BlockVersion, Document, Inserted, NewPassage, Passage, QueueState};
-use crate::db::texts::Tier;
+use crate::db::texts::{SearchedSet, Tier, VectorSet};
 use crate::lock::{FolderLock, make_folder};
 use crate::query_words::{QueryWords, holds_identifier};
 use crate::ranking::{
     ArchivalHit, ArchivalQuery, Page, Ranked, RecallHit, RecallQuery, SearchMode, fuse, order,
 };
-use crate::vector_index::{VectorIndex, make_unit};
+use crate::reembedding::{Change, EmbedderChange, Thread, embed, embed_some, lock};
+use crate::vector_index::VectorIndex;
 use crate::{StoreError, WorkingContext};
 
 /// The longest passage of a document, in characters: about what the usual embedders read.
@@ -54,8 +55,18 @@ impl Default for StoreOptions {
 
 /// One agent's memory. While it is open no other process can open it.
 pub struct Store {
-    db: Db,
+    /// Shared with the thread that embeds everything anew, if there is one.
+    db: Arc<Mutex<Db>>,
+    folder: PathBuf,
+    /// The embedder that was asked for.
     embedder: Arc<dyn Embedder>,
+    /// The one that made the vectors that are searched; `None` while that one is not there.
+    searcher: Option<Arc<dyn Embedder>>,
+    /// The vectors that are searched.
+    searched: VectorSet,
+    /// Whether the database says so.
+    is_searched_noted: bool,
+    change: Option<Change>,
     options: StoreOptions,
     recall: Embedded,
     archival: Embedded,
@@ -68,6 +79,13 @@ struct Embedded {
     index: VectorIndex,
     /// Every text up to this number has a vector.
     embedded_up_to: i64,
+}
+
+impl Embedded {
+    fn new(folder: &Path, tier: Tier, set: &VectorSet, options: StoreOptions) -> Self {
+        let index = VectorIndex::new(folder, tier, set, options.graph_threshold);
+        Self { index, embedded_up_to: 0 }
+    }
 }
 
 /// Everything in a store, for people and other programs.
@@ -141,20 +159,56 @@ impl Store {
         options: StoreOptions,
     ) -> Result<Self, StoreError> {
         make_folder(folder)?;
-        let lock = FolderLock::take(folder)?;
+        let folder_lock = FolderLock::take(folder)?;
         let db = Db::open(folder)?;
-        let embedded = |tier| Embedded {
-            index: VectorIndex::new(
-                folder,
-                tier,
-                embedder.id(),
-                embedder.dimensions(),
-                options.graph_threshold,
-            ),
-            embedded_up_to: 0,
+        let wanted = VectorSet {
+            embedder: embedder.id().into(),
+            dimensions: embedder.dimensions(),
+            is_second: false,
         };
-        let (recall, archival) = (embedded(Tier::Recall), embedded(Tier::Archival));
-        Ok(Self { db, embedder, options, recall, archival, _lock: lock })
+        let mut noted = db.searched_set()?;
+        // Vectors that there are none of need not be kept.
+        if let Some(SearchedSet { set, .. }) = &noted
+            && db.is_empty_set(set)?
+        {
+            noted = None;
+        }
+        let is_none = embedder.dimensions() == 0;
+        let is_searched_noted = noted.is_some();
+        let (searched, change) = match noted {
+            None => (wanted, None),
+            Some(SearchedSet { set, .. }) if is_none => (set, None),
+            Some(SearchedSet { set, folder }) if set.is_of(&*embedder) => {
+                if folder.as_deref() != embedder.folder() {
+                    db.set_searched(&set, embedder.folder())?;
+                }
+                (set, None)
+            }
+            Some(SearchedSet { set, folder: from_folder }) => {
+                let to = VectorSet { is_second: !set.is_second, ..wanted };
+                (set, Some(Change { to, from_folder, thread: None, problem: None }))
+            }
+        };
+        let searcher = (change.is_none() && !is_none).then(|| embedder.clone());
+        let [recall, archival] = [Tier::Recall, Tier::Archival]
+            .map(|tier| Embedded::new(folder, tier, &searched, options));
+        Ok(Self {
+            db: Arc::new(Mutex::new(db)),
+            folder: folder.to_owned(),
+            embedder,
+            searcher,
+            searched,
+            is_searched_noted,
+            change,
+            options,
+            recall,
+            archival,
+            _lock: folder_lock,
+        })
+    }
+
+    fn db(&self) -> MutexGuard<'_, Db> {
+        lock(&self.db)
     }
 
     /// Does all of `f` or nothing: what it wrote is durable when this returns, or undone if it
@@ -163,71 +217,73 @@ impl Store {
         &mut self,
         f: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let transaction = self.db.begin()?;
-        let value = f(&mut Transaction { db: &self.db })?;
-        self.db.commit(transaction)?;
+        let db = self.db();
+        let transaction = db.begin()?;
+        let value = f(&mut Transaction { db: &db })?;
+        db.commit(transaction)?;
         Ok(value)
     }
 
     /// Returns what the FIFO queue was when it was last saved.
     pub fn queue(&self) -> Result<QueueState, StoreError> {
-        self.db.queue()
+        self.db().queue()
     }
 
     /// Returns all messages from number `first` on, in order.
     pub fn messages_from(&self, first: MessageId) -> Result<Vec<Message>, StoreError> {
-        self.db.messages_from(first)
+        self.db().messages_from(first)
     }
 
     /// Returns how many messages recall storage has.
     pub fn n_messages(&self) -> Result<u64, StoreError> {
-        self.db.count("messages")
+        self.db().count("messages")
     }
 
     /// Returns how many passages archival storage has.
     pub fn n_passages(&self) -> Result<u64, StoreError> {
-        self.db.count("passages")
+        self.db().count("passages")
     }
 
     /// Returns when the last message was stored.
     pub fn last_message_at(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.db.last_message_at()
+        self.db().last_message_at()
     }
 
     /// Returns working context as it was last saved.
     pub fn working_context(&self) -> Result<WorkingContext, StoreError> {
-        Ok(WorkingContext::new(self.db.blocks()?))
+        Ok(WorkingContext::new(self.db().blocks()?))
     }
 
     /// Returns every version of every block, in the order in which they were saved.
     pub fn block_history(&self) -> Result<Vec<BlockVersion>, StoreError> {
-        self.db.block_history()
+        self.db().block_history()
     }
 
     /// Returns the documents in archival storage, in the order in which they were first put in.
     pub fn documents(&self) -> Result<Vec<Document>, StoreError> {
-        self.db.documents()
+        self.db().documents()
     }
 
     /// Returns everything.
     pub fn export(&self) -> Result<Export, StoreError> {
+        let db = self.db();
         Ok(Export {
             format: 1,
-            messages: self.db.messages_from(MessageId(i64::MIN))?,
-            queue: self.db.queue()?,
-            blocks: self.db.block_history()?,
-            passages: self.db.passages()?,
+            messages: db.messages_from(MessageId(i64::MIN))?,
+            queue: db.queue()?,
+            blocks: db.block_history()?,
+            passages: db.passages()?,
         })
     }
 
     /// Searches what was said. Messages that have no vector yet are embedded first, unless the
     /// search is by words alone.
     pub fn recall_search(&mut self, query: &RecallQuery) -> Result<Page<RecallHit>, StoreError> {
-        let scope = self.db.recall_scope(query)?;
+        let scope = self.db().recall_scope(query)?;
         let words = query.words.as_deref().unwrap_or_default();
         let all = self.rank(Tier::Recall, words, &scope, query.mode)?;
         Page::cut(&all, query.page, query.page_size).try_map(|(id, score)| {
-            let message = self.db.message(id)?;
+            let message = self.db().message(id)?;
             let spoken = message.body.spoken().unwrap_or_default().to_string();
             Ok(RecallHit { message, spoken, score })
         })
@@ -239,10 +295,10 @@ impl Store {
         &mut self,
         query: &ArchivalQuery,
     ) -> Result<Page<ArchivalHit>, StoreError> {
-        let scope = self.db.archival_scope(query)?;
+        let scope = self.db().archival_scope(query)?;
         let all = self.rank(Tier::Archival, &query.words, &scope, query.mode)?;
         Page::cut(&all, query.page, query.page_size)
-            .try_map(|(id, score)| Ok(ArchivalHit { passage: self.db.passage(id)?, score }))
+            .try_map(|(id, score)| Ok(ArchivalHit { passage: self.db().passage(id)?, score }))
     }
 
     /// Returns all hits in `scope` (ascending), best first.
@@ -261,7 +317,7 @@ impl Store {
         if mode != SearchMode::Meaning {
             let query = QueryWords::read(words);
             if let Some(any) = &query.any {
-                by_words = self.db.match_words(tier, any)?;
+                by_words = self.db().match_words(tier, any)?;
                 by_words.retain(|(id, _)| scope.binary_search(id).is_ok());
             }
             first = self.holders(tier, &query.identifiers, scope)?;
@@ -284,10 +340,10 @@ impl Store {
     ) -> Result<HashSet<i64>, StoreError> {
         let mut holders = HashSet::new();
         for identifier in identifiers {
-            let mut hits = self.db.match_words(tier, &QueryWords::for_identifier(identifier))?;
+            let mut hits = self.db().match_words(tier, &QueryWords::for_identifier(identifier))?;
             hits.retain(|(id, _)| scope.binary_search(id).is_ok());
             for (id, _) in hits.into_iter().take(IDENTIFIER_TEXTS_MAX) {
-                if holds_identifier(&self.db.text(tier, id)?, identifier) {
+                if holds_identifier(&self.db().text(tier, id)?, identifier) {
                     holders.insert(id);
                 }
             }
@@ -295,61 +351,64 @@ impl Store {
         Ok(holders)
     }
 
-    /// Returns what is nearest in meaning, best first.
+    /// Returns what is nearest in meaning, best first; nothing while the embedder changes and the
+    /// old one is not there.
     fn nearest(
         &mut self,
         tier: Tier,
         words: &str,
         scope: &[i64],
     ) -> Result<Vec<Ranked>, StoreError> {
+        self.settle_change()?;
+        if self.searcher.is_none() && self.change.is_some() {
+            return Ok(Vec::new());
+        }
         self.embed_tier(tier, usize::MAX, &mut |_| {})?;
-        let query = embed(&*self.embedder, &[words])?.swap_remove(0);
+        // Without any embedder, this one says so.
+        let searcher = self.searcher.as_ref().unwrap_or(&self.embedder);
+        let query = embed(&**searcher, &[words], Purpose::Query)?.swap_remove(0);
         let rows_per_search = self.options.graph_rows_per_search;
         let (db, embedded) = self.tier(tier);
-        embedded.index.load(db)?;
+        embedded.index.load(&db)?;
         embedded.index.catch_up(rows_per_search);
-        let mut hits = embedded.index.search(db, &query, MEANING_HITS_MAX, scope)?;
+        let mut hits = embedded.index.search(&db, &query, MEANING_HITS_MAX, scope)?;
         hits.retain(|(_, cosine)| *cosine > MEANING_FLOOR);
         Ok(hits)
     }
 
-    /// Embeds up to `max` texts that have no vector of this store's embedder, oldest first, and
-    /// returns how many.
+    /// Embeds up to `max` texts that have no vector of the embedder that the store was opened with,
+    /// oldest first, and returns how many. With the last one, a change of the embedder is over.
     pub fn embed_pending(&mut self, max: usize) -> Result<usize, StoreError> {
+        if self.change.is_some() {
+            return self.embed_anew(max, &mut |_| {});
+        }
         let n = self.embed_tier(Tier::Recall, max, &mut |_| {})?;
         Ok(n + self.embed_tier(Tier::Archival, max - n, &mut |_| {})?)
     }
 
+    /// Embeds texts of a tier that have no vector among those that are searched.
     fn embed_tier(
         &mut self,
         tier: Tier,
         max: usize,
         progress: &mut dyn FnMut(usize),
     ) -> Result<usize, StoreError> {
-        let embedder = self.embedder.clone();
-        let (db, embedded) = self.tier(tier);
+        let searcher = self.searcher.as_ref().unwrap_or(&self.embedder).clone();
         let mut n_done = 0;
         while n_done < max {
-            let last = db.last_text_id(tier)?;
-            if last <= embedded.embedded_up_to {
+            let last = self.db().last_text_id(tier)?;
+            let after = self.embedded(tier).embedded_up_to;
+            if last <= after {
                 break;
             }
-            let batch = db.pending(
-                tier,
-                embedder.id(),
-                embedder.dimensions(),
-                embedded.embedded_up_to,
-                EMBED_BATCH.min(max - n_done),
-            )?;
-            if batch.is_empty() {
+            self.note_searched()?;
+            let n = EMBED_BATCH.min(max - n_done);
+            let rows = embed_some(&self.db, &*searcher, tier, &self.searched, after, n)?;
+            let embedded = self.embedded(tier);
+            if rows.is_empty() {
                 embedded.embedded_up_to = last;
                 break;
             }
-            let texts: Vec<&str> = batch.iter().map(|pending| pending.text.as_str()).collect();
-            let vectors = embed(&*embedder, &texts)?;
-            let rows: Vec<(i64, Vec<f32>)> =
-                batch.iter().map(|pending| pending.id).zip(vectors).collect();
-            db.put_vectors(tier, embedder.id(), &rows)?;
             for (id, vector) in &rows {
                 embedded.index.push(*id, vector);
                 embedded.embedded_up_to = *id;
@@ -362,16 +421,123 @@ impl Store {
         Ok(n_done)
     }
 
-    fn tier(&mut self, tier: Tier) -> (&Db, &mut Embedded) {
+    /// Says in the database whose vectors are searched, before the first of them is stored.
+    fn note_searched(&mut self) -> Result<(), StoreError> {
+        if !self.is_searched_noted && self.embedder.dimensions() > 0 {
+            self.db().set_searched(&self.searched, self.embedder.folder())?;
+            self.is_searched_noted = true;
+        }
+        Ok(())
+    }
+
+    fn embedded(&mut self, tier: Tier) -> &mut Embedded {
+        match tier {
+            Tier::Recall => &mut self.recall,
+            Tier::Archival => &mut self.archival,
+        }
+    }
+
+    fn tier(&mut self, tier: Tier) -> (MutexGuard<'_, Db>, &mut Embedded) {
         let embedded = match tier {
             Tier::Recall => &mut self.recall,
             Tier::Archival => &mut self.archival,
         };
-        (&self.db, embedded)
+        (lock(&self.db), embedded)
+    }
+
+    /// Returns how far a change of the embedder is, if one is under way.
+    pub fn embedder_change(&self) -> Result<Option<EmbedderChange>, StoreError> {
+        let Some(change) = &self.change else { return Ok(None) };
+        let db = self.db();
+        let (mut n_texts, mut n_pending) = (0, 0);
+        for tier in [Tier::Recall, Tier::Archival] {
+            n_texts += db.n_texts(tier)?;
+            n_pending += db.n_pending(tier, &change.to, 0)? as u64;
+        }
+        Ok(Some(EmbedderChange {
+            from: self.searched.embedder.clone(),
+            from_folder: change.from_folder.clone(),
+            to: change.to.embedder.clone(),
+            n_texts,
+            n_embedded: n_texts.saturating_sub(n_pending),
+            is_searchable: self.searcher.is_some(),
+            problem: change.problem.clone(),
+        }))
+    }
+
+    /// Searches with the old embedder while the embedder changes. Returns whether this is the one
+    /// that made the vectors; if it is not, nothing changes.
+    pub fn search_with_old(&mut self, old: Arc<dyn Embedder>) -> bool {
+        let is_old = self.change.is_some() && self.searched.is_of(&*old);
+        if is_old {
+            self.searcher = Some(old);
+        }
+        is_old
+    }
+
+    /// Begins to embed all texts anew in a thread of its own, if the embedder changes. `with` is
+    /// the embedder that the store was opened with, which may be another instance of it.
+    pub fn reembed_in_background(&mut self, with: Arc<dyn Embedder>) {
+        let Some(change) = &mut self.change else { return };
+        if change.thread.is_none() && with.id() == change.to.embedder {
+            change.thread = Thread::start(self.db.clone(), with, change.to.clone());
+        }
+    }
+
+    /// Ends a change of the embedder if the thread has embedded everything.
+    fn settle_change(&mut self) -> Result<(), StoreError> {
+        let Some(change) = &mut self.change else { return Ok(()) };
+        let Some(thread) = change.thread.take_if(|thread| thread.has_ended()) else {
+            return Ok(());
+        };
+        if let Err(error) = thread.join() {
+            // Searches go on as they did; the next one to open the store tries again.
+            change.problem = Some(error.to_string());
+            return Ok(());
+        }
+        // What was said since is not much.
+        self.embed_anew(usize::MAX, &mut |_| {}).map(drop)
+    }
+
+    /// Embeds up to `max` texts with the new embedder, and searches its vectors from then on if
+    /// these were the last.
+    fn embed_anew(
+        &mut self,
+        max: usize,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<usize, StoreError> {
+        let Some(change) = &mut self.change else { return Ok(0) };
+        if let Some(thread) = change.thread.take() {
+            thread.join()?;
+        }
+        let to = change.to.clone();
+        let mut n_done = 0;
+        for tier in [Tier::Recall, Tier::Archival] {
+            let mut after = 0;
+            loop {
+                let n = EMBED_BATCH.min(max - n_done);
+                if n == 0 && !self.db().pending(tier, &to, after, 1)?.is_empty() {
+                    return Ok(n_done);
+                }
+                let rows = embed_some(&self.db, &*self.embedder, tier, &to, after, n)?;
+                let Some((last, _)) = rows.last() else { break };
+                after = *last;
+                n_done += rows.len();
+                progress(n_done);
+            }
+        }
+        self.db().switch_sets(&self.searched, &to, self.embedder.folder())?;
+        self.change = None;
+        self.searcher = Some(self.embedder.clone());
+        self.recall = Embedded::new(&self.folder, Tier::Recall, &to, self.options);
+        self.archival = Embedded::new(&self.folder, Tier::Archival, &to, self.options);
+        self.searched = to;
+        Ok(n_done)
     }
 
     /// Puts a document into archival storage: cut into passages, all in one transaction, then
-    /// embedded. `progress` gets how many passages are embedded, of how many.
+    /// embedded. `progress` gets how many texts are embedded, of how many. A change of the embedder
+    /// that is under way is brought to its end.
     ///
     /// Passages that are there already, from a document of the same name, stay as they are; an
     /// upload that was interrupted is completed by the next one.
@@ -401,69 +567,69 @@ impl Store {
             }
             Ok(())
         })?;
-        let n_pending = self.db.n_pending(
-            Tier::Archival,
-            self.embedder.id(),
-            self.embedder.dimensions(),
-            self.archival.embedded_up_to,
-        )?;
+        let n_pending = self.n_pending()?;
         progress(0, n_pending);
-        self.embed_tier(Tier::Archival, usize::MAX, &mut |done| progress(done, n_pending))?;
+        let mut progress = |done| progress(done, n_pending);
+        if self.change.is_some() {
+            self.embed_anew(usize::MAX, &mut progress)?;
+        } else {
+            self.embed_tier(Tier::Archival, usize::MAX, &mut progress)?;
+        }
         let (n_passages, n_new) = (all.len(), new.len());
         Ok(IngestReport { n_passages, n_new, n_existing: n_passages - n_new })
+    }
+
+    /// Returns how many texts [`ingest`](Self::ingest) has to embed.
+    fn n_pending(&self) -> Result<usize, StoreError> {
+        let db = self.db();
+        match &self.change {
+            None => db.n_pending(Tier::Archival, &self.searched, self.archival.embedded_up_to),
+            Some(change) => Ok(db.n_pending(Tier::Recall, &change.to, 0)?
+                + db.n_pending(Tier::Archival, &change.to, 0)?),
+        }
     }
 
     /// Looks for damage: pages, references, full-text indexes, vector indexes. Completes an
     /// index that is not complete.
     pub fn check(&mut self) -> Result<CheckReport, StoreError> {
+        let problems = self.db().problems()?;
         Ok(CheckReport {
-            problems: self.db.problems()?,
+            problems,
             n_messages: self.n_messages()?,
             n_passages: self.n_passages()?,
             recall: self.check_tier(Tier::Recall)?,
             archival: self.check_tier(Tier::Archival)?,
+            embedder_change: self.embedder_change()?,
         })
     }
 
     fn check_tier(&mut self, tier: Tier) -> Result<TierReport, StoreError> {
-        let (id, dimensions) = (self.embedder.id().to_string(), self.embedder.dimensions());
+        let set = self.change.as_ref().map_or(&self.searched, |change| &change.to).clone();
         let (db, embedded) = self.tier(tier);
-        embedded.index.load(db)?;
+        embedded.index.load(&db)?;
         embedded.index.catch_up(usize::MAX);
         embedded.index.save();
         Ok(TierReport {
             n_texts: db.n_texts(tier)?,
-            n_pending: db.n_pending(tier, &id, dimensions, 0)? as u64,
+            n_pending: db.n_pending(tier, &set, 0)? as u64,
             index: embedded.index.state(),
         })
     }
 
     /// Makes the full-text indexes anew from the texts, for a store whose check found them to differ.
     pub fn rebuild_words(&mut self) -> Result<(), StoreError> {
-        self.db.rebuild_words()
+        self.db().rebuild_words()
     }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
+        if let Err(error) = self.settle_change() {
+            tracing::warn!(%error, "the change of the embedder goes on at the next opening");
+        }
+        // Stops the thread, which must be gone before another process may have the folder.
+        self.change = None;
         self.recall.index.save();
         self.archival.index.save();
     }
-}
-
-/// Embeds texts, and holds the embedder to what it promises.
-fn embed(embedder: &dyn Embedder, texts: &[&str]) -> Result<Vec<Vec<f32>>, StoreError> {
-    let mut vectors = embedder.embed(texts)?;
-    if vectors.len() != texts.len()
-        || vectors.iter().any(|vector| vector.len() != embedder.dimensions())
-    {
-        return Err(EmbedError(format!(
-            "{} did not return one vector of {} numbers for each text",
-            embedder.id(),
-            embedder.dimensions()
-        ))
-        .into());
-    }
-    vectors.iter_mut().for_each(|vector| make_unit(vector));
-    Ok(vectors)
 }

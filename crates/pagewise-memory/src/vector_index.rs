@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::StoreError;
 use crate::db::Db;
-use crate::db::texts::{Tier, from_bytes};
+use crate::db::texts::{Tier, VectorSet, from_bytes};
 use crate::hnsw::{Graph, GraphFiles, RowsDigest, dot};
 
 /// A graph is written again when one row in so many is new, at the latest when the store is closed.
@@ -43,8 +43,7 @@ pub enum IndexState {
 pub(crate) struct VectorIndex {
     tier: Tier,
     files: GraphFiles,
-    embedder: String,
-    dimensions: usize,
+    set: VectorSet,
     threshold: usize,
     loaded: bool,
     from_file: bool,
@@ -56,18 +55,11 @@ pub(crate) struct VectorIndex {
 }
 
 impl VectorIndex {
-    pub(crate) fn new(
-        folder: &Path,
-        tier: Tier,
-        embedder: &str,
-        dimensions: usize,
-        threshold: usize,
-    ) -> Self {
+    pub(crate) fn new(folder: &Path, tier: Tier, set: &VectorSet, threshold: usize) -> Self {
         Self {
             tier,
-            files: GraphFiles::new(folder, tier, embedder, dimensions),
-            embedder: embedder.into(),
-            dimensions,
+            files: GraphFiles::new(folder, tier, &set.embedder, set.dimensions),
+            set: set.clone(),
             threshold,
             loaded: false,
             from_file: false,
@@ -99,7 +91,7 @@ impl VectorIndex {
             let mut digest = RowsDigest::default();
             let mut n_rows = 0;
             let rows = (i64::MIN, manifest.last_row);
-            db.each_vector(self.tier, &self.embedder, self.dimensions, rows, |id, bytes| {
+            db.each_vector(self.tier, &self.set, rows, |id, bytes| {
                 digest.add(id, bytes);
                 n_rows += 1;
             })?;
@@ -116,17 +108,11 @@ impl VectorIndex {
         self.from_file = self.graph.is_some();
         let first = self.graph.as_ref().map_or(i64::MIN, |graph| graph.last_row() + 1);
         let (mut ids, mut values) = (Vec::new(), Vec::new());
-        db.each_vector(
-            self.tier,
-            &self.embedder,
-            self.dimensions,
-            (first, i64::MAX),
-            |id, bytes| {
-                ids.push(id);
-                values.extend(from_bytes(bytes));
-            },
-        )?;
-        for vector in values.chunks_exact_mut(self.dimensions.max(1)) {
+        db.each_vector(self.tier, &self.set, (first, i64::MAX), |id, bytes| {
+            ids.push(id);
+            values.extend(from_bytes(bytes));
+        })?;
+        for vector in values.chunks_exact_mut(self.set.dimensions.max(1)) {
             make_unit(vector);
         }
         (self.ids, self.values) = (ids, values);
@@ -141,7 +127,7 @@ impl VectorIndex {
         }
         let last = self.ids.last().copied().or(self.graph.as_ref().map(Graph::last_row));
         if last.is_some_and(|last| last >= id) {
-            // A row among the earlier ones, after a change of the embedder: read them in order.
+            // A row among the earlier ones, whose vector was another embedder's: read them in order.
             self.loaded = false;
             self.graph = None;
             return;
@@ -159,11 +145,13 @@ impl VectorIndex {
         let n = max_rows.min(self.ids.len());
         let expected = 2 * (n_in_graph + self.ids.len());
         let graph = self.graph.get_or_insert_with(|| Graph::new(expected));
-        for (id, vector) in self.ids.iter().zip(self.values.chunks_exact(self.dimensions)).take(n) {
+        for (id, vector) in
+            self.ids.iter().zip(self.values.chunks_exact(self.set.dimensions)).take(n)
+        {
             graph.insert(*id, vector);
         }
         self.ids.drain(..n);
-        self.values.drain(..n * self.dimensions);
+        self.values.drain(..n * self.set.dimensions);
         if graph.n_unsaved() * UNSAVED_FRACTION > graph.n_rows() + self.ids.len() {
             self.save();
         }
@@ -202,7 +190,7 @@ impl VectorIndex {
                 hits.extend(found.into_iter().map(|(id, cosine)| (id, f64::from(cosine))));
             }
         }
-        let rows = self.ids.iter().zip(self.values.chunks_exact(self.dimensions.max(1)));
+        let rows = self.ids.iter().zip(self.values.chunks_exact(self.set.dimensions.max(1)));
         hits.extend(
             rows.filter(|(id, _)| scope.binary_search(id).is_ok())
                 .map(|(id, vector)| (*id, f64::from(dot(query, vector)))),
@@ -220,8 +208,8 @@ impl VectorIndex {
     ) -> Result<Vec<(i64, f64)>, StoreError> {
         let (Some(&first), Some(&last)) = (ids.first(), ids.last()) else { return Ok(Vec::new()) };
         let mut hits = Vec::with_capacity(ids.len());
-        let mut vector = Vec::with_capacity(self.dimensions);
-        db.each_vector(self.tier, &self.embedder, self.dimensions, (first, last), |id, bytes| {
+        let mut vector = Vec::with_capacity(self.set.dimensions);
+        db.each_vector(self.tier, &self.set, (first, last), |id, bytes| {
             if ids.binary_search(&id).is_ok() {
                 vector.clear();
                 vector.extend(from_bytes(bytes));

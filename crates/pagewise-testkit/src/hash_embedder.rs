@@ -1,4 +1,4 @@
-use pagewise_core::{EmbedError, Embedder};
+use pagewise_core::{EmbedError, Embedder, Purpose};
 
 /// The length of the vectors.
 const DIMENSIONS: usize = 64;
@@ -61,7 +61,7 @@ impl Embedder for HashEmbedder {
         DIMENSIONS
     }
 
-    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, EmbedError> {
+    fn embed(&self, texts: &[&str], _purpose: Purpose) -> Result<Vec<Vec<f32>>, EmbedError> {
         Ok(texts.iter().map(|text| self.vector(text)).collect())
     }
 }

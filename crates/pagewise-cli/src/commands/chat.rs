@@ -53,7 +53,7 @@ pub(crate) fn run(args: &ChatArgs, common: &CommonArgs, printer: &Printer) -> Re
     } else {
         chat.through_pipe()
     };
-    close_agent(chat.agent, cancelled, printer);
+    close_agent(chat.agent, cancelled, printer)?;
     result
 }
 

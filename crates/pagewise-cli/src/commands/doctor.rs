@@ -285,6 +285,13 @@ fn print(report: &Report, printer: &Printer) {
         let size = agent.store.as_ref().map_or_else(String::new, |store| {
             format!(", {} messages, {} passages", store.n_messages, store.n_passages)
         });
-        line("agent", format!("{}: {state}{size}", agent.name));
+        let change = agent.store.as_ref().and_then(|store| store.embedder_change.as_ref());
+        let change = change.map_or_else(String::new, |change| {
+            format!(
+                ", {} of {} texts embedded anew for {}",
+                change.n_embedded, change.n_texts, change.to
+            )
+        });
+        line("agent", format!("{}: {state}{size}{change}", agent.name));
     }
 }

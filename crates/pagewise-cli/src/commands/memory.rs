@@ -5,15 +5,15 @@ use std::{env, fs};
 use clap::{Args, Subcommand};
 use jiff::tz::TimeZone;
 use pagewise_memory::{
-    ArchivalHit, ArchivalQuery, EditError, Page, RecallHit, RecallQuery, SearchMode, Store,
-    WorkingContext,
+    ArchivalHit, ArchivalQuery, EditError, EmbedderChange, Page, RecallHit, RecallQuery,
+    SearchMode, Store, WorkingContext,
 };
 use serde_json::json;
 
 use crate::args::CommonArgs;
 use crate::failure::{Failure, Kind};
 use crate::home::Home;
-use crate::opening::{clock, open_store};
+use crate::opening::{clock, open_store, resume_change, tell_of_change};
 use crate::printer::Printer;
 
 /// The file in the agent's folder in which a block is edited.
@@ -101,7 +101,9 @@ pub(crate) fn run(
             if !has_embedder {
                 printer.warn("there is no embedder on this disk: searching by words only (`pagewise pull all-minilm-l6-v2` fetches it)");
             }
-            search(&mut store, &words.join(" "), *archival, *page, mode, printer)
+            resume_change(&mut store, common, printer)?;
+            search(&mut store, &words.join(" "), *archival, *page, mode, printer)?;
+            tell_of_change(&store, printer)
         }
         MemoryCommand::Export { file } => export(&store, file.as_ref(), printer),
     }
@@ -111,18 +113,25 @@ fn show(store: &Store, printer: &Printer) -> Result<(), Failure> {
     let working_context = store.working_context()?;
     let (n_messages, n_passages) = (store.n_messages()?, store.n_passages()?);
     let documents = store.documents()?;
+    let change = store.embedder_change()?;
     if printer.json() {
         printer.json_line(&json!({
             "blocks": working_context.blocks(),
             "messages": n_messages,
             "passages": n_passages,
             "documents": documents,
+            "embedder_change": change,
         }));
         return Ok(());
     }
     print_blocks(&working_context, printer);
     printer.line(format!("\nrecall storage: {n_messages} messages"));
     printer.line(format!("archival storage: {n_passages} passages, {} documents", documents.len()));
+    if let Some(EmbedderChange { from, to, n_embedded, n_texts, .. }) = change {
+        printer.line(format!(
+            "embedder: changes from {from} to {to}, {n_embedded} of {n_texts} texts embedded anew"
+        ));
+    }
     Ok(())
 }
 

@@ -35,7 +35,7 @@ pub(crate) fn run(args: &RunArgs, common: &CommonArgs, printer: &Printer) -> Res
     if printer.json() {
         printer.json_line(&outcome);
     }
-    close_agent(agent, cancelled, printer);
+    close_agent(agent, cancelled, printer)?;
     match outcome.error {
         Some(_) => Err(Failure::new(Kind::Interrupted, "stopped")),
         None => Ok(()),

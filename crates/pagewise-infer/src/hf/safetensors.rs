@@ -22,25 +22,25 @@ const MAX_DIMENSIONS: usize = 8;
 const NOTES: &str = "__metadata__";
 
 /// A checked file.
-pub(super) struct SafetensorsFile {
-    pub(super) path: PathBuf,
-    pub(super) map: Arc<FileMap>,
+pub(crate) struct SafetensorsFile {
+    pub(crate) path: PathBuf,
+    pub(crate) map: Arc<FileMap>,
     /// By their places.
-    pub(super) tensors: Vec<StoredTensor>,
+    pub(crate) tensors: Vec<StoredTensor>,
     /// Where the header ends.
-    pub(super) header_bytes: usize,
+    pub(crate) header_bytes: usize,
 }
 
 /// A tensor in a file.
 #[derive(Debug)]
-pub(super) struct StoredTensor {
-    pub(super) name: String,
+pub(crate) struct StoredTensor {
+    pub(crate) name: String,
     /// Row-major.
-    pub(super) shape: Vec<usize>,
+    pub(crate) shape: Vec<usize>,
     /// How its numbers are stored, or the name of a way that is not supported.
-    pub(super) tensor_type: Result<TensorType, String>,
+    pub(crate) tensor_type: Result<TensorType, String>,
     /// Where its data lie in the file.
-    pub(super) range: Range<usize>,
+    pub(crate) range: Range<usize>,
 }
 
 /// A tensor as the header has it.
@@ -54,7 +54,7 @@ struct Entry {
 struct Entries(Vec<(String, Entry)>);
 
 impl SafetensorsFile {
-    pub(super) fn open(path: &Path) -> Result<Self, HfError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, HfError> {
         let error = |problem| HfError { path: path.to_owned(), problem };
         // Asked before opening: opening a pipe would wait for a writer.
         if !std::fs::metadata(path).map_err(|source| error(source.into()))?.is_file() {
@@ -72,7 +72,7 @@ impl SafetensorsFile {
         Ok(Self { path: path.to_owned(), map: Arc::new(map), tensors, header_bytes })
     }
 
-    pub(super) fn error(&self, problem: HfProblem) -> HfError {
+    pub(crate) fn error(&self, problem: HfProblem) -> HfError {
         HfError { path: self.path.clone(), problem }
     }
 }

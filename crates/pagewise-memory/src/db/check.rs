@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Db;
 use super::texts::Tier;
-use crate::{IndexState, StoreError};
+use crate::{EmbedderChange, IndexState, StoreError};
 
 /// What a check of the store found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -19,6 +19,8 @@ pub struct CheckReport {
     pub recall: TierReport,
     /// What can be searched in archival storage.
     pub archival: TierReport,
+    /// The change of the embedder that is under way, if one is.
+    pub embedder_change: Option<EmbedderChange>,
 }
 
 /// What there is of a tier that is searched.
@@ -26,7 +28,7 @@ pub struct CheckReport {
 pub struct TierReport {
     /// Texts that can be found.
     pub n_texts: u64,
-    /// Texts that the embedder in use has not embedded yet; a search does it.
+    /// Texts that the embedder asked for has not embedded yet.
     pub n_pending: u64,
     /// The index over the vectors.
     pub index: IndexState,

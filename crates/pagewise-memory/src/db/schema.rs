@@ -15,7 +15,7 @@ pub(super) const HEADER_BYTES: usize = 100;
 
 /// The changes from each version of the schema to the next; a database's `user_version` is how
 /// many of them it has seen. Published ones are never edited.
-const MIGRATIONS: &[&str] = &[M001_FIRST];
+const MIGRATIONS: &[&str] = &[M001_FIRST, M002_TWO_SETS_OF_VECTORS];
 
 /// The newest version that this program knows.
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
@@ -104,6 +104,39 @@ CREATE TABLE queue (
     summarised_messages INTEGER NOT NULL,
     warned              INTEGER NOT NULL
 ) STRICT;
+";
+
+/// While the embedder changes there are two sets of vectors: one is searched, one is filled.
+const M002_TWO_SETS_OF_VECTORS: &str = "
+CREATE TABLE message_vectors_second (
+    id       INTEGER PRIMARY KEY REFERENCES messages (id) ON DELETE CASCADE,
+    embedder TEXT NOT NULL,
+    vector   BLOB NOT NULL
+) STRICT;
+CREATE TRIGGER message_vectors_second_update AFTER UPDATE ON messages WHEN old.spoken IS NOT NULL BEGIN
+    DELETE FROM message_vectors_second WHERE id = old.id;
+END;
+CREATE TABLE passage_vectors_second (
+    id       INTEGER PRIMARY KEY REFERENCES passages (id) ON DELETE CASCADE,
+    embedder TEXT NOT NULL,
+    vector   BLOB NOT NULL
+) STRICT;
+CREATE TRIGGER passage_vectors_second_update AFTER UPDATE ON passages BEGIN
+    DELETE FROM passage_vectors_second WHERE id = old.id;
+END;
+
+CREATE TABLE embedder (
+    id         INTEGER PRIMARY KEY CHECK (id = 1),
+    name       TEXT NOT NULL,
+    dimensions INTEGER NOT NULL,
+    folder     TEXT,
+    is_second  INTEGER NOT NULL
+) STRICT;
+INSERT INTO embedder (id, name, dimensions, folder, is_second)
+    SELECT 1, embedder, max(length(vector)) / 4, NULL, 0
+    FROM (SELECT embedder, vector FROM message_vectors
+          UNION ALL SELECT embedder, vector FROM passage_vectors)
+    GROUP BY embedder ORDER BY count(*) DESC, embedder LIMIT 1;
 ";
 
 /// Refuses a file that is no database, not ours, or a newer program's, by its first bytes.
@@ -196,5 +229,41 @@ pub(super) fn migrate(db: &Db) -> Result<(), StoreError> {
         ))?;
         db.commit(transaction)?;
         tracing::debug!(version = version + 1, "migrated the store");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::FILE_NAME;
+    use crate::db::texts::{SearchedSet, VectorSet};
+
+    /// A store as the first release left it, with these statements run on it.
+    fn first_version(statements: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = Connection::open(folder.path().join(FILE_NAME)).unwrap();
+        connection.execute_batch(M001_FIRST).unwrap();
+        connection.execute_batch(statements).unwrap();
+        let numbers = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1;");
+        connection.execute_batch(&numbers).unwrap();
+        folder
+    }
+
+    #[test]
+    fn whose_vectors_a_store_has_is_known_after_the_second_migration() {
+        let folder = first_version(
+            "INSERT INTO messages (at_second, at_nanosecond, role, spoken, body) VALUES
+                 (0, 0, 'user', 'a', '{}'), (0, 0, 'user', 'b', '{}'), (0, 0, 'user', 'c', '{}');
+             INSERT INTO message_vectors VALUES
+                 (1, 'few', zeroblob(4)), (2, 'many', zeroblob(8)), (3, 'many', zeroblob(8));",
+        );
+        let set = VectorSet { embedder: "many".into(), dimensions: 2, is_second: false };
+        for _ in 0..2 {
+            let db = Db::open(folder.path()).unwrap();
+            let expected = SearchedSet { set: set.clone(), folder: None };
+            assert_eq!(db.searched_set().unwrap(), Some(expected));
+        }
+        let db = Db::open(first_version("").path()).unwrap();
+        assert_eq!(db.searched_set().unwrap(), None);
     }
 }

@@ -1,8 +1,10 @@
 //! The texts of a tier that can be searched, their words and their vectors.
 
+use std::path::{Path, PathBuf};
+
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use pagewise_core::Role;
+use pagewise_core::{Embedder, Role};
 use rusqlite::{params, params_from_iter, types::Value};
 
 use super::Db;
@@ -43,15 +45,34 @@ impl Tier {
         }
     }
 
-    pub(super) fn vectors(self) -> &'static str {
-        match self {
-            Self::Recall => "message_vectors",
-            Self::Archival => "passage_vectors",
+    /// The table of the vectors of a set.
+    fn vectors(self, set: &VectorSet) -> &'static str {
+        match (self, set.is_second) {
+            (Self::Recall, false) => "message_vectors",
+            (Self::Recall, true) => "message_vectors_second",
+            (Self::Archival, false) => "passage_vectors",
+            (Self::Archival, true) => "passage_vectors_second",
         }
     }
 }
 
-/// A text that has no vector of the embedder in use.
+/// The vectors that one embedder made, of both tiers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct VectorSet {
+    pub(crate) embedder: String,
+    pub(crate) dimensions: usize,
+    /// Which of the two tables of a tier they lie in.
+    pub(crate) is_second: bool,
+}
+
+/// The set that is searched, and where the weights of its embedder were.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SearchedSet {
+    pub(crate) set: VectorSet,
+    pub(crate) folder: Option<PathBuf>,
+}
+
+/// A text that has no vector in a set.
 #[derive(Debug)]
 pub(crate) struct PendingText {
     pub(crate) id: i64,
@@ -135,18 +156,79 @@ impl Db {
         })
     }
 
-    /// Returns the oldest texts after number `after` that have no vector of this embedder.
+    /// Returns which vectors are searched; `None` before the first one was made.
+    pub(crate) fn searched_set(&self) -> Result<Option<SearchedSet>, StoreError> {
+        self.optional("SELECT name, dimensions, folder, is_second FROM embedder", [], |row| {
+            let folder: Option<String> = row.get("folder")?;
+            let dimensions: u32 = row.get("dimensions")?;
+            let set = VectorSet {
+                embedder: row.get("name")?,
+                dimensions: dimensions as usize,
+                is_second: row.get("is_second")?,
+            };
+            Ok(SearchedSet { set, folder: folder.map(PathBuf::from) })
+        })
+    }
+
+    /// Says which vectors are searched from now on.
+    pub(crate) fn set_searched(
+        &self,
+        set: &VectorSet,
+        folder: Option<&Path>,
+    ) -> Result<(), StoreError> {
+        self.execute(
+            "INSERT OR REPLACE INTO embedder (id, name, dimensions, folder, is_second)
+             VALUES (1, ?1, ?2, ?3, ?4)",
+            params![
+                set.embedder,
+                i64::try_from(set.dimensions).unwrap_or(i64::MAX),
+                folder.and_then(Path::to_str),
+                set.is_second
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// Searches `to` instead of `from` from now on, and removes `from`, all in one transaction.
+    pub(crate) fn switch_sets(
+        &self,
+        from: &VectorSet,
+        to: &VectorSet,
+        folder: Option<&Path>,
+    ) -> Result<(), StoreError> {
+        let transaction = self.begin()?;
+        self.set_searched(to, folder)?;
+        for tier in [Tier::Recall, Tier::Archival] {
+            self.execute(&format!("DELETE FROM {}", tier.vectors(from)), [])?;
+        }
+        self.commit(transaction)
+    }
+
+    /// Returns whether a set has no vector at all.
+    pub(crate) fn is_empty_set(&self, set: &VectorSet) -> Result<bool, StoreError> {
+        for tier in [Tier::Recall, Tier::Archival] {
+            let sql = format!("SELECT EXISTS (SELECT 1 FROM {})", tier.vectors(set));
+            if self.one(&sql, [], |row| row.get::<_, bool>(0))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Returns the oldest texts after number `after` that have no vector in this set.
     pub(crate) fn pending(
         &self,
         tier: Tier,
-        embedder: &str,
-        dimensions: usize,
+        set: &VectorSet,
         after: i64,
         max: usize,
     ) -> Result<Vec<PendingText>, StoreError> {
         self.all(
-            &format!("SELECT text.id, text.text {} ORDER BY text.id LIMIT ?4", pending_rows(tier)),
-            params![embedder, size(dimensions), after, i64::try_from(max).unwrap_or(i64::MAX)],
+            &format!(
+                "SELECT text.id, text.text {} ORDER BY text.id LIMIT ?4",
+                pending_rows(tier, set)
+            ),
+            params![set.embedder, set.bytes(), after, i64::try_from(max).unwrap_or(i64::MAX)],
             |row| Ok(PendingText { id: row.get(0)?, text: row.get(1)? }),
         )
     }
@@ -154,13 +236,12 @@ impl Db {
     pub(crate) fn n_pending(
         &self,
         tier: Tier,
-        embedder: &str,
-        dimensions: usize,
+        set: &VectorSet,
         after: i64,
     ) -> Result<usize, StoreError> {
         let n: i64 = self.one(
-            &format!("SELECT count(*) {}", pending_rows(tier)),
-            params![embedder, size(dimensions), after],
+            &format!("SELECT count(*) {}", pending_rows(tier, set)),
+            params![set.embedder, set.bytes(), after],
             |row| row.get(0),
         )?;
         Ok(usize::try_from(n).unwrap_or(0))
@@ -170,27 +251,26 @@ impl Db {
     pub(crate) fn put_vectors(
         &self,
         tier: Tier,
-        embedder: &str,
+        set: &VectorSet,
         rows: &[(i64, Vec<f32>)],
     ) -> Result<(), StoreError> {
         let transaction = self.begin()?;
         let sql = format!(
             "INSERT OR REPLACE INTO {} (id, embedder, vector) VALUES (?1, ?2, ?3)",
-            tier.vectors()
+            tier.vectors(set)
         );
         for (id, vector) in rows {
-            self.execute(&sql, params![id, embedder, to_bytes(vector)])?;
+            self.execute(&sql, params![id, set.embedder, to_bytes(vector)])?;
         }
         self.commit(transaction)
     }
 
-    /// Calls `each` with the number and the bytes of every vector of this embedder whose number is
-    /// in `first..=last`, ascending.
+    /// Calls `each` with the number and the bytes of every vector of this set whose number is in
+    /// `first..=last`, ascending.
     pub(crate) fn each_vector(
         &self,
         tier: Tier,
-        embedder: &str,
-        dimensions: usize,
+        set: &VectorSet,
         (first, last): (i64, i64),
         mut each: impl FnMut(i64, &[u8]),
     ) -> Result<(), StoreError> {
@@ -198,9 +278,9 @@ impl Db {
             &format!(
                 "SELECT id, vector FROM {} WHERE id BETWEEN ?1 AND ?2 AND embedder = ?3
                  AND length(vector) = ?4 ORDER BY id",
-                tier.vectors()
+                tier.vectors(set)
             ),
-            params![first, last, embedder, size(dimensions)],
+            params![first, last, set.embedder, set.bytes()],
             |row| {
                 each(row.get(0)?, row.get_ref(1)?.as_blob()?);
                 Ok(())
@@ -215,18 +295,25 @@ impl Db {
 }
 
 /// A vector of another embedder, or of a wrong length, is as good as none.
-fn pending_rows(tier: Tier) -> String {
+fn pending_rows(tier: Tier, set: &VectorSet) -> String {
     format!(
         "FROM {} AS text LEFT JOIN {} AS vector ON vector.id = text.id
          WHERE text.id > ?3 AND (vector.id IS NULL OR vector.embedder <> ?1 OR length(vector.vector) <> ?2)",
         tier.texts(),
-        tier.vectors()
+        tier.vectors(set)
     )
 }
 
-/// The bytes of a stored vector.
-fn size(dimensions: usize) -> i64 {
-    i64::try_from(dimensions.saturating_mul(4)).unwrap_or(i64::MAX)
+impl VectorSet {
+    /// Whether this embedder makes the vectors of this set.
+    pub(crate) fn is_of(&self, embedder: &dyn Embedder) -> bool {
+        self.embedder == embedder.id() && self.dimensions == embedder.dimensions()
+    }
+
+    /// The bytes of a stored vector.
+    fn bytes(&self) -> i64 {
+        i64::try_from(self.dimensions.saturating_mul(4)).unwrap_or(i64::MAX)
+    }
 }
 
 /// The second at which a day starts; `None` beyond the calendar.

@@ -4,6 +4,7 @@
 
 mod damage;
 mod index;
+mod reembedding;
 mod search;
 mod store;
 
