@@ -97,7 +97,7 @@ impl Weights {
     fn tensor(&self, name: &str) -> Result<Option<Weight>, LoadError> {
         Ok(match self {
             Self::Gguf(gguf) => gguf.tensor(name).map(|tensor| Weight {
-                path: gguf.path().to_owned(),
+                path: tensor.path().to_owned(),
                 name: name.to_owned(),
                 tensor_type: tensor.tensor_type(),
                 shape: tensor.shape().to_vec(),
