@@ -7,6 +7,7 @@
 
 mod chat_template;
 mod compute;
+mod convert;
 mod decoder;
 mod detokenizer;
 mod embedder;
@@ -26,6 +27,7 @@ mod weights;
 
 pub use chat_template::{ChatTemplate, ChatTemplateError};
 pub use compute::{Compute, DeviceChoice};
+pub use convert::{ConvertError, ConvertOptions, Converted, convert};
 pub use decoder::{
     Activation, Biases, Decoder, DecoderConfig, Experts, LayerKind, NormPlacement,
     PREFILL_CHUNK_TOKENS, QkNorm, Rope, RopePairing, RopeScaling,

@@ -22,7 +22,7 @@ pub enum Weights {
 }
 
 /// Tensors of GGUF files that are read with the metadata.
-const WITH_METADATA: [&str; 3] =
+pub(crate) const WITH_METADATA: [&str; 3] =
     ["rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"];
 
 impl Weights {
@@ -94,7 +94,7 @@ impl Weights {
         counts
     }
 
-    fn tensor(&self, name: &str) -> Result<Option<Weight>, LoadError> {
+    pub(crate) fn tensor(&self, name: &str) -> Result<Option<Weight>, LoadError> {
         Ok(match self {
             Self::Gguf(gguf) => gguf.tensor(name).map(|tensor| Weight {
                 path: tensor.path().to_owned(),

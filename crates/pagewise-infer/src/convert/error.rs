@@ -1,0 +1,75 @@
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::tokenizer::FolderError;
+use crate::{GgufError, HfError, LoadError, TokenizerError};
+
+/// Weights that could not be converted.
+#[derive(Debug, Error)]
+pub enum ConvertError {
+    /// The weights cannot be used, or what was written of them cannot.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The tokenizer cannot be used.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The model, or the way in which it is to be stored, does not go into that form.
+    #[error("{} {reason}", path.display())]
+    Refused {
+        /// The weights.
+        path: PathBuf,
+        /// Why not, as the rest of a sentence about them.
+        reason: String,
+    },
+    /// Something of that name is there.
+    #[error("{} is there already; remove it first, or give another name", path.display())]
+    Exists {
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// The operating system refused: no room, no permission.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried: a verb, as in "cannot write".
+        action: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The numbers could not be stored in that way.
+    #[error("the numbers of {tensor} cannot be stored as asked for: {source}")]
+    Encode {
+        /// The tensor.
+        tensor: String,
+        /// Why not.
+        source: candle_core::Error,
+    },
+}
+
+impl ConvertError {
+    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+}
+
+impl From<GgufError> for ConvertError {
+    fn from(error: GgufError) -> Self {
+        Self::Load(error.into())
+    }
+}
+
+impl From<HfError> for ConvertError {
+    fn from(error: HfError) -> Self {
+        Self::Load(error.into())
+    }
+}
+
+impl From<FolderError> for ConvertError {
+    fn from(error: FolderError) -> Self {
+        Self::Tokenizer(error.into())
+    }
+}
