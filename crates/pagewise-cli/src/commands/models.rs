@@ -1,3 +1,5 @@
+mod convert;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -5,7 +7,7 @@ use clap::{Args, Subcommand};
 use indicatif::HumanBytes;
 use pagewise_hub::catalog::{self, Kind as EntryKind};
 use pagewise_hub::{Entry, Located, Locator, ModelSpec, Origin, Progress, Stored};
-use pagewise_infer::{Gguf, Weights};
+use pagewise_infer::{Gguf, TensorType, Weights};
 use serde::Serialize;
 use serde_json::json;
 
@@ -43,6 +45,22 @@ enum ModelsCommand {
         #[arg(long)]
         name: Option<String>,
     },
+    /// Write weights in another form
+    ///
+    /// A GGUF file becomes a Hugging Face folder, or a GGUF file that is quantised otherwise (of a
+    /// model in several files it makes one); a folder becomes a GGUF file. What --quant cannot hold
+    /// is stored in more bits: rows that are no whole blocks as Q5_0 or F16, the table of embeddings
+    /// and the head as Q8_0.
+    Convert {
+        /// A name, or the path of a GGUF file or a folder
+        from: String,
+        /// What to write: a GGUF file if its name ends in .gguf, else a folder
+        to: PathBuf,
+        /// How matrices are stored: F32, F16, BF16, Q8_0, Q4_0 or Q4_K [default: as they are; F16 in a
+        /// folder]
+        #[arg(long, value_name = "TYPE", value_parser = convert::quant)]
+        quant: Option<TensorType>,
+    },
     /// Remove weights from the store
     Rm {
         /// Their name
@@ -61,6 +79,9 @@ pub(crate) fn run(
         ModelsCommand::Show { name } => show(&locator, name, printer),
         ModelsCommand::Verify { names } => verify(&locator, names, printer),
         ModelsCommand::Import { file, name } => import(&locator, file, name.as_deref(), printer),
+        ModelsCommand::Convert { from, to, quant } => {
+            convert::run(&locator, (from, to), *quant, common, printer)
+        }
         ModelsCommand::Rm { name } => remove(&locator, name, printer),
     }
 }
