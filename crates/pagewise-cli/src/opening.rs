@@ -16,7 +16,7 @@ use crate::printer::Printer;
 use crate::weights;
 
 /// The window when none is asked for: enough for a long chat, small enough for a quick reply.
-const WINDOW_TOKENS: usize = 4096;
+pub(crate) const WINDOW_TOKENS: usize = 4096;
 
 /// Opens the agent that the flags name, with its model.
 pub(crate) fn open_agent(

@@ -99,6 +99,11 @@ impl HfFolder {
         &self.inner.path
     }
 
+    /// Returns the files with tensors.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.inner.files.iter().map(|file| file.path.as_path())
+    }
+
     /// Returns what the folder says about the language model.
     pub(crate) fn config(&self) -> &HfConfig {
         &self.inner.config

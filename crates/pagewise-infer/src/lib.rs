@@ -20,6 +20,7 @@ mod kv_cache;
 mod linear;
 mod model;
 mod ops;
+mod plan;
 mod sampler;
 mod session;
 mod tokenizer;
@@ -43,7 +44,8 @@ pub use gguf::{
 pub use hf::{HfError, HfFolder, HfProblem};
 pub use kv_cache::KvCache;
 pub use model::{LoadedModel, ModelDescription};
+pub use plan::{MemoryPlan, ModelPlan, Speed};
 pub use sampler::Sampler;
 pub use session::{Session, Synced};
 pub use tokenizer::{FolderError, Tokenizer, TokenizerError};
-pub use weights::Weights;
+pub use weights::{TensorSummary, Weights};

@@ -76,7 +76,8 @@ fn hash_files(folder: &Path, progress: &mut dyn Progress) -> Result<Vec<FolderFi
         let is_wanted = extension.is_some_and(|extension| EXTENSIONS.contains(&extension));
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         // Read through links: a snapshot of the hub's cache has nothing else.
-        if is_wanted && path.is_file() && catalog::is_safe_relative(name) && !name.starts_with('.') {
+        if is_wanted && path.is_file() && catalog::is_safe_relative(name) && !name.starts_with('.')
+        {
             let bytes = fs::metadata(&path).context("read", &path)?.len();
             names.push((name.to_owned(), bytes));
         }
@@ -104,7 +105,8 @@ mod tests {
     fn folder(dir: &Path, weights: &[&str]) -> std::path::PathBuf {
         let folder = dir.join("My-Model");
         fs::create_dir_all(folder.join("onnx")).unwrap();
-        let others = ["config.json", "tokenizer.json", "pytorch_model.bin", ".hidden.json", "onnx/x.json"];
+        let others =
+            ["config.json", "tokenizer.json", "pytorch_model.bin", ".hidden.json", "onnx/x.json"];
         for name in weights.iter().chain(&others) {
             fs::write(folder.join(name), format!("the bytes of {name}")).unwrap();
         }
@@ -130,7 +132,8 @@ mod tests {
 
         let again = store.import_folder(&folder, None, &mut NoProgress).unwrap_err();
         assert!(matches!(again, HubError::AlreadyStored { .. }), "{again}");
-        fs::write(store.dir().join("my-model").join(weights[0]), "other bytes of the same").unwrap();
+        fs::write(store.dir().join("my-model").join(weights[0]), "other bytes of the same")
+            .unwrap();
         assert!(store.verify("my-model", &mut NoProgress).is_err());
         store.remove("my-model").unwrap();
         assert!(store.list().unwrap().is_empty());
