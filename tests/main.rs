@@ -7,6 +7,7 @@ mod program;
 mod bad_input;
 mod chat;
 mod kill;
+mod models;
 mod offline;
 #[cfg(unix)]
 mod terminal;

@@ -22,6 +22,8 @@ use serde_json::Value;
 
 pub use error::ConvertError;
 pub(crate) use gguf_file::Metadatum;
+#[cfg(test)]
+pub(crate) use gguf_file::file_of_metadata;
 
 use crate::families;
 use crate::tokenizer::{chat_template_of_folder, export};

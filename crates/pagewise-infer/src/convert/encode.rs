@@ -116,17 +116,13 @@ fn encode(
 impl RowOrder {
     /// Returns which row of the source becomes `row`.
     fn source_of(self, row: usize) -> usize {
+        let (Self::ToNeighbours(heads) | Self::ToHalves(heads)) = self else { return row };
+        let (head, at) = (row / heads.head_dim * heads.head_dim, row % heads.head_dim);
+        let half = heads.turned / 2;
         match self {
-            Self::Same => row,
-            // Halves of a head become neighbours.
-            Self::ToNeighbours { head_dim } => {
-                let (head, at) = (row / head_dim * head_dim, row % head_dim);
-                head + at % 2 * (head_dim / 2) + at / 2
-            }
-            Self::ToHalves { head_dim } => {
-                let (head, at) = (row / head_dim * head_dim, row % head_dim);
-                head + at % (head_dim / 2) * 2 + at / (head_dim / 2)
-            }
+            _ if at >= heads.turned => row,
+            Self::ToNeighbours(_) => head + at % 2 * half + at / 2,
+            _ => head + at % half * 2 + at / half,
         }
     }
 }
@@ -134,17 +130,21 @@ impl RowOrder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::convert::tensors::Heads;
 
     #[test]
     fn rows_come_back_to_their_places() {
-        let (to, back) =
-            (RowOrder::ToNeighbours { head_dim: 6 }, RowOrder::ToHalves { head_dim: 6 });
-        let order: Vec<usize> = (0..6).map(|row| to.source_of(row)).collect();
-        assert_eq!(order, [0, 3, 1, 4, 2, 5]);
-        for row in 0..24 {
-            assert_eq!(to.source_of(back.source_of(row)), row);
-            assert_eq!(RowOrder::Same.source_of(row), row);
-        }
+        let order = |head_dim, turned| -> Vec<usize> {
+            let heads = Heads { head_dim, turned };
+            let (to, back) = (RowOrder::ToNeighbours(heads), RowOrder::ToHalves(heads));
+            for row in 0..4 * head_dim {
+                assert_eq!(to.source_of(back.source_of(row)), row);
+                assert_eq!(RowOrder::Same.source_of(row), row);
+            }
+            (head_dim..2 * head_dim).map(|row| to.source_of(row)).collect()
+        };
+        assert_eq!(order(6, 6), [6, 9, 7, 10, 8, 11]);
+        assert_eq!(order(6, 4), [6, 8, 7, 9, 10, 11]);
     }
 
     #[test]

@@ -96,6 +96,15 @@ impl GgufFileWriter<'_> {
     }
 }
 
+/// Returns a file without tensors.
+#[cfg(test)]
+pub(crate) fn file_of_metadata(metadata: Vec<(String, Metadatum)>) -> Vec<u8> {
+    let mut file = vec![("general.architecture".to_owned(), Metadatum::from("llama"))];
+    file.extend(metadata);
+    let options = &ConvertOptions::default();
+    GgufFileWriter { metadata: file, planned: &[], options }.header()
+}
+
 impl Metadatum {
     fn put(&self, bytes: &mut Vec<u8>) {
         const ARRAY: u32 = 9;

@@ -59,14 +59,18 @@ pub(super) struct Change {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RowOrder {
     Same,
-    /// Those that RoPE turns together come side by side.
-    ToNeighbours {
-        head_dim: usize,
-    },
+    /// Of each head, those that RoPE turns together come side by side.
+    ToNeighbours(Heads),
     /// Back.
-    ToHalves {
-        head_dim: usize,
-    },
+    ToHalves(Heads),
+}
+
+/// The rows of a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Heads {
+    pub(super) head_dim: usize,
+    /// How many of them are turned, from the first on; even, and not 0.
+    pub(super) turned: usize,
 }
 
 impl Change {
@@ -101,12 +105,10 @@ impl Quirks {
             _ => families::unsaid_attention_scale(family, config),
         };
         let turns_neighbours = turns_neighbours(family);
-        let head_dim = config.head_dim;
         Self {
-            rows: if turns_neighbours {
-                RowOrder::ToNeighbours { head_dim }
-            } else {
-                RowOrder::Same
+            rows: match heads(config) {
+                Some(heads) if turns_neighbours => RowOrder::ToNeighbours(heads),
+                _ => RowOrder::Same,
             },
             pairing: if turns_neighbours { RopePairing::Norm } else { RopePairing::Neox },
             norm_add: if config.norm_plus_one { 1.0 } else { 0.0 },
@@ -119,13 +121,11 @@ impl Quirks {
 
     /// From a GGUF file to a folder.
     pub(super) fn to_hf(family: &Family, config: &DecoderConfig) -> Self {
-        let head_dim = config.head_dim;
         let norm_plus_one = is_gemma(family);
         Self {
-            rows: if turns_neighbours(family) {
-                RowOrder::ToHalves { head_dim }
-            } else {
-                RowOrder::Same
+            rows: match heads(config) {
+                Some(heads) if turns_neighbours(family) => RowOrder::ToHalves(heads),
+                _ => RowOrder::Same,
             },
             pairing: RopePairing::Neox,
             norm_add: if norm_plus_one { -1.0 } else { 0.0 },
@@ -145,17 +145,31 @@ impl Quirks {
         config
     }
 
-    /// Returns what happens to the tensor that GGUF calls `name`.
-    fn change(&self, name: &str) -> Change {
+    /// Returns what happens to `weight`, which GGUF calls `name`.
+    fn change(&self, name: &str, weight: &Weight) -> Result<Change, ConvertError> {
         let part = name.rsplit_once('.').map_or(name, |(whole, _)| whole);
         let part = part.rsplit('.').next().unwrap_or(part);
         let query = if self.query_norm { "attn_q_norm" } else { "attn_q" };
-        Change {
-            rows: if ["attn_q", "attn_k"].contains(&part) { self.rows } else { RowOrder::Same },
+        let rows = if ["attn_q", "attn_k"].contains(&part) { self.rows } else { RowOrder::Same };
+        if let RowOrder::ToNeighbours(heads) | RowOrder::ToHalves(heads) = rows
+            && !weight.n_rows().is_multiple_of(heads.head_dim)
+        {
+            return Err(ConvertError::Refused {
+                path: weight.path.clone(),
+                reason: format!("has rows in {name} that are no whole heads"),
+            });
+        }
+        Ok(Change {
+            rows,
             add: if part.ends_with("norm") { self.norm_add } else { 0.0 },
             multiply: if part == query { self.query_factor } else { 1.0 },
-        }
+        })
     }
+}
+
+fn heads(config: &DecoderConfig) -> Option<Heads> {
+    let turned = config.ropes.first()?.dim;
+    Some(Heads { head_dim: config.head_dim, turned })
 }
 
 /// Whether GGUF has the numbers that RoPE turns together side by side, as the first Llama had them.
@@ -224,8 +238,8 @@ pub(super) fn of_folder(
         planned.push(Planned {
             shape: weight.shape.clone(),
             stored,
+            change: quirks.change(&name, &weight)?,
             made_of: Parts::Stored(vec![flat(weight)]),
-            change: quirks.change(&name),
             name: if is_last_norm { "token_embd_norm.weight".into() } else { name },
         });
     }
@@ -255,7 +269,7 @@ pub(super) fn of_gguf_as_hf(
 ) -> Result<Vec<Planned>, ConvertError> {
     let weights = Weights::from(gguf);
     let mut planned = Vec::new();
-    let mut add = |name: &str, weight: Weight| {
+    let mut add = |name: &str, weight: Weight| -> Result<(), ConvertError> {
         let mut shape = weight.shape.clone();
         // A convolution of each number by itself has one input; GGUF leaves that out.
         if name.ends_with("shortconv.conv.weight") {
@@ -273,9 +287,10 @@ pub(super) fn of_gguf_as_hf(
             name: names::to_hf(family, names::PLAIN, name),
             shape,
             stored,
+            change: quirks.change(name, &weight)?,
             made_of: Parts::Stored(vec![flat(weight)]),
-            change: quirks.change(name),
         });
+        Ok(())
     };
     for tensor in gguf.tensors() {
         let name = tensor.name();
@@ -289,13 +304,13 @@ pub(super) fn of_gguf_as_hf(
                 let all = flat(weight);
                 for expert in 0..n_experts {
                     let rows = expert * n_rows..(expert + 1) * n_rows;
-                    add(&format!("{whole}.{expert}.weight"), all.rows(rows));
+                    add(&format!("{whole}.{expert}.weight"), all.rows(rows))?;
                 }
             }
             _ if name == "token_embd_norm.weight" && family.gguf == "lfm2" => {
-                add("output_norm.weight", weight);
+                add("output_norm.weight", weight)?;
             }
-            _ => add(name, weight),
+            _ => add(name, weight)?,
         }
     }
     Ok(planned)
