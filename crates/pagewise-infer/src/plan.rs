@@ -17,6 +17,10 @@ use crate::{
 /// The program itself, its threads and what little is kept of each tensor, in bytes; measured.
 const PROGRAM_BYTES: u64 = 12 << 20;
 
+/// What of a table becomes resident with each of its rows that is read: the kernel maps so much at
+/// once around what is touched.
+const TABLE_BYTES_PER_TOKEN: u64 = 64 << 10;
+
 /// The memory that a model takes, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryPlan {
@@ -39,7 +43,10 @@ impl MemoryPlan {
 #[derive(Debug)]
 pub struct ModelPlan {
     config: DecoderConfig,
+    /// Of what is read for every token.
     weights_bytes: u64,
+    /// Of the table of embeddings, if it is not the head: only the rows of some tokens are read.
+    table_bytes: u64,
     kv_bytes_per_token: u64,
     /// Of each way of storing numbers: bytes read, and numbers multiplied with, for each token.
     per_token: Vec<TokenCost>,
@@ -81,14 +88,14 @@ impl ModelPlan {
         };
         let cache = KvCache::new(&config, KV_SAMPLE_TOKENS, compute).map_err(cache_error)?;
         let kv_bytes_per_token = cache.bytes().div_ceil(KV_SAMPLE_TOKENS) as u64;
-        // Of a table that is no head, only the rows of some tokens are read.
         let table = tensors.iter().find(|tensor| is_table(tensor) && !config.is_tied);
-        let unread = table.map_or(0, |table| table.n_bytes);
-        let read = weights.file_bytes().saturating_sub(unread);
+        let table_bytes = table.map_or(0, |table| table.n_bytes);
+        let read = weights.file_bytes().saturating_sub(table_bytes);
         // Without our own kernels, tensors are copied out of the map.
         let n_copies = if compute.pool().is_some() { 1 } else { 2 };
         Ok(Self {
             weights_bytes: read.saturating_mul(n_copies),
+            table_bytes,
             kv_bytes_per_token,
             per_token: per_token(&config, &tensors),
             config,
@@ -104,7 +111,8 @@ impl ModelPlan {
     pub fn memory(&self, window_tokens: usize) -> MemoryPlan {
         let window = window_tokens as u64;
         MemoryPlan {
-            weights: self.weights_bytes,
+            weights: self.weights_bytes
+                + self.table_bytes.min(TABLE_BYTES_PER_TOKEN.saturating_mul(window)),
             kv_cache: self.kv_bytes_per_token.saturating_mul(window),
             scratch: self.scratch(window),
         }
@@ -256,22 +264,21 @@ impl Probe {
     }
 }
 
-/// Returns the seconds that a product takes at best; the first, which warms up, does not count.
+/// Returns the seconds that a product takes on average; the first, which warms up, does not count.
 fn seconds_each(matrix: &Matrix<'_>, n_tokens: usize, pool: &ThreadPool, budget: Duration) -> f64 {
     let activations: Vec<f32> =
         (0..n_tokens * matrix.n_cols()).map(|i| (i % 17) as f32 / 17.0 - 0.5).collect();
     let mut out = vec![0f32; n_tokens * matrix.n_rows()];
     matrix.matmul(&activations, n_tokens, &mut out, pool);
     let started = Instant::now();
-    let mut best = f64::INFINITY;
-    loop {
-        let before = Instant::now();
+    for n_done in 1u32.. {
         matrix.matmul(&activations, n_tokens, &mut out, pool);
-        best = best.min(before.elapsed().as_secs_f64());
-        if started.elapsed() >= budget {
-            return best.max(1e-9);
+        let elapsed = started.elapsed();
+        if elapsed >= budget {
+            return (elapsed / n_done).as_secs_f64().max(1e-9);
         }
     }
+    f64::NAN
 }
 
 #[cfg(test)]
@@ -297,10 +304,12 @@ mod tests {
         let cache = decoder.new_cache().unwrap();
         assert_eq!(plan.memory(256).kv_cache, cache.bytes() as u64);
         assert_eq!(plan.memory(512).kv_cache, 2 * cache.bytes() as u64);
-        // The table, which is not the head, is hardly read.
+        // The table, which is not the head, is read by rows.
         let table = weights.tensors().unwrap().into_iter().find(|tensor| is_table(tensor)).unwrap();
         let n_copies = if compute.pool().is_some() { 1 } else { 2 };
-        assert_eq!(plan.memory(256).weights, n_copies * (weights.file_bytes() - table.n_bytes));
+        let rest = n_copies * (weights.file_bytes() - table.n_bytes);
+        assert_eq!(plan.memory(0).weights, rest);
+        assert_eq!(plan.memory(256).weights, rest + table.n_bytes);
     }
 
     #[test]

@@ -66,8 +66,10 @@ pub(crate) fn to_folder(
     if let Some(bos) = specials.bos {
         ids.insert("bos_token_id".into(), json!(bos));
     }
-    // All that end a turn: the file may name one that nothing else gives away.
-    let mut ends: Vec<u32> = specials.eos.into_iter().chain(specials.turn_ends.clone()).collect();
+    // All that end a turn, since the file may name one that nothing else gives away; the first of
+    // them is taken for the one that the file names.
+    let named = specials.eos.map(|eos| [&[eos], specials.turn_ends.as_slice()].concat());
+    let mut ends = named.unwrap_or_default();
     let mut seen = HashSet::new();
     ends.retain(|id| seen.insert(*id) && kinds.get(*id as usize) == Some(&Kind::Control));
     if !ends.is_empty() {
@@ -270,8 +272,8 @@ pub(crate) fn to_metadata(
         let text = texts.get(id).filter(|text| !text.is_empty()).cloned();
         names.push(text.unwrap_or_else(|| format!("[PAD{id}]")));
         types.push(match kind {
-            _ if unknown.is_some_and(|unknown| unknown as usize == id) && marks_spaces => UNKNOWN,
             Kind::Normal => NORMAL,
+            Kind::Control if marks_spaces && unknown.is_some_and(|u| u as usize == id) => UNKNOWN,
             Kind::Control => CONTROL,
             Kind::UserDefined => USER_DEFINED,
             Kind::Unused => UNUSED,

@@ -81,7 +81,13 @@ pub(super) fn run(
         if printer.json() {
             printer.json_line(&json!({"template": template}));
         } else {
-            printer.line(template);
+            // As it is, but for what would make a terminal do something.
+            let lines: Vec<String> = template
+                .split('\n')
+                .map(|line| line.split('\t').map(|part| harmless(part.chars())).collect::<Vec<_>>())
+                .map(|parts| parts.join("\t"))
+                .collect();
+            printer.line(lines.join("\n"));
         }
         return Ok(());
     }
@@ -193,16 +199,23 @@ impl Contents {
         }
         printer.line("metadata");
         for (key, value) in &self.metadata {
-            // What a file says is not let write to the terminal what it likes.
-            let mut shown: String =
-                value.chars().take(MAX_VALUE_CHARS).flat_map(char::escape_debug).collect();
+            let mut shown = harmless(value.chars().take(MAX_VALUE_CHARS));
             if value.chars().nth(MAX_VALUE_CHARS).is_some() {
                 shown.push_str(&format!("… ({} bytes)", value.len()));
             }
-            let key: String = key.chars().flat_map(char::escape_debug).collect();
+            let key = harmless(key.chars());
             printer.line(format!("  {key} = {shown}"));
         }
     }
+}
+
+/// Returns a text that cannot move the cursor or set colours: it is a file's, which may be anybody's.
+fn harmless(text: impl Iterator<Item = char>) -> String {
+    let escaped = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    text.map(escaped).collect()
 }
 
 fn layers(weights: &Weights) -> Option<Layers> {
