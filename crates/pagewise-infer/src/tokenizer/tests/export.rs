@@ -3,6 +3,7 @@
 use std::fs;
 
 use pagewise_testkit::GgufWriter;
+use serde_json::json;
 
 use super::super::export::{difference, to_folder, to_metadata};
 use super::tiny::{
@@ -82,7 +83,9 @@ fn a_folder_is_written_as_it_is_or_refused() {
             token["rstrip"] = false.into();
         }
         let is_nfc = file["normalizer"].to_string().contains("NFC");
-        let folder = folder(&[("tokenizer.json", file)]);
+        // GGUF has these for every SentencePiece vocabulary, said or not.
+        let names = json!({"bos_token": "<s>", "eos_token": "</s>"});
+        let folder = folder(&[("tokenizer.json", file), ("tokenizer_config.json", names)]);
         let original = Tokenizer::from_folder(folder.path()).unwrap();
         match from_metadata(folder.path(), original.n_tokens()) {
             Ok(_) if is_nfc => {}
