@@ -93,17 +93,13 @@ fn show_says_why_weights_cannot_be_used() {
         (&whole["model"]["supported"], &whole["model"]["reason"]),
         (&true.into(), &Value::Null)
     );
-    let cases: [(&dyn Fn(&mut pagewise_testkit::GgufWriter), &str); 3] = [
-        (&|writer| writer.replace("general.architecture", "mamba"), "\"mamba\" are not supported"),
-        (
-            &|writer| writer.replace("tokenizer.ggml.pre", "unheard-of"),
-            "by the rule \"unheard-of\"",
-        ),
-        (&|writer| writer.replace("tokenizer.chat_template", "{% if %}"), "template is not valid"),
-    ];
-    for (change, reason) in cases {
-        let shown = show(change);
-        assert_eq!(shown["model"]["supported"], false, "{reason}");
+    for (key, value, reason) in [
+        ("general.architecture", "mamba", "\"mamba\" are not supported"),
+        ("tokenizer.ggml.pre", "unheard-of", "by the rule \"unheard-of\""),
+        ("tokenizer.chat_template", "{% if %}", "template is not valid"),
+    ] {
+        let shown = show(&|writer| writer.replace(key, value));
+        assert_eq!(shown["model"]["supported"], false, "{key}");
         let said = shown["model"]["reason"].as_str().expect("a reason").to_owned();
         assert!(said.contains(reason), "{said}");
     }

@@ -100,7 +100,7 @@ fn requantise(
     let partial = Partial::file(to)?;
     let bytes =
         GgufFileWriter { metadata, planned: &planned, options }.write(&partial, on_tensor)?;
-    Gguf::open(partial.path()).map_err(crate::LoadError::from)?;
+    Gguf::open(partial.path())?;
     partial.finish()?;
     Ok(converted(&planned, bytes, gguf.get::<&str>("tokenizer.ggml.model")?.is_some()))
 }
@@ -135,7 +135,7 @@ fn to_file(
     let partial = Partial::file(to)?;
     let bytes =
         GgufFileWriter { metadata, planned: &planned, options }.write(&partial, on_tensor)?;
-    let written = Weights::Gguf(Gguf::open(partial.path()).map_err(crate::LoadError::from)?);
+    let written = Weights::Gguf(Gguf::open(partial.path())?);
     check(folder.path(), &quirks.applied_to(&config), &written, "a GGUF file")?;
     if has_tokenizer {
         check_tokenizer(folder.path(), &Weights::Hf(folder.clone()), &written)?;

@@ -305,7 +305,7 @@ mod tests {
         assert_eq!(plan.memory(256).kv_cache, cache.bytes() as u64);
         assert_eq!(plan.memory(512).kv_cache, 2 * cache.bytes() as u64);
         // The table, which is not the head, is read by rows.
-        let table = weights.tensors().unwrap().into_iter().find(|tensor| is_table(tensor)).unwrap();
+        let table = weights.tensors().unwrap().into_iter().find(is_table).unwrap();
         let n_copies = if compute.pool().is_some() { 1 } else { 2 };
         let rest = n_copies * (weights.file_bytes() - table.n_bytes);
         assert_eq!(plan.memory(0).weights, rest);

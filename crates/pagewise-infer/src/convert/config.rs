@@ -199,10 +199,13 @@ pub(super) fn to_json(
     match family.gguf {
         _ if is_gemma(family) => {
             let divisor = attention_scale(config).powi(-2);
-            // What makers write is a whole number.
+            // What makers write is a whole number, and readers insist on it.
             let whole = divisor.round();
-            let divisor = if (divisor - whole).abs() < 1e-3 { whole } else { divisor };
-            set("query_pre_attn_scalar", number(divisor));
+            let divisor = match (divisor - whole).abs() < 1e-3 {
+                true => json!(whole as u64),
+                false => number(divisor),
+            };
+            set("query_pre_attn_scalar", divisor);
             set("hidden_activation", json!(activation));
             set("attn_logit_softcapping", config.attention_softcap.map_or(Value::Null, number));
             set("final_logit_softcapping", config.logit_softcap.map_or(Value::Null, number));

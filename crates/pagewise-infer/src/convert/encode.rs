@@ -58,7 +58,7 @@ pub(super) fn write(
                 let chunk = chunk.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
                 let chunk = chunk.map_err(|source| ConvertError::Encode {
                     tensor: tensor.name.clone(),
-                    source,
+                    source: Box::new(source),
                 })?;
                 out.write_all(&chunk).map_err(ConvertError::io("write", path))?;
             }
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn numbers_that_are_none_can_be_stored() {
-        let numbers = vec![f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e38, -1e38, 0.0, 1.0, -1.0];
+        let numbers = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e38, -1e38, 0.0, 1.0, -1.0];
         let numbers = numbers.repeat(32);
         for stored in ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q5_0", "Q4_K"] {
             let stored = TensorType::from_name(stored).unwrap();

@@ -11,10 +11,10 @@ use crate::{GgufError, HfError, LoadError, TokenizerError};
 pub enum ConvertError {
     /// The weights cannot be used, or what was written of them cannot.
     #[error(transparent)]
-    Load(#[from] LoadError),
+    Load(Box<LoadError>),
     /// The tokenizer cannot be used.
     #[error(transparent)]
-    Tokenizer(#[from] TokenizerError),
+    Tokenizer(Box<TokenizerError>),
     /// The model, or the way in which it is to be stored, does not go into that form.
     #[error("{} {reason}", path.display())]
     Refused {
@@ -45,7 +45,7 @@ pub enum ConvertError {
         /// The tensor.
         tensor: String,
         /// Why not.
-        source: candle_core::Error,
+        source: Box<candle_core::Error>,
     },
 }
 
@@ -56,20 +56,32 @@ impl ConvertError {
     }
 }
 
+impl From<LoadError> for ConvertError {
+    fn from(error: LoadError) -> Self {
+        Self::Load(Box::new(error))
+    }
+}
+
+impl From<TokenizerError> for ConvertError {
+    fn from(error: TokenizerError) -> Self {
+        Self::Tokenizer(Box::new(error))
+    }
+}
+
 impl From<GgufError> for ConvertError {
     fn from(error: GgufError) -> Self {
-        Self::Load(error.into())
+        LoadError::from(error).into()
     }
 }
 
 impl From<HfError> for ConvertError {
     fn from(error: HfError) -> Self {
-        Self::Load(error.into())
+        LoadError::from(error).into()
     }
 }
 
 impl From<FolderError> for ConvertError {
     fn from(error: FolderError) -> Self {
-        Self::Tokenizer(error.into())
+        TokenizerError::from(error).into()
     }
 }

@@ -128,10 +128,12 @@ fn find(locator: &Locator, name: &str) -> Result<(Model, Option<&'static Entry>)
     if model.kind == "model"
         && let Some(path) = &model.path
     {
-        let checked =
-            Weights::open(path).and_then(|weights| LoadedModel::check(&weights).map(drop));
-        model.supported = checked.is_ok();
-        model.reason = checked.err().map(|error| error.to_string());
+        let reason = match Weights::open(path) {
+            Ok(weights) => LoadedModel::check(&weights).err(),
+            Err(error) => Some(error),
+        };
+        model.supported = reason.is_none();
+        model.reason = reason.map(|error| error.to_string());
     }
     Ok((model, entry))
 }
