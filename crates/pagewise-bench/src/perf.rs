@@ -130,7 +130,7 @@ pub struct PerfRow {
 #[derive(Debug, Error)]
 pub enum PerfError {
     /// There is nothing to time.
-    #[error("nothing to time: give -p, -n, -pg or --turn a number above 0")]
+    #[error("nothing to time: give -p, -n, --pg or --turn a number above 0")]
     Nothing,
     /// No repetition is asked for.
     #[error("at least one repetition is needed")]
@@ -497,10 +497,11 @@ mod tests {
         let nothing = PerfConfig {
             prompt_tokens: vec![0],
             generated_tokens: vec![],
+            prompts_and_generated: vec![(0, 0)],
             turn_tokens: vec![],
             ..config()
         };
-        check(nothing, 9, "nothing to time: give -p, -n, -pg or --turn a number above 0");
+        check(nothing, 9, "nothing to time: give -p, -n, --pg or --turn a number above 0");
         let huge =
             PerfConfig { prompt_tokens: vec![usize::MAX], depths: vec![usize::MAX], ..config() };
         assert_eq!(huge.needed_tokens(), usize::MAX);

@@ -85,7 +85,7 @@ fn time(args: &PerfArgs, common: &CommonArgs, printer: &Printer) -> Result<(), F
     let path = weights::model_path(common, printer)?;
     let every_core = available_parallelism().map_or(1, |n| n.get());
     let threads = match args.threads.as_slice() {
-        [] => vec![every_core],
+        [] => vec![common.threads.map_or(every_core, usize::from)],
         threads => threads.iter().map(|n| usize::from(*n)).collect(),
     };
     let mut rows = Vec::new();
@@ -180,6 +180,8 @@ mod tests {
         assert_eq!((args.pg, args.threads), (vec![(512, 64), (8, 1)], vec![1, 2]));
         let (args, common) = perf("-t 3");
         assert_eq!((args.threads, common.threads), (vec![3], Some(3)));
+        let line = ["pagewise", "-t", "5", "bench", "perf"];
+        assert_eq!(Cli::try_parse_from(line).unwrap().common.threads, Some(5));
         let (args, common) = perf("");
         assert_eq!((args.threads, common.threads), (vec![], None));
         for text in ["", "512", "1,2,3", "a,b", "-1,2", "1,9999999"] {
