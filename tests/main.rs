@@ -8,6 +8,7 @@ mod bad_input;
 mod chat;
 mod embedder_change;
 mod kill;
+mod models;
 mod offline;
 #[cfg(unix)]
 mod terminal;

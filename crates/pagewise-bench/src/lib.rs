@@ -13,7 +13,7 @@ pub mod perf;
 mod processor;
 mod report;
 
-pub use memory_peak::memory_peak_bytes;
+pub use memory_peak::{memory_available_bytes, memory_peak_bytes, memory_resident_bytes};
 pub use perf::{PerfConfig, PerfError, PerfRow, Subject, Timed};
 pub use processor::{DecoderProcessor, Processor};
 pub use report::{Format, Report};

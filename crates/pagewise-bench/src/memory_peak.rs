@@ -6,9 +6,25 @@ pub fn memory_peak_bytes() -> Option<u64> {
     peak_of_status(&std::fs::read_to_string("/proc/self/status").ok()?)
 }
 
+/// Returns the memory that could be had now without driving out what is in use, in bytes; `None`
+/// where the system does not say. What only holds files counts as free.
+pub fn memory_available_bytes() -> Option<u64> {
+    kibibytes(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
+}
+
+/// Returns the memory that this process has resident now, in bytes, as [`memory_peak_bytes`] counts.
+pub fn memory_resident_bytes() -> Option<u64> {
+    kibibytes(&std::fs::read_to_string("/proc/self/status").ok()?, "VmRSS:")
+}
+
 /// Reads the line `VmHWM:    1234 kB` of a Linux process's status.
 fn peak_of_status(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    kibibytes(status, "VmHWM:")
+}
+
+/// Reads the line that begins with `key`, in bytes.
+fn kibibytes(text: &str, key: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kibibytes.checked_mul(1024)
 }
@@ -26,6 +42,13 @@ mod tests {
         {
             assert_eq!(peak_of_status(status), None, "{status:?}");
         }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn memory_is_available_and_resident() {
+        assert!(memory_available_bytes().unwrap() > 0);
+        assert!(memory_resident_bytes().unwrap() <= memory_peak_bytes().unwrap());
     }
 
     #[test]

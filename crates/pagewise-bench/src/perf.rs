@@ -1,6 +1,7 @@
 //! Times the forward pass: `pp512` is a prompt of 512 tokens in one go, `tg64` 64 tokens one by
-//! one, `pp512 @ d1024` the same behind 1,024 tokens that are already in the KV cache, and
-//! `turn32 @ d512` the time to the first token of a second turn that adds 32.
+//! one, `pp512+tg64` the one after the other, `pp512 @ d1024` the same behind 1,024 tokens that are
+//! already in the KV cache, and `turn32 @ d512` the time to the first token of a second turn that adds
+//! 32.
 //!
 //! As in llama-bench, tokens are random, a shorter run comes first to warm up, and the average
 //! speed is the mean of the repetitions' speeds.
@@ -24,6 +25,9 @@ pub struct PerfConfig {
     pub prompt_tokens: Vec<usize>,
     /// Numbers of tokens to generate; 0 is left out.
     pub generated_tokens: Vec<usize>,
+    /// Prompts and what is generated behind each, timed together, both in tokens; those of nothing
+    /// are left out.
+    pub prompts_and_generated: Vec<(usize, usize)>,
     /// Numbers of new tokens of a second turn behind the longest prompt; 0 is left out.
     pub turn_tokens: Vec<usize>,
     /// Numbers of tokens that the KV cache holds before a prompt or a generation.
@@ -45,6 +49,8 @@ pub struct Subject {
     pub backend: String,
     /// Threads it computes with.
     pub n_threads: usize,
+    /// How long it took to load it, until the first token could be read, in milliseconds.
+    pub load_ms: u64,
 }
 
 /// One thing that is timed.
@@ -61,6 +67,15 @@ pub enum Timed {
     Generation {
         /// How many.
         tokens: usize,
+        /// Tokens in the KV cache before.
+        depth: usize,
+    },
+    /// A prompt at once, and then tokens one by one.
+    PromptAndGeneration {
+        /// Tokens of the prompt.
+        prompt: usize,
+        /// Tokens one by one.
+        generated: usize,
         /// Tokens in the KV cache before.
         depth: usize,
     },
@@ -105,6 +120,8 @@ pub struct PerfRow {
     pub stddev_ts: f64,
     /// The time of each repetition, in nanoseconds.
     pub samples_ns: Vec<u64>,
+    /// How long it took to load the model, until the first token could be read, in milliseconds.
+    pub load_ms: u64,
     /// The most memory this process had resident so far, in bytes, where the system says.
     pub peak_memory: Option<u64>,
 }
@@ -113,7 +130,7 @@ pub struct PerfRow {
 #[derive(Debug, Error)]
 pub enum PerfError {
     /// There is nothing to time.
-    #[error("nothing to time: give -p, -n or --turn a number above 0")]
+    #[error("nothing to time: give -p, -n, --pg or --turn a number above 0")]
     Nothing,
     /// No repetition is asked for.
     #[error("at least one repetition is needed")]
@@ -135,12 +152,24 @@ pub enum PerfError {
 
 impl fmt::Display for Timed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, tokens, depth) = match *self {
-            Self::Prompt { tokens, depth } => ("pp", tokens, depth),
-            Self::Generation { tokens, depth } => ("tg", tokens, depth),
-            Self::SecondTurn { tokens, kept } => ("turn", tokens, kept),
+        let depth = match *self {
+            Self::Prompt { tokens, depth } => {
+                write!(f, "pp{tokens}")?;
+                depth
+            }
+            Self::Generation { tokens, depth } => {
+                write!(f, "tg{tokens}")?;
+                depth
+            }
+            Self::PromptAndGeneration { prompt, generated, depth } => {
+                write!(f, "pp{prompt}+tg{generated}")?;
+                depth
+            }
+            Self::SecondTurn { tokens, kept } => {
+                write!(f, "turn{tokens}")?;
+                kept
+            }
         };
-        write!(f, "{name}{tokens}")?;
         if depth > 0 { write!(f, " @ d{depth}") } else { Ok(()) }
     }
 }
@@ -150,6 +179,9 @@ impl Timed {
     fn tokens(self) -> (usize, usize) {
         match self {
             Self::Prompt { tokens, depth } | Self::Generation { tokens, depth } => (depth, tokens),
+            Self::PromptAndGeneration { prompt, generated, depth } => {
+                (depth, prompt.saturating_add(generated))
+            }
             Self::SecondTurn { tokens, kept } => (kept, tokens.saturating_add(1)),
         }
     }
@@ -176,6 +208,12 @@ impl PerfConfig {
             timed.extend(prompts.into_iter().map(|tokens| Timed::Prompt { tokens, depth }));
             let generations = some(&self.generated_tokens);
             timed.extend(generations.into_iter().map(|tokens| Timed::Generation { tokens, depth }));
+            let both = self.prompts_and_generated.iter().filter(|both| **both != (0, 0));
+            timed.extend(both.map(|&(prompt, generated)| Timed::PromptAndGeneration {
+                prompt,
+                generated,
+                depth,
+            }));
         }
         let kept = self.prompt_tokens.iter().copied().max().unwrap_or(0);
         let turns = some(&self.turn_tokens);
@@ -263,6 +301,17 @@ fn time(processor: &mut dyn Processor, timed: Timed, tokens: &mut RandomTokens) 
             }
             Ok(nanoseconds_since(started))
         }
+        Timed::PromptAndGeneration { prompt, generated, .. } => {
+            let (prompt, generated) = (tokens.take(prompt), tokens.take(generated));
+            let started = Instant::now();
+            if !prompt.is_empty() {
+                processor.extend(&prompt)?;
+            }
+            for token in generated.chunks(1) {
+                processor.extend(token)?;
+            }
+            Ok(nanoseconds_since(started))
+        }
         Timed::SecondTurn { tokens: n_tokens, kept } => {
             // What the first turn said after the part that both share.
             processor.extend(&tokens.take(n_tokens))?;
@@ -286,6 +335,7 @@ fn row(subject: &Subject, timed: Timed, samples_ns: Vec<u64>) -> PerfRow {
     let (n_prompt, n_gen) = match timed {
         Timed::Prompt { tokens, .. } => (tokens, 0),
         Timed::Generation { tokens, .. } => (0, tokens),
+        Timed::PromptAndGeneration { prompt, generated, .. } => (prompt, generated),
         Timed::SecondTurn { tokens, .. } => (tokens, 1),
     };
     let times: Vec<f64> = samples_ns.iter().map(|ns| *ns as f64).collect();
@@ -306,6 +356,7 @@ fn row(subject: &Subject, timed: Timed, samples_ns: Vec<u64>) -> PerfRow {
         avg_ts,
         stddev_ts,
         samples_ns,
+        load_ms: subject.load_ms,
         peak_memory: memory_peak_bytes(),
     }
 }
@@ -386,6 +437,7 @@ mod tests {
         PerfConfig {
             prompt_tokens: vec![5, 0],
             generated_tokens: vec![3],
+            prompts_and_generated: vec![(0, 0), (2, 1)],
             turn_tokens: vec![2],
             depths: vec![0, 4],
             repetitions: 2,
@@ -399,6 +451,7 @@ mod tests {
             n_parameters: 2,
             backend: "CPU".into(),
             n_threads: 2,
+            load_ms: 3,
         }
     }
 
@@ -411,15 +464,20 @@ mod tests {
         let rows = run(&mut recorder, &subject(), &config, &mut |row| seen.push(row.test.clone()))
             .unwrap();
         let tests: Vec<&str> = rows.iter().map(|row| row.test.as_str()).collect();
-        assert_eq!(tests, ["pp5", "tg3", "pp5 @ d4", "tg3 @ d4", "turn2 @ d5"]);
+        let expected =
+            ["pp5", "tg3", "pp2+tg1", "pp5 @ d4", "tg3 @ d4", "pp2+tg1 @ d4", "turn2 @ d5"];
+        assert_eq!(tests, expected);
+        assert_eq!((rows[2].n_prompt, rows[2].n_gen, rows[2].load_ms), (2, 1, 3));
         assert_eq!(seen, tests);
         assert!(rows.iter().all(|row| row.samples_ns.len() == 2 && row.avg_ts > 0.0));
         let (_, repetitions) = recorder.done.split_at(3);
         let expected = [
             "cut to 0 +5",
             "cut to 0 +1 +1 +1",
+            "cut to 0 +2 +1",
             "cut to 0 +4 +5",
             "cut to 0 +4 +1 +1 +1",
+            "cut to 0 +4 +2 +1",
             "cut to 0 +5 +2 cut to 5 +2 +1",
         ];
         let twice: Vec<&str> = expected.iter().flat_map(|done| [*done, *done]).collect();
@@ -439,10 +497,11 @@ mod tests {
         let nothing = PerfConfig {
             prompt_tokens: vec![0],
             generated_tokens: vec![],
+            prompts_and_generated: vec![(0, 0)],
             turn_tokens: vec![],
             ..config()
         };
-        check(nothing, 9, "nothing to time: give -p, -n or --turn a number above 0");
+        check(nothing, 9, "nothing to time: give -p, -n, --pg or --turn a number above 0");
         let huge =
             PerfConfig { prompt_tokens: vec![usize::MAX], depths: vec![usize::MAX], ..config() };
         assert_eq!(huge.needed_tokens(), usize::MAX);

@@ -53,15 +53,23 @@ impl Processor for DecoderProcessor<'_> {
 }
 
 impl Subject {
-    /// Describes the weights; `n_threads` are those that the decoder computes with.
-    pub fn of(weights: &Weights, model: &str, backend: &str, n_threads: usize) -> Self {
+    /// Describes the weights; `n_threads` are those that the decoder computes with, `load_ms` are the
+    /// milliseconds that it took to make it.
+    pub fn of(
+        weights: &Weights,
+        model: &str,
+        backend: &str,
+        n_threads: usize,
+        load_ms: u64,
+    ) -> Self {
         let (mut model_bytes, mut n_parameters) = (0, 0);
         for (tensor_type, n_elements) in weights.counts() {
             let n_blocks = n_elements / tensor_type.block_len();
             model_bytes += (n_blocks * tensor_type.block_bytes()) as u64;
             n_parameters += n_elements as u64;
         }
-        Self { model: model.into(), model_bytes, n_parameters, backend: backend.into(), n_threads }
+        let (model, backend) = (model.to_owned(), backend.to_owned());
+        Self { model, model_bytes, n_parameters, backend, n_threads, load_ms }
     }
 }
 
@@ -80,13 +88,14 @@ mod tests {
         let config = PerfConfig {
             prompt_tokens: vec![8],
             generated_tokens: vec![2],
+            prompts_and_generated: Vec::new(),
             turn_tokens: vec![3],
             depths: vec![0, 4],
             repetitions: 2,
         };
         let decoder = Decoder::load(&weights, config.needed_tokens(), &compute).unwrap();
         let mut processor = DecoderProcessor::new(&decoder).unwrap();
-        let subject = Subject::of(&weights, "smollm2", "CPU", 2);
+        let subject = Subject::of(&weights, "smollm2", "CPU", 2, 0);
         assert_eq!(subject.n_parameters, 134_515_008);
         assert!(subject.model_bytes < weights.file_bytes() && subject.model_bytes > 90_000_000);
 

@@ -120,12 +120,12 @@ impl Report<'_> {
     fn csv(&self) -> String {
         let mut text = String::from(
             "model,model_size,model_n_params,backend,n_threads,n_prompt,n_gen,n_depth,test,\
-             avg_ns,stddev_ns,avg_ts,stddev_ts,peak_memory\n",
+             avg_ns,stddev_ns,avg_ts,stddev_ts,load_ms,peak_memory\n",
         );
         for row in self.rows {
             let _ = writeln!(
                 text,
-                "{},{},{},{},{},{},{},{},{},{},{},{:.6},{:.6},{}",
+                "{},{},{},{},{},{},{},{},{},{},{},{:.6},{:.6},{},{}",
                 quoted(&row.model),
                 row.model_size,
                 row.model_n_params,
@@ -139,6 +139,7 @@ impl Report<'_> {
                 row.stddev_ns,
                 row.avg_ts,
                 row.stddev_ts,
+                row.load_ms,
                 row.peak_memory.map_or_else(String::new, |bytes| bytes.to_string()),
             );
         }
@@ -191,6 +192,7 @@ mod tests {
             avg_ts,
             stddev_ts: 0.25,
             samples_ns: vec![1_500_000_000],
+            load_ms: 120,
             peak_memory: Some(1 << 30),
         };
         vec![row("pp512", 512, 0, 123.456), row("tg64", 0, 64, 9.5)]
@@ -215,9 +217,9 @@ mod tests {
     #[test]
     fn a_comma_or_a_quote_in_a_name_stays_in_its_field() {
         insta::assert_snapshot!(written(Format::Csv), @r#"
-        model,model_size,model_n_params,backend,n_threads,n_prompt,n_gen,n_depth,test,avg_ns,stddev_ns,avg_ts,stddev_ts,peak_memory
-        "qwen, ""small""",1117320768,1543714304,"CPU",2,512,0,0,"pp512",1500000000,10,123.456000,0.250000,1073741824
-        "qwen, ""small""",1117320768,1543714304,"CPU",2,0,64,0,"tg64",1500000000,10,9.500000,0.250000,1073741824
+        model,model_size,model_n_params,backend,n_threads,n_prompt,n_gen,n_depth,test,avg_ns,stddev_ns,avg_ts,stddev_ts,load_ms,peak_memory
+        "qwen, ""small""",1117320768,1543714304,"CPU",2,512,0,0,"pp512",1500000000,10,123.456000,0.250000,120,1073741824
+        "qwen, ""small""",1117320768,1543714304,"CPU",2,0,64,0,"tg64",1500000000,10,9.500000,0.250000,120,1073741824
         "#);
     }
 

@@ -18,7 +18,7 @@ use crate::printer::Printer;
 use crate::weights;
 
 /// The window when none is asked for: enough for a long chat, small enough for a quick reply.
-const WINDOW_TOKENS: usize = 4096;
+pub(crate) const WINDOW_TOKENS: usize = 4096;
 
 /// The file in an agent's folder that keeps the KV cache of main context.
 const SNAPSHOT: &str = "main_context.kv";

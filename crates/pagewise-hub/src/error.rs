@@ -48,6 +48,21 @@ pub enum HubError {
         /// The path that was given.
         path: PathBuf,
     },
+    /// A folder without weights, or without what they need beside them.
+    #[error(
+        "{} is no folder of weights: it needs config.json, tokenizer.json, and model.safetensors or \
+         its index", path.display()
+    )]
+    NoWeights {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A name that the catalog has for other bytes.
+    #[error("`{name}` is a name of the catalog, which has it for other bytes; give another --name")]
+    NameOfCatalog {
+        /// The name.
+        name: String,
+    },
     /// A file that does not begin with the four letters of the format.
     #[error("{} is no GGUF file: it does not begin with `GGUF`", path.display())]
     NotGguf {

@@ -41,6 +41,11 @@ pub(crate) fn hash_file(path: &Path, progress: &mut dyn Progress) -> Result<File
     Ok(FileHash { sha256: hex(&digest.finalize()), bytes })
 }
 
+/// Returns the SHA-256 of a text, as 64 lower-case hexadecimal digits.
+pub(crate) fn hash_text(text: &str) -> String {
+    hex(&Sha256::digest(text))
+}
+
 /// Copies `from` to `to` until its end; at most `limit` bytes are read.
 ///
 /// Returns how many there were, `limit + 1` at most: a caller that gets more than `limit` refuses.

@@ -177,6 +177,11 @@ impl LocalFile {
         }
     }
 
+    pub(crate) fn imported_folder(path: &Path, files: Vec<FolderFile>) -> Self {
+        let words = format!("the folder {}", path.display());
+        Self { files, words, bytes: None, ..Self::imported(path, 0) }
+    }
+
     fn cached(cached: CachedFile, files: Vec<FolderFile>) -> Self {
         Self {
             may_link: cached.sha256.is_some(),

@@ -1,5 +1,7 @@
 //! The folder that holds weights: `NAME.gguf` or a folder `NAME`, each beside its record `NAME.json`.
 
+mod folder;
+
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -10,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::IoContext;
 use crate::hash::{FileHash, hash_file};
 use crate::{HubError, Progress, catalog};
+use folder::{WEIGHTS, folder_sha256, has_weights};
 
 /// The folder. Nothing half-made is ever in it under a name that [`Store::list`] shows.
 #[derive(Debug, Clone)]
@@ -33,7 +36,8 @@ pub struct Stored {
 /// What is known of a set of weights since its bytes were read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// SHA-256 of the file as fetched: of the archive, if it came as one.
+    /// SHA-256 of the file as fetched: of the archive, if it came as one; of the list of files, each
+    /// with its own, if it is a folder that was imported.
     pub sha256: String,
     /// What it takes on disk.
     pub bytes: u64,
@@ -51,7 +55,8 @@ pub struct Record {
 pub struct Verified {
     /// Its name.
     pub name: String,
-    /// SHA-256 of the file; of `model.safetensors` for a folder.
+    /// SHA-256 of the file; of `model.safetensors` for a folder, or of the list of its files if it
+    /// has no such file.
     pub sha256: String,
     /// Bytes that were read.
     pub bytes: u64,
@@ -117,7 +122,7 @@ impl Store {
             && metadata.is_file()
         {
             (file, metadata.len())
-        } else if is_embedder(&folder) {
+        } else if has_weights(&folder) {
             let bytes = folder_bytes(&folder)?;
             (folder, bytes)
         } else {
@@ -229,14 +234,19 @@ impl Store {
         progress: &mut dyn Progress,
     ) -> Result<Verified, HubError> {
         check_folder(&stored.path, files, progress)?;
-        let weights = hash_file(&stored.path.join(EMBEDDER_WEIGHTS), &mut crate::NoProgress)?;
+        let weights = stored.path.join(WEIGHTS);
+        let sha256 = match weights.is_file() {
+            true => hash_file(&weights, &mut crate::NoProgress)?.sha256,
+            // The weights are in several files, each of which was compared.
+            false => folder_sha256(files),
+        };
         let source = stored.record.as_ref().map_or("found in the store", |r| &r.source).into();
         let archive = catalog::find(&stored.name).and_then(|entry| entry.sha256.clone());
         let recorded = stored.record.as_ref().map(|record| record.sha256.clone());
         self.write_record(
             &stored.name,
             &Record {
-                sha256: recorded.or(archive).unwrap_or_else(|| weights.sha256.clone()),
+                sha256: recorded.or(archive).unwrap_or_else(|| sha256.clone()),
                 bytes: stored.bytes,
                 source,
                 verified_at: Timestamp::now(),
@@ -245,7 +255,7 @@ impl Store {
         )?;
         Ok(Verified {
             name: stored.name.clone(),
-            sha256: weights.sha256,
+            sha256,
             bytes: stored.bytes,
             was_known: !files.is_empty(),
         })
@@ -295,7 +305,7 @@ impl Store {
         let folder = self.dir.join(name);
         let stored = match self.find(name)? {
             Some(stored) => stored,
-            // A folder that lacks a file is no embedder, and may well be what is to be removed.
+            // A folder that lacks a file has no weights, and may well be what is to be removed.
             None if folder.is_dir() => {
                 let bytes = folder_bytes(&folder)?;
                 Stored { name: name.to_owned(), path: folder, bytes, record: None }
@@ -312,15 +322,6 @@ impl Store {
         self.remove_record(name)?;
         Ok(stored)
     }
-}
-
-/// The file of an embedder's folder that has the weights.
-const EMBEDDER_WEIGHTS: &str = "model.safetensors";
-
-fn is_embedder(folder: &Path) -> bool {
-    ["config.json", "tokenizer.json", EMBEDDER_WEIGHTS]
-        .iter()
-        .all(|file| folder.join(file).is_file())
 }
 
 fn folder_bytes(folder: &Path) -> Result<u64, HubError> {

@@ -18,13 +18,14 @@ mod smollm3;
 
 use crate::hf::HfConfig;
 use crate::{DecoderConfig, Gguf, HfFolder, LoadError};
+pub(crate) use settings::llama3_divisors;
 
 /// A family of models.
 pub(crate) struct Family {
     /// The architecture as GGUF names it.
     pub(crate) gguf: &'static str,
-    /// The `model_type`s that Hugging Face has for it.
-    model_types: &'static [&'static str],
+    /// The `model_type`s that Hugging Face has for it, the one to write first.
+    pub(crate) model_types: &'static [&'static str],
     from_gguf: fn(&Gguf) -> Result<DecoderConfig, LoadError>,
     from_hf: fn(&HfFolder) -> Result<DecoderConfig, LoadError>,
     /// What differs from [`HF_NAMES`]; these come first.
@@ -63,17 +64,20 @@ pub(crate) const HF_NAMES: [(&str, &str); 14] = [
     ("ffn_gate_inp", "mlp.gate"),
 ];
 
+/// Returns the family that a GGUF file says it is of.
+pub(crate) fn of_gguf(gguf: &Gguf) -> Result<&'static Family, LoadError> {
+    let architecture = gguf.architecture();
+    let family = FAMILIES.into_iter().find(|family| family.gguf == architecture);
+    family.ok_or_else(|| LoadError::Architecture {
+        path: gguf.path().to_owned(),
+        architecture: architecture.to_owned(),
+        supported: FAMILIES.map(|family| family.gguf).join(", "),
+    })
+}
+
 /// Reads the metadata of `gguf` as its architecture has them.
 pub(crate) fn config_of_gguf(gguf: &Gguf) -> Result<DecoderConfig, LoadError> {
-    let architecture = gguf.architecture();
-    let Some(family) = FAMILIES.iter().find(|family| family.gguf == architecture) else {
-        return Err(LoadError::Architecture {
-            path: gguf.path().to_owned(),
-            architecture: architecture.to_owned(),
-            supported: FAMILIES.map(|family| family.gguf).join(", "),
-        });
-    };
-    let config = (family.from_gguf)(gguf)?;
+    let config = (of_gguf(gguf)?.from_gguf)(gguf)?;
     config.check().map_err(|reason| fault(gguf, reason))?;
     Ok(config)
 }
@@ -103,6 +107,13 @@ pub(crate) fn config_of_folder(folder: &HfFolder) -> Result<DecoderConfig, LoadE
     let config = (folder.family().from_hf)(folder)?;
     config.check().map_err(|reason| folder.config().fault(reason))?;
     Ok(config)
+}
+
+/// Returns what GGUF files of a family have the products of queries and keys multiplied with if
+/// they do not say it: what is not so goes into the weights.
+pub(crate) fn unsaid_attention_scale(family: &Family, config: &DecoderConfig) -> f32 {
+    let usual = (config.head_dim as f32).sqrt().recip();
+    gemma::gguf_scale(family.gguf, config).unwrap_or(usual)
 }
 
 /// Makes an error about the metadata of `gguf`.

@@ -4,6 +4,9 @@
 //! make a later read leave the file, overflow or allocate more than the file could justify. After
 //! that, metadata and tensors are views into the map; nothing is copied.
 //!
+//! A model may be cut into several files, `name-00001-of-00003.gguf` and so on: any of them opens
+//! all, the metadata are those of the first, and each file is as hostile as a single one.
+//!
 //! What the tensors *mean* is not known here: whether they fit an architecture is checked where
 //! the architecture is.
 
@@ -11,6 +14,7 @@ mod error;
 mod header;
 mod map;
 mod metadata;
+mod shards;
 mod tensor_type;
 #[cfg(test)]
 mod tests;
@@ -24,43 +28,59 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 pub use error::{GgufError, GgufProblem};
-use header::{Header, TensorInfo};
+use header::{Header, MAX_TENSORS, TensorInfo};
 pub(crate) use map::FileMap;
 pub use metadata::{FromMetadata, MetadataValue, OneOrMany, Strings};
 pub use tensor_type::TensorType;
 
 const ARCHITECTURE: &str = "general.architecture";
 
-/// An open GGUF file. Clones share it.
+/// An open GGUF file, or all files of a model that is cut into several. Clones share it.
 #[derive(Clone)]
 pub struct Gguf {
     inner: Arc<Inner>,
 }
 
 struct Inner {
+    /// The first has the metadata.
+    files: Vec<GgufFile>,
+    /// The file and the place in its header of each tensor, in the order of the files.
+    tensors: Vec<(usize, usize)>,
+    /// Indices into `tensors`, sorted by name.
+    by_name: Vec<usize>,
+}
+
+/// One file, its header checked.
+struct GgufFile {
     path: PathBuf,
     map: Arc<FileMap>,
     header: Header,
 }
 
 impl Gguf {
-    /// Opens a file of GGUF version 2 or 3 and checks its header.
+    /// Opens a file of GGUF version 2 or 3 and checks its header; of a model in several files, all
+    /// of them.
     pub fn open(path: &Path) -> Result<Self, GgufError> {
-        let inner =
-            Inner::open(path).map_err(|problem| GgufError { path: path.to_owned(), problem })?;
+        let files = shards::open_all(path)?;
+        let inner = Inner::new(files)?;
         let gguf = Self { inner: Arc::new(inner) };
         gguf.require::<&str>(ARCHITECTURE)?;
         Ok(gguf)
     }
 
-    /// Returns where the file lies.
+    /// Returns where the file lies, or the first of several.
     pub fn path(&self) -> &Path {
-        &self.inner.path
+        &self.inner.first().path
     }
 
-    /// Returns the size of the file in bytes.
+    /// Returns where all files lie: one, unless the model is cut into several.
+    pub fn paths(&self) -> impl ExactSizeIterator<Item = &Path> {
+        self.inner.files.iter().map(|file| file.path.as_path())
+    }
+
+    /// Returns the size of the file, or of all of them together, in bytes.
     pub fn file_bytes(&self) -> u64 {
-        self.inner.map.bytes().len() as u64
+        self.inner.files.iter().map(|file| file.map.bytes().len() as u64).sum()
     }
 
     /// Returns the architecture, for example `llama`.
@@ -75,13 +95,7 @@ impl Gguf {
     /// Asked for can be `u32`, `i32`, `u64`, `usize`, `f32`, `bool`, `&str`, a `Vec` of any of
     /// them but the last, [`Strings`] and [`OneOrMany`].
     pub fn get<'a, T: FromMetadata<'a>>(&'a self, key: &str) -> Result<Option<T>, GgufError> {
-        let Some(value) = self.value(key) else {
-            return Ok(None);
-        };
-        let value = value.convert().map_err(|(found, wanted)| {
-            self.error(GgufProblem::IllTyped { key: key.into(), found, wanted })
-        })?;
-        Ok(Some(value))
+        self.inner.first().get(key)
     }
 
     /// Returns the metadata `key`, or an error that names it.
@@ -107,29 +121,35 @@ impl Gguf {
 
     /// Returns all metadata, sorted by key, for display.
     pub fn metadata(&self) -> impl ExactSizeIterator<Item = (&str, MetadataValue<'_>)> {
-        self.inner.header.entries.iter().map(|entry| {
-            let value = MetadataValue { value: &entry.value, bytes: self.inner.map.bytes() };
-            (self.inner.text(&entry.key), value)
+        let file = self.inner.first();
+        file.header.entries.iter().map(|entry| {
+            let value = MetadataValue { value: &entry.value, bytes: file.map.bytes() };
+            (file.text(&entry.key), value)
         })
     }
 
-    /// Returns the tensors in the order of the file.
+    /// Returns all metadata, sorted by key, each with the bytes of its type and value.
+    pub(crate) fn raw_metadata(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let file = self.inner.first();
+        file.header.entries.iter().map(|entry| {
+            let bytes = file.map.bytes().get(entry.typed_value.clone());
+            (file.text(&entry.key), bytes.unwrap_or_default())
+        })
+    }
+
+    /// Returns the tensors in the order of the file, or of the files.
     pub fn tensors(&self) -> impl ExactSizeIterator<Item = GgufTensor<'_>> {
-        self.inner.header.tensors.iter().map(|info| GgufTensor { gguf: self, info })
+        self.inner.tensors.iter().map(|place| self.inner.tensor(*place))
     }
 
     /// Returns the tensor called `name`.
     pub fn tensor(&self, name: &str) -> Option<GgufTensor<'_>> {
-        let header = &self.inner.header;
-        let info = |index: u32| header.tensors.get(index as usize);
-        let index = header
-            .tensors_by_name
-            .binary_search_by(|index| {
-                info(*index).map_or("", |info| self.inner.text(&info.name)).cmp(name)
-            })
+        let Inner { tensors, by_name, .. } = &*self.inner;
+        let place = |index: &usize| tensors.get(*index).copied().unwrap_or_default();
+        let found = by_name
+            .binary_search_by(|index| self.inner.tensor(place(index)).name().cmp(name))
             .ok()?;
-        let info = info(*header.tensors_by_name.get(index)?)?;
-        Some(GgufTensor { gguf: self, info })
+        Some(self.inner.tensor(place(by_name.get(found)?)))
     }
 
     /// Returns the tensor called `name`, or an error that names it.
@@ -139,41 +159,74 @@ impl Gguf {
     }
 
     /// Returns a hash (SHA-256) that tells these weights from others without reading them all:
-    /// of the size of the file, its header, and the first bytes of every tensor.
+    /// of the size of each file, its header, and the first bytes of every tensor.
     pub fn fingerprint(&self) -> [u8; 32] {
         const BYTES_PER_TENSOR: usize = 256;
-        let bytes = self.inner.map.bytes();
         let mut hash = Sha256::new();
-        hash.update(self.file_bytes().to_le_bytes());
-        hash.update(bytes.get(..self.inner.header.bytes).unwrap_or_default());
-        for tensor in self.tensors() {
-            let data = tensor.bytes();
-            hash.update(data.get(..BYTES_PER_TENSOR).unwrap_or(data));
+        for file in &self.inner.files {
+            let bytes = file.map.bytes();
+            hash.update((bytes.len() as u64).to_le_bytes());
+            hash.update(bytes.get(..file.header.bytes).unwrap_or_default());
+            for info in &file.header.tensors {
+                let data = GgufTensor { file, info }.bytes();
+                hash.update(data.get(..BYTES_PER_TENSOR).unwrap_or(data));
+            }
         }
         hash.finalize().into()
     }
 
     /// Returns an error about this file.
     pub fn error(&self, problem: GgufProblem) -> GgufError {
-        GgufError { path: self.inner.path.clone(), problem }
-    }
-
-    fn value(&self, key: &str) -> Option<MetadataValue<'_>> {
-        let entries = &self.inner.header.entries;
-        let index = entries.binary_search_by(|entry| self.inner.text(&entry.key).cmp(key)).ok()?;
-        let value = &entries.get(index)?.value;
-        Some(MetadataValue { value, bytes: self.inner.map.bytes() })
+        self.inner.first().error(problem)
     }
 }
 
 impl fmt::Debug for Gguf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gguf").field("path", &self.inner.path).finish_non_exhaustive()
+        f.debug_struct("Gguf").field("path", &self.path()).finish_non_exhaustive()
     }
 }
 
 impl Inner {
-    fn open(path: &Path) -> Result<Self, GgufProblem> {
+    /// Puts checked files together: at least one.
+    fn new(files: Vec<GgufFile>) -> Result<Self, GgufError> {
+        let mut tensors: Vec<(usize, usize)> = Vec::new();
+        for (file_index, file) in files.iter().enumerate() {
+            tensors.extend((0..file.header.tensors.len()).map(|index| (file_index, index)));
+            if tensors.len() as u64 > MAX_TENSORS {
+                let (count, max) = (tensors.len() as u64, MAX_TENSORS);
+                return Err(file.error(GgufProblem::Count { what: "tensors", count, max }));
+            }
+        }
+        let mut inner = Self { files, tensors, by_name: Vec::new() };
+        let name = |index: usize| inner.tensor(inner.tensors[index]).name();
+        let mut by_name: Vec<usize> = (0..inner.tensors.len()).collect();
+        by_name.sort_by(|a, b| name(*a).cmp(name(*b)));
+        if let Some([_, second]) = by_name.array_windows().find(|[a, b]| name(*a) == name(*b)) {
+            let (file, _) = inner.tensors[*second];
+            let problem = GgufProblem::DuplicateTensor { name: name(*second).to_owned() };
+            return Err(inner.files[file].error(problem));
+        }
+        inner.by_name = by_name;
+        Ok(inner)
+    }
+
+    fn first(&self) -> &GgufFile {
+        &self.files[0]
+    }
+
+    fn tensor(&self, (file, index): (usize, usize)) -> GgufTensor<'_> {
+        let file = &self.files[file];
+        GgufTensor { file, info: &file.header.tensors[index] }
+    }
+}
+
+impl GgufFile {
+    fn open(path: &Path) -> Result<Self, GgufError> {
+        Self::read(path).map_err(|problem| GgufError { path: path.to_owned(), problem })
+    }
+
+    fn read(path: &Path) -> Result<Self, GgufProblem> {
         // Asked before opening: opening a pipe would wait for a writer.
         if !std::fs::metadata(path)?.is_file() {
             return Err(GgufProblem::NotAFile);
@@ -187,6 +240,27 @@ impl Inner {
         Ok(Self { path: path.to_owned(), map: Arc::new(map), header })
     }
 
+    fn value(&self, key: &str) -> Option<MetadataValue<'_>> {
+        let entries = &self.header.entries;
+        let index = entries.binary_search_by(|entry| self.text(&entry.key).cmp(key)).ok()?;
+        let value = &entries.get(index)?.value;
+        Some(MetadataValue { value, bytes: self.map.bytes() })
+    }
+
+    fn get<'a, T: FromMetadata<'a>>(&'a self, key: &str) -> Result<Option<T>, GgufError> {
+        let Some(value) = self.value(key) else {
+            return Ok(None);
+        };
+        let value = value.convert().map_err(|(found, wanted)| {
+            self.error(GgufProblem::IllTyped { key: key.into(), found, wanted })
+        })?;
+        Ok(Some(value))
+    }
+
+    fn error(&self, problem: GgufProblem) -> GgufError {
+        GgufError { path: self.path.clone(), problem }
+    }
+
     fn text(&self, range: &Range<usize>) -> &str {
         let bytes = self.map.bytes().get(range.clone()).unwrap_or_default();
         std::str::from_utf8(bytes).unwrap_or_default()
@@ -196,14 +270,19 @@ impl Inner {
 /// A tensor in a GGUF file.
 #[derive(Clone, Copy)]
 pub struct GgufTensor<'a> {
-    gguf: &'a Gguf,
+    file: &'a GgufFile,
     info: &'a TensorInfo,
 }
 
 impl<'a> GgufTensor<'a> {
+    /// Returns the file that it is in.
+    pub(crate) fn path(&self) -> &'a Path {
+        &self.file.path
+    }
+
     /// Returns its name, for example `blk.0.attn_q.weight`.
     pub fn name(&self) -> &'a str {
-        self.gguf.inner.text(&self.info.name)
+        self.file.text(&self.info.name)
     }
 
     /// Returns its shape in row-major order, the last dimension contiguous: the weight of a linear
@@ -225,18 +304,18 @@ impl<'a> GgufTensor<'a> {
 
     /// Returns its data as they lie in the file.
     pub fn bytes(&self) -> &'a [u8] {
-        self.gguf.inner.map.bytes().get(self.info.range.clone()).unwrap_or_default()
+        self.file.map.bytes().get(self.info.range.clone()).unwrap_or_default()
     }
 
     /// Returns its data in a form that keeps the file open.
     pub fn hold(&self) -> TensorBytes {
-        TensorBytes::new(&self.gguf.inner.map, self.info.range.clone())
+        TensorBytes::new(&self.file.map, self.info.range.clone())
     }
 
     /// Tells the operating system that the data are not needed soon, for example because they
     /// have been packed elsewhere. They stay readable.
     pub fn release(&self) {
-        self.gguf.inner.map.release(self.info.range.clone());
+        self.file.map.release(self.info.range.clone());
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod config;
 mod error;
+pub(crate) mod names;
 mod safetensors;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -23,9 +24,9 @@ pub(crate) use config::HfConfig;
 pub use error::{HfError, HfProblem};
 pub(crate) use safetensors::{SafetensorsFile, StoredTensor};
 
-const CONFIG: &str = "config.json";
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+pub(crate) const CONFIG: &str = "config.json";
+pub(crate) const SINGLE: &str = "model.safetensors";
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
 /// The largest of a folder's JSON files, in bytes; the index of a large model takes some 100 kB.
 const MAX_JSON_BYTES: u64 = 32 << 20;
 const MAX_SHARDS: usize = 4096;
@@ -96,6 +97,11 @@ impl HfFolder {
     /// Returns where the folder lies.
     pub fn path(&self) -> &Path {
         &self.inner.path
+    }
+
+    /// Returns the files with tensors.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.inner.files.iter().map(|file| file.path.as_path())
     }
 
     /// Returns what the folder says about the language model.
@@ -176,12 +182,7 @@ impl HfFolder {
     /// Returns a tensor of the language model that is not one of `read`, which are GGUF's names.
     pub(crate) fn unread<'a>(&self, read: impl Iterator<Item = &'a str>) -> Option<String> {
         let read: HashSet<String> = read.map(|name| self.hf_name(name)).collect();
-        let is_unneeded = |name: &str| {
-            UNNEEDED.iter().any(|part| name.starts_with(part) || name.ends_with(part))
-                // The table again, where it is the head as well.
-                || (name.ends_with("lm_head.weight") && self.is_tied())
-        };
-        let unread = |name: &&String| !read.contains(*name) && !is_unneeded(name);
+        let unread = |name: &&String| !read.contains(*name) && !self.is_unneeded(name);
         self.inner.tensors.keys().filter(unread).min().cloned()
     }
 
@@ -195,37 +196,35 @@ impl HfFolder {
         }
     }
 
+    /// Returns what GGUF calls the tensors of the language model, in the order of the files.
+    pub(crate) fn gguf_names(&self) -> Result<Vec<String>, HfError> {
+        let tensors = self.inner.files.iter().flat_map(|file| &file.tensors);
+        let names =
+            tensors.map(|tensor| tensor.name.as_str()).filter(|name| !self.is_unneeded(name));
+        let gguf_name = |name: &str| {
+            let Inner { prefix, head_prefix, family, .. } = &*self.inner;
+            // Only names that lead back to the tensor are good.
+            names::to_gguf(family, (prefix, head_prefix), name)
+                .filter(|gguf_name| self.hf_name(gguf_name) == name)
+                .ok_or_else(|| HfError {
+                    path: self.inner.path.clone(),
+                    problem: HfProblem::UnknownTensor { name: name.to_owned() },
+                })
+        };
+        names.map(gguf_name).collect()
+    }
+
     /// Returns what a tensor that GGUF calls `name` is called here.
     fn hf_name(&self, name: &str) -> String {
         let Inner { prefix, head_prefix, family, .. } = &*self.inner;
-        let known = |part: &str| {
-            let names = family.hf_names.iter().chain(&families::HF_NAMES);
-            names.clone().find(|(gguf, _)| *gguf == part).map(|(_, hf)| (*hf).to_owned())
-        };
-        let (whole, kind) = name.rsplit_once('.').unwrap_or((name, "weight"));
-        if whole == "output" {
-            return format!("{head_prefix}lm_head.{kind}");
-        }
-        let layer = whole.strip_prefix("blk.").and_then(|rest| rest.split_once('.'));
-        match layer {
-            Some((index, part)) => {
-                // Experts are numbered below their kind in one, and above it in the other.
-                let expert = part.rsplit_once('.').filter(|(_, n)| n.parse::<usize>().is_ok());
-                if let Some((part, expert)) = expert {
-                    let part = known(part).unwrap_or_else(|| part.to_owned());
-                    let (network, part) = part.split_once('.').unwrap_or(("mlp", &part));
-                    return format!(
-                        "{prefix}layers.{index}.{network}.experts.{expert}.{part}.{kind}"
-                    );
-                }
-                let part = known(part).unwrap_or_else(|| part.to_owned());
-                format!("{prefix}layers.{index}.{part}.{kind}")
-            }
-            None => {
-                let whole = known(whole).unwrap_or_else(|| whole.to_owned());
-                format!("{prefix}{whole}.{kind}")
-            }
-        }
+        names::to_hf(family, (prefix, head_prefix), name)
+    }
+
+    /// Whether a language model without vision does without a tensor.
+    fn is_unneeded(&self, name: &str) -> bool {
+        UNNEEDED.iter().any(|part| name.starts_with(part) || name.ends_with(part))
+            // The table again, where it is the head as well.
+            || (name.ends_with("lm_head.weight") && self.is_tied())
     }
 }
 

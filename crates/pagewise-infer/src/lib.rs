@@ -7,6 +7,7 @@
 
 mod chat_template;
 mod compute;
+mod convert;
 mod decoder;
 mod detokenizer;
 mod embedder;
@@ -19,6 +20,7 @@ mod kv_cache;
 mod linear;
 mod model;
 mod ops;
+mod plan;
 mod prompt_lookup;
 mod sampler;
 mod session;
@@ -29,6 +31,7 @@ mod weights;
 
 pub use chat_template::{ChatTemplate, ChatTemplateError};
 pub use compute::{Compute, DeviceChoice};
+pub use convert::{ConvertError, ConvertOptions, Converted, convert};
 pub use decoder::{
     Activation, Biases, Decoder, DecoderConfig, Experts, LayerKind, NormPlacement,
     PREFILL_CHUNK_TOKENS, QkNorm, Rope, RopePairing, RopeScaling,
@@ -44,8 +47,9 @@ pub use gguf::{
 pub use hf::{HfError, HfFolder, HfProblem};
 pub use kv_cache::KvCache;
 pub use model::{LoadedModel, ModelDescription};
+pub use plan::{MemoryPlan, ModelPlan, Speed};
 pub use sampler::Sampler;
 pub use session::{Session, Synced};
 pub use snapshot::{SnapshotError, SnapshotKey};
 pub use tokenizer::{FolderError, Tokenizer, TokenizerError};
-pub use weights::Weights;
+pub use weights::{TensorSummary, Weights};

@@ -6,7 +6,7 @@ use pagewise_core::{ModelError, Prompt};
 
 use crate::compute::Compute;
 use crate::tokenizer::chat_template_of_folder;
-use crate::{ChatTemplate, Decoder, Gguf, LoadError, Tokenizer, Weights};
+use crate::{ChatTemplate, Decoder, DecoderConfig, Gguf, LoadError, Tokenizer, Weights};
 
 /// A language model as its file or folder has it, for those who drive it themselves.
 pub struct LoadedModel {
@@ -56,29 +56,15 @@ impl LoadedModel {
         let weights = Weights::open(path)?;
         let config = weights.config()?;
         let window_tokens = window_tokens(config.context_length)?;
-        let tokenizer = match &weights {
-            Weights::Gguf(gguf) => Tokenizer::from_gguf(gguf),
-            Weights::Hf(folder) => Tokenizer::from_folder(folder.path()),
-        };
-        let tokenizer =
-            tokenizer.map_err(|source| LoadError::Tokenizer { path: path.to_owned(), source })?;
-        // Gemma 3 without vision has a token for images all the same.
-        let mut beyond = config.vocabulary..tokenizer.n_tokens();
-        if beyond.any(|id| !tokenizer.is_control(id as u32)) {
-            let (n_tokens, n_rows) = (tokenizer.n_tokens(), config.vocabulary);
-            return Err(LoadError::Config {
-                path: path.to_owned(),
-                reason: format!("has {n_tokens} tokens but embeddings for {n_rows} of them"),
-            });
-        }
-        let template = match &weights {
-            Weights::Gguf(gguf) => ChatTemplate::from_gguf(gguf, &tokenizer),
-            Weights::Hf(folder) => ChatTemplate::from_folder(folder.path(), &tokenizer),
-        };
-        let template =
-            template.map_err(|source| LoadError::ChatTemplate { path: path.to_owned(), source })?;
+        let (tokenizer, template) = language(&weights, &config)?;
         let decoder = Decoder::load(&weights, window_tokens, compute)?;
         Ok(Self { weights, tokenizer, template, decoder })
+    }
+
+    /// Finds out whether weights can be used, without running them: the error is the one that
+    /// [`Self::load`] would fail with, but for tensors of a wrong shape or too many.
+    pub fn check(weights: &Weights) -> Result<(Tokenizer, ChatTemplate), LoadError> {
+        language(weights, &weights.config()?)
     }
 
     /// Returns the tokens of `prompt`, rendered by the model's own template.
@@ -118,6 +104,36 @@ impl LoadedModel {
             fingerprint: weights.fingerprint().iter().map(|byte| format!("{byte:02x}")).collect(),
         }
     }
+}
+
+/// Returns what turns texts into tokens and back, and conversations into texts.
+fn language(
+    weights: &Weights,
+    config: &DecoderConfig,
+) -> Result<(Tokenizer, ChatTemplate), LoadError> {
+    let path = weights.path();
+    let tokenizer = match weights {
+        Weights::Gguf(gguf) => Tokenizer::from_gguf(gguf),
+        Weights::Hf(folder) => Tokenizer::from_folder(folder.path()),
+    };
+    let tokenizer =
+        tokenizer.map_err(|source| LoadError::Tokenizer { path: path.to_owned(), source })?;
+    // Gemma 3 without vision has a token for images all the same.
+    let mut beyond = config.vocabulary..tokenizer.n_tokens();
+    if beyond.any(|id| !tokenizer.is_control(id as u32)) {
+        let (n_tokens, n_rows) = (tokenizer.n_tokens(), config.vocabulary);
+        return Err(LoadError::Config {
+            path: path.to_owned(),
+            reason: format!("has {n_tokens} tokens but embeddings for {n_rows} of them"),
+        });
+    }
+    let template = match weights {
+        Weights::Gguf(gguf) => ChatTemplate::from_gguf(gguf, &tokenizer),
+        Weights::Hf(folder) => ChatTemplate::from_folder(folder.path(), &tokenizer),
+    };
+    let template =
+        template.map_err(|source| LoadError::ChatTemplate { path: path.to_owned(), source })?;
+    Ok((tokenizer, template))
 }
 
 /// Returns the mix that the file says it is.

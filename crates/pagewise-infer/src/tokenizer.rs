@@ -16,6 +16,7 @@
 
 mod encoder;
 mod error;
+pub(crate) mod export;
 mod folder;
 mod gguf;
 mod merges;

@@ -22,7 +22,7 @@ pub enum Weights {
 }
 
 /// Tensors of GGUF files that are read with the metadata.
-const WITH_METADATA: [&str; 3] =
+pub(crate) const WITH_METADATA: [&str; 3] =
     ["rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"];
 
 impl Weights {
@@ -40,6 +40,14 @@ impl Weights {
         match self {
             Self::Gguf(gguf) => gguf.path(),
             Self::Hf(folder) => folder.path(),
+        }
+    }
+
+    /// Returns the files that have the tensors.
+    pub fn files(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Gguf(gguf) => gguf.paths().map(Path::to_owned).collect(),
+            Self::Hf(folder) => folder.files().map(Path::to_owned).collect(),
         }
     }
 
@@ -94,10 +102,47 @@ impl Weights {
         counts
     }
 
-    fn tensor(&self, name: &str) -> Result<Option<Weight>, LoadError> {
+    /// Returns all tensors of the language model, in the order of the file or files.
+    pub fn tensors(&self) -> Result<Vec<TensorSummary>, LoadError> {
+        let names: Vec<String> = match self {
+            Self::Gguf(gguf) => gguf.tensors().map(|tensor| tensor.name().to_owned()).collect(),
+            Self::Hf(folder) => folder.gguf_names()?,
+        };
+        let mut tensors = Vec::with_capacity(names.len());
+        for name in names {
+            if let Some(Weight { tensor_type, shape, bytes, .. }) = self.tensor(&name)? {
+                let n_bytes = bytes.len() as u64;
+                tensors.push(TensorSummary { name, tensor_type, shape, n_bytes });
+            }
+        }
+        Ok(tensors)
+    }
+
+    /// Returns all metadata of a GGUF file, or the settings in the `config.json` of a folder, sorted
+    /// by key, for display.
+    pub fn metadata(&self) -> Vec<(String, String)> {
+        match self {
+            Self::Gguf(gguf) => {
+                gguf.metadata().map(|(key, value)| (key.to_owned(), value.to_string())).collect()
+            }
+            Self::Hf(folder) => folder.config().entries(),
+        }
+    }
+
+    /// Returns the chat template, Jinja, if there is one.
+    pub fn chat_template(&self) -> Result<Option<String>, LoadError> {
+        let path = self.path().to_owned();
+        match self {
+            Self::Gguf(gguf) => Ok(gguf.get::<&str>("tokenizer.chat_template")?.map(str::to_owned)),
+            Self::Hf(folder) => crate::tokenizer::chat_template_of_folder(folder.path())
+                .map_err(|source| LoadError::ChatTemplate { path, source: source.into() }),
+        }
+    }
+
+    pub(crate) fn tensor(&self, name: &str) -> Result<Option<Weight>, LoadError> {
         Ok(match self {
             Self::Gguf(gguf) => gguf.tensor(name).map(|tensor| Weight {
-                path: gguf.path().to_owned(),
+                path: tensor.path().to_owned(),
                 name: name.to_owned(),
                 tensor_type: tensor.tensor_type(),
                 shape: tensor.shape().to_vec(),
@@ -145,6 +190,19 @@ impl From<&Weights> for Weights {
     fn from(weights: &Weights) -> Self {
         weights.clone()
     }
+}
+
+/// What there is to know of a tensor but its numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorSummary {
+    /// As GGUF calls it.
+    pub name: String,
+    /// How its numbers are stored.
+    pub tensor_type: TensorType,
+    /// Row-major.
+    pub shape: Vec<usize>,
+    /// What it takes in its file.
+    pub n_bytes: u64,
 }
 
 /// A tensor where it lies in its file.
@@ -195,21 +253,26 @@ impl Weight {
     }
 
     fn block_type(&self) -> BlockType {
-        match self.tensor_type {
-            TensorType::F32 => BlockType::F32,
-            TensorType::F16 => BlockType::F16,
-            TensorType::BF16 => BlockType::BF16,
-            TensorType::Q4_0 => BlockType::Q4_0,
-            TensorType::Q4_1 => BlockType::Q4_1,
-            TensorType::Q5_0 => BlockType::Q5_0,
-            TensorType::Q5_1 => BlockType::Q5_1,
-            TensorType::Q8_0 => BlockType::Q8_0,
-            TensorType::Q2_K => BlockType::Q2K,
-            TensorType::Q3_K => BlockType::Q3K,
-            TensorType::Q4_K => BlockType::Q4K,
-            TensorType::Q5_K => BlockType::Q5K,
-            TensorType::Q6_K => BlockType::Q6K,
-        }
+        block_type(self.tensor_type)
+    }
+}
+
+/// Returns what our own kernels call it.
+pub(crate) fn block_type(tensor_type: TensorType) -> BlockType {
+    match tensor_type {
+        TensorType::F32 => BlockType::F32,
+        TensorType::F16 => BlockType::F16,
+        TensorType::BF16 => BlockType::BF16,
+        TensorType::Q4_0 => BlockType::Q4_0,
+        TensorType::Q4_1 => BlockType::Q4_1,
+        TensorType::Q5_0 => BlockType::Q5_0,
+        TensorType::Q5_1 => BlockType::Q5_1,
+        TensorType::Q8_0 => BlockType::Q8_0,
+        TensorType::Q2_K => BlockType::Q2K,
+        TensorType::Q3_K => BlockType::Q3K,
+        TensorType::Q4_K => BlockType::Q4K,
+        TensorType::Q5_K => BlockType::Q5K,
+        TensorType::Q6_K => BlockType::Q6K,
     }
 }
 

@@ -5,9 +5,6 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::result_large_err)]
 
-#[path = "families/convert.rs"]
-mod convert;
-
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,10 +12,10 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use pagewise_core::{Prompt, PromptMessage, PromptRole};
 use pagewise_infer::{
-    Compute, Decoder, DeviceChoice, Gguf, HfFolder, KvCache, LayerKind, LoadError, LoadedModel,
-    Strings, Weights,
+    Compute, ConvertError, ConvertOptions, Converted, Decoder, DeviceChoice, Gguf, HfFolder,
+    KvCache, LayerKind, LoadError, LoadedModel, Strings, TensorType, Weights, convert,
 };
-use pagewise_testkit::{TinyFamily, TinyModel};
+use pagewise_testkit::{GgufWriter, TinyFamily, TinyModel};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -143,19 +140,48 @@ fn check_weights(weights: &Weights, expected: &Expected) {
 fn check_folder(name: &str) {
     let expected = Expected::read(name);
     check_weights(&Weights::open(&folder(name)).unwrap(), &expected);
-    let published = copy_of(name);
-    fs::copy(folder(name).join("config.published.json"), published.path().join("config.json"))
-        .unwrap();
-    check_weights(&Weights::open(published.path()).unwrap(), &expected);
+    check_weights(&Weights::open(published_copy_of(name).path()).unwrap(), &expected);
 }
 
-/// Checks the weights of a fixture as a GGUF file has them.
+/// Checks the weights of a fixture as a GGUF file has them, and of a folder that is made of that.
 #[track_caller]
 fn check_gguf(name: &str) {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("converted.gguf");
-    convert::to_gguf(&folder(name)).write(&path).unwrap();
-    check_weights(&Weights::from(&Gguf::open(&path).unwrap()), &Expected::read(name));
+    let file = to_gguf(name, dir.path());
+    let expected = Expected::read(name);
+    check_weights(&Weights::open(&file).unwrap(), &expected);
+    let again = dir.path().join("again");
+    to(&file, &again, Some(TensorType::F32)).unwrap();
+    check_weights(&Weights::open(&again).unwrap(), &expected);
+    let error =
+        largest_error(&logits(&folder(name), &expected.tokens), &logits(&again, &expected.tokens));
+    assert!(error < 1e-5, "{name}: {error}");
+}
+
+/// Returns the logits behind each token, one after the other.
+fn logits(path: &Path, tokens: &[u32]) -> Vec<f32> {
+    let weights = Weights::open(path).unwrap();
+    let decoder = Decoder::load(weights, WINDOW_TOKENS, &Compute::portable()).unwrap();
+    let mut cache = decoder.new_cache().unwrap();
+    decoder.forward_all(tokens, &mut cache).unwrap().concat()
+}
+
+fn largest_error(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max)
+}
+
+fn to(from: &Path, to: &Path, quant: Option<TensorType>) -> Result<Converted, ConvertError> {
+    convert(from, to, &ConvertOptions { quant, n_threads: 2 }, &mut |_, _| {})
+}
+
+/// Converts a fixture, its settings as they are published.
+fn to_gguf(name: &str, dir: &Path) -> PathBuf {
+    let published = published_copy_of(name);
+    let file = dir.join("converted.gguf");
+    let converted = to(published.path(), &file, Some(TensorType::F32)).unwrap();
+    assert_eq!(converted.bytes, file.metadata().unwrap().len());
+    file
 }
 
 fn copy_of(name: &str) -> tempfile::TempDir {
@@ -163,6 +189,12 @@ fn copy_of(name: &str) -> tempfile::TempDir {
     for file in ["config.json", "model.safetensors"] {
         fs::copy(folder(name).join(file), copy.path().join(file)).unwrap();
     }
+    copy
+}
+
+fn published_copy_of(name: &str) -> tempfile::TempDir {
+    let copy = copy_of(name);
+    fs::copy(folder(name).join("config.published.json"), copy.path().join("config.json")).unwrap();
     copy
 }
 
@@ -194,7 +226,7 @@ families! {
     llama_gguf: "llama" check_gguf
     llama3: "llama3" check_folder
     llama3_gguf: "llama3" check_gguf
-    // The converter leaves the window out.
+    // GGUF has no word for its window.
     mistral: "mistral" check_folder
     olmo2: "olmo2" check_folder
     olmo2_gguf: "olmo2" check_gguf
@@ -217,14 +249,89 @@ families! {
 #[test]
 fn every_fourth_layer_of_a_smollm3_is_not_told_positions() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("converted.gguf");
-    let mut writer = convert::to_gguf(&folder("smollm3"));
-    writer.replace("smollm3.block_count", 8u32);
+    let path = dir.path().join("smollm3.gguf");
+    let mut writer = GgufWriter::new("smollm3");
+    for (key, number) in [
+        ("block_count", 8u32),
+        ("context_length", 64),
+        ("embedding_length", 32),
+        ("feed_forward_length", 64),
+        ("attention.head_count", 4),
+    ] {
+        writer.set(&format!("smollm3.{key}"), number);
+    }
+    writer.set("smollm3.attention.layer_norm_rms_epsilon", 1e-5f32);
+    writer.tensor_f32("token_embd.weight", &[3, 32], &[0.0; 3 * 32]);
     writer.write(&path).unwrap();
     let config = Weights::open(&path).unwrap().config().unwrap();
     let is_told = |kind: &LayerKind| matches!(kind, LayerKind::Attention { rope: Some(0), .. });
     let told: Vec<bool> = config.layers.iter().map(is_told).collect();
     assert_eq!(told, [true, true, true, false, true, true, true, false]);
+}
+
+/// A SmolLM3 as GGUF has it, with as many layers as it takes: the fixture's, over and over.
+#[test]
+fn a_smollm3_is_converted_both_ways() {
+    const N_LAYERS: usize = 8;
+    let copy = published_copy_of("smollm3");
+    let path = copy.path().join("config.json");
+    let mut config: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    config["num_hidden_layers"] = json!(N_LAYERS);
+    config["no_rope_layers"] = json!([1, 1, 1, 0, 1, 1, 1, 0]);
+    fs::write(&path, config.to_string()).unwrap();
+    let path = copy.path().join("model.safetensors");
+    let mut tensors = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
+    for (name, tensor) in tensors.clone() {
+        if let Some((index, part)) =
+            name.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.'))
+        {
+            let index: usize = index.parse().unwrap();
+            for index in (index..N_LAYERS).step_by(2) {
+                tensors.insert(format!("model.layers.{index}.{part}"), tensor.clone());
+            }
+        }
+    }
+    candle_core::safetensors::save(&tensors, &path).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (file, again) = (dir.path().join("smollm3.gguf"), dir.path().join("smollm3"));
+    to(copy.path(), &file, None).unwrap();
+    to(&file, &again, None).unwrap();
+    let tokens = Expected::read("smollm3").tokens;
+    let [expected, of_file, of_folder] =
+        [copy.path(), &file, &again].map(|path| logits(path, &tokens));
+    for actual in [of_file, of_folder] {
+        let error = largest_error(&expected, &actual);
+        assert!(error < 1e-4, "{error}");
+    }
+}
+
+/// What GGUF has no words for is not left out in silence.
+#[test]
+fn what_the_other_form_cannot_say_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("converted.gguf");
+    for (name, what) in [
+        ("mistral", "layers, or the windows of these"),
+        ("smollm3", "layers, or the windows of these"),
+    ] {
+        let copy = published_copy_of(name);
+        let error = to(copy.path(), &file, None).unwrap_err().to_string();
+        let expected = format!(
+            "{} cannot be written as a GGUF file, which has no words for its {what}",
+            copy.path().display()
+        );
+        assert_eq!(error, expected);
+    }
+    let error = to(&folder("qwen2"), &dir.path().join("folder"), None).unwrap_err().to_string();
+    assert!(error.ends_with("give the file to write a name that ends in .gguf"), "{error}");
+    to(&folder("qwen2"), &file, None).unwrap();
+    let error = to(&folder("qwen2"), &file, None).unwrap_err().to_string();
+    assert!(error.ends_with("is there already; remove it first, or give another name"), "{error}");
+    let error = to(&file, &dir.path().join("q"), Some(TensorType::Q8_0)).unwrap_err().to_string();
+    assert!(error.ends_with("cannot hold Q8_0: a folder holds F32, F16 or BF16"), "{error}");
+    // Nothing is left of what failed.
+    let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["converted.gguf"]);
 }
 
 #[test]

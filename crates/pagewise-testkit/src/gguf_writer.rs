@@ -1,7 +1,7 @@
 //! Writes GGUF files: tiny models, and files that are wrong on purpose.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A value of GGUF metadata.
 #[derive(Debug, Clone)]
@@ -115,9 +115,14 @@ impl GgufWriter {
         self
     }
 
+    /// Removes metadata, if it is there.
+    pub fn remove(&mut self, key: &str) {
+        self.entries.retain(|(known, _)| known != key);
+    }
+
     /// Changes metadata, or adds it if it is not there.
     pub fn replace(&mut self, key: &str, value: impl Into<GgufValue>) {
-        self.entries.retain(|(known, _)| known != key);
+        self.remove(key);
         self.set(key, value);
     }
 
@@ -141,6 +146,37 @@ impl GgufWriter {
         let dimensions = dimensions.to_vec();
         self.tensors.push(Tensor { name: name.into(), dimensions, type_number, data, offset });
         self
+    }
+
+    /// Returns the files of the same model cut into `n_files`, the tensors dealt out in turn: the
+    /// first has all metadata, and each says which one it is.
+    pub fn split(&self, n_files: usize) -> Vec<Self> {
+        let part = |number: usize| {
+            let tensors = self.tensors.iter().skip(number).step_by(n_files);
+            let entries = if number == 0 { self.entries.clone() } else { Vec::new() };
+            let mut part = Self { entries, tensors: tensors.cloned().collect(), ..self.clone() };
+            part.set("split.no", number as u32);
+            part.set("split.count", n_files as u32);
+            part.set("split.tensors.count", self.tensors.len() as u32);
+            part
+        };
+        (0..n_files).map(part).collect()
+    }
+
+    /// Writes the files of the same model cut into `n_files`, `stem-00001-of-00003.gguf` and so on;
+    /// returns where they lie.
+    pub fn write_split(
+        &self,
+        folder: &Path,
+        stem: &str,
+        n_files: usize,
+    ) -> io::Result<Vec<PathBuf>> {
+        let write = |(number, part): (usize, Self)| {
+            let path = folder.join(format!("{stem}-{:05}-of-{n_files:05}.gguf", number + 1));
+            part.write(&path)?;
+            Ok(path)
+        };
+        self.split(n_files).into_iter().enumerate().map(write).collect()
     }
 
     /// Returns the bytes of the file.

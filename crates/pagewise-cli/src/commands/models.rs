@@ -1,3 +1,7 @@
+mod convert;
+mod plan;
+mod show;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -5,14 +9,14 @@ use clap::{Args, Subcommand};
 use indicatif::HumanBytes;
 use pagewise_hub::catalog::{self, Kind as EntryKind};
 use pagewise_hub::{Entry, Located, Locator, ModelSpec, Origin, Progress, Stored};
-use pagewise_infer::{Gguf, Weights};
+use pagewise_infer::{TensorType, Weights};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::args::CommonArgs;
 use crate::failure::{Failure, Kind};
 use crate::printer::Printer;
-use crate::weights::{Bar, locator, size_words};
+use crate::weights::{Bar, locator};
 
 /// List, check, add and remove weights
 #[derive(Debug, Args)]
@@ -25,9 +29,21 @@ pub(crate) struct ModelsArgs {
 enum ModelsCommand {
     /// List the catalog and what is on this disk
     Ls,
-    /// Show all that is known of one set of weights
+    /// Show all that is known of one set of weights, and all that they say of themselves
     Show {
         /// A name, a path, or owner/repo:QUANT
+        name: String,
+        /// Prints the chat template alone
+        #[arg(long)]
+        template: bool,
+    },
+    /// Say what a model will take: memory, the largest window, time
+    ///
+    /// Memory is counted, with the window of --window; available memory is what could be had now. Time
+    /// is measured for half a second on made-up matrices that are stored as the model's are, and leaves
+    /// attention out: long prompts take longer. Nothing is loaded.
+    Plan {
+        /// A name, a path, or owner/repo:QUANT; of what is not on this disk the catalog says less
         name: String,
     },
     /// Read weights again and compare their SHA-256
@@ -35,13 +51,29 @@ enum ModelsCommand {
         /// Their names [default: everything in the store]
         names: Vec<String>,
     },
-    /// Take a GGUF file into the store
+    /// Take a GGUF file, or a Hugging Face folder, into the store
     Import {
-        /// The file; it stays where it is
+        /// The file or folder; it stays where it is
         file: PathBuf,
-        /// The name it gets [default: the file's name in lower case]
+        /// The name it gets [default: its own name in lower case]
         #[arg(long)]
         name: Option<String>,
+    },
+    /// Write weights in another form
+    ///
+    /// A GGUF file becomes a Hugging Face folder, or a GGUF file that is quantised otherwise (of a
+    /// model in several files it makes one); a folder becomes a GGUF file. What --quant cannot hold
+    /// is stored in more bits: rows that are no whole blocks as Q5_0 or F16, the table of embeddings
+    /// and the head as Q8_0.
+    Convert {
+        /// A name, or the path of a GGUF file or a folder
+        from: String,
+        /// What to write: a GGUF file if its name ends in .gguf, else a folder
+        to: PathBuf,
+        /// How matrices are stored: F32, F16, BF16, Q8_0, Q4_0 or Q4_K [default: as they are; F16 in a
+        /// folder]
+        #[arg(long, value_name = "TYPE", value_parser = convert::quant)]
+        quant: Option<TensorType>,
     },
     /// Remove weights from the store
     Rm {
@@ -58,9 +90,13 @@ pub(crate) fn run(
     let locator = locator(common)?;
     match &args.command {
         ModelsCommand::Ls => list(&locator, printer),
-        ModelsCommand::Show { name } => show(&locator, name, printer),
+        ModelsCommand::Show { name, template } => show::run(&locator, name, *template, printer),
+        ModelsCommand::Plan { name } => plan::run(&locator, name, common, printer),
         ModelsCommand::Verify { names } => verify(&locator, names, printer),
         ModelsCommand::Import { file, name } => import(&locator, file, name.as_deref(), printer),
+        ModelsCommand::Convert { from, to, quant } => {
+            convert::run(&locator, (from, to), *quant, common, printer)
+        }
         ModelsCommand::Rm { name } => remove(&locator, name, printer),
     }
 }
@@ -81,6 +117,8 @@ struct Model {
     context: Option<u64>,
     licence: Option<String>,
     supported: bool,
+    /// Why not, if that was asked.
+    reason: Option<String>,
     default: bool,
     sha256: Option<String>,
     description: Option<String>,
@@ -108,6 +146,7 @@ impl Model {
             context: Some(entry.context_tokens),
             licence: Some(entry.licence.clone()),
             supported: entry.supported,
+            reason: None,
             default: entry.default,
             sha256: entry.sha256.clone(),
             description: Some(entry.description.clone()),
@@ -135,13 +174,14 @@ impl Model {
             kind: if path.is_dir() && weights.is_none() { "embedder" } else { "model" },
             family: text("general.basename"),
             architecture: weights.as_ref().map(|weights| weights.architecture().to_owned()),
-            quant: quant_in_name(name),
+            quant: quant_in_name(name).or_else(|| most_stored(weights.as_ref()?)),
             parameters: weights
                 .as_ref()
                 .map(|weights| weights.counts().iter().map(|(_, count)| *count as u64).sum()),
             context: config.as_ref().map(|config| config.context_length as u64),
             licence: text("general.license"),
             supported: config.is_some(),
+            reason: None,
             default: false,
             sha256,
             description: text("general.name"),
@@ -155,6 +195,12 @@ impl Model {
             ..Self::of_path(&stored.name, &stored.path, Origin::Store, sha256)
         }
     }
+}
+
+/// How most numbers of a model are stored.
+fn most_stored(weights: &Weights) -> Option<String> {
+    let counts = weights.counts();
+    counts.iter().max_by_key(|(_, count)| *count).map(|(most, _)| most.to_string())
 }
 
 /// The quantisation at the end of a file's name, as in `model-q4_k_m`.
@@ -202,56 +248,6 @@ fn list(locator: &Locator, printer: &Printer) -> Result<(), Failure> {
             model.licence.as_deref().unwrap_or(""),
             notes.join(", "),
         ));
-    }
-    Ok(())
-}
-
-fn show(locator: &Locator, name: &str, printer: &Printer) -> Result<(), Failure> {
-    let spec = ModelSpec::parse(name)?;
-    let located = locator.find(&spec)?;
-    let entry = spec.store_name().and_then(|name| catalog::find(&name));
-    let model = match (entry, &located) {
-        (Some(entry), located) => Model::of_entry(entry, located.as_ref()),
-        (None, Some(located)) => {
-            let stored = locator.store.find(&located.name)?;
-            let record = stored.as_ref().and_then(|stored| stored.record.as_ref());
-            let sha256 = record.map(|record| record.sha256.clone());
-            Model::of_path(&located.name, &located.path, located.origin, sha256)
-        }
-        (None, None) => {
-            return Err(Failure::new(Kind::Model, format!("{spec} is not on this disk"))
-                .hint(format!("`pagewise pull {spec}` fetches it")));
-        }
-    };
-    let record = locator.store.find(&model.name)?.and_then(|stored| stored.record);
-    if printer.json() {
-        printer.json_line(&json!({"model": model, "record": record, "catalog": entry}));
-        return Ok(());
-    }
-    let field = |name: &str, value: Option<String>| {
-        if let Some(value) = value {
-            printer.line(format!("{name:<14}{value}"));
-        }
-    };
-    field("name", Some(model.name));
-    field("description", model.description);
-    field("kind", Some(model.kind.into()));
-    field("family", model.family);
-    field("architecture", model.architecture);
-    field("quantisation", model.quant);
-    field("parameters", model.parameters.map(|n| n.to_string()));
-    field("context", model.context.map(|n| format!("{n} tokens")));
-    field("licence", model.licence);
-    field("licence text", entry.and_then(|entry| entry.licence_url.clone()));
-    field("size", model.bytes.map(|bytes| HumanBytes(bytes).to_string()).or(entry.map(size_words)));
-    field("sha256", model.sha256.or(record.as_ref().map(|record| record.sha256.clone())));
-    field("on this disk", Some(model.path.map_or("no".into(), |path| path.display().to_string())));
-    if let Some(record) = &record {
-        field("came from", Some(record.source.clone()));
-        field("verified", Some(record.verified_at.to_string()));
-    }
-    if !model.supported {
-        field("note", Some("the engine does not support it yet".into()));
     }
     Ok(())
 }
@@ -307,11 +303,19 @@ fn check_header(
     verified: pagewise_hub::Verified,
 ) -> Result<pagewise_hub::Verified, Failure> {
     if let Some(stored) = locator.store.find(&verified.name)?
-        && stored.path.is_file()
+        && (stored.path.is_file() || is_language_model(&stored.path))
     {
-        Gguf::open(&stored.path).map_err(|error| Failure::new(Kind::Model, error))?;
+        Weights::open(&stored.path)?;
     }
     Ok(verified)
+}
+
+/// Whether a folder of the store is for the decoder; else it is for the embedder.
+fn is_language_model(folder: &Path) -> bool {
+    match catalog::find(&folder.file_name().unwrap_or_default().to_string_lossy()) {
+        Some(entry) => entry.kind == EntryKind::Model,
+        None => Weights::open(folder).is_ok_and(|weights| weights.config().is_ok()),
+    }
 }
 
 fn import(
@@ -320,13 +324,24 @@ fn import(
     name: Option<&str>,
     printer: &Printer,
 ) -> Result<(), Failure> {
-    if !file.is_file() {
+    if !file.exists() {
         return Err(pagewise_hub::HubError::NoSuchFile { path: file.to_owned() }.into());
     }
     // Refused before it is copied: what has the right first bytes may still be damaged.
-    Gguf::open(file).map_err(|error| Failure::new(Kind::Model, error))?;
+    let weights = Weights::open(file)?;
+    if weights.files().len() > 1 && file.is_file() {
+        let message = format!("{} is a part of a model in several files", file.display());
+        return Err(Failure::new(Kind::Model, message).hint(
+            "`pagewise models convert PART WHOLE.gguf` makes one file of them, which can be \
+             imported; -m PART takes them as they are",
+        ));
+    }
     let mut bar = Bar::new(printer);
-    let stored = locator.store.import(file, name, &mut bar);
+    let stored = if file.is_dir() {
+        locator.store.import_folder(file, name, &mut bar)
+    } else {
+        locator.store.import(file, name, &mut bar)
+    };
     bar.finish();
     let stored = stored?;
     if printer.json() {

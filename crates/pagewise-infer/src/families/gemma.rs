@@ -52,8 +52,7 @@ const LOCAL_THETA: f32 = 10_000.0;
 fn gemma2_from_gguf(gguf: &Gguf) -> Result<DecoderConfig, LoadError> {
     let mut config = gemma(llama_like_gguf(gguf, RopePairing::Neox)?);
     set_gguf_windows(gguf, &mut config, PATTERN_2)?;
-    // Only the model of 27 billion, which has so many layers, divides by another number.
-    set_gguf_scale(&mut config, 46);
+    config.attention_scale = gguf_scale(FAMILY_2.gguf, &config);
     config.attention_softcap =
         Some(gguf.get_for_architecture("attn_logit_softcapping")?.unwrap_or(50.0));
     config.logit_softcap =
@@ -65,7 +64,7 @@ fn gemma3_from_gguf(gguf: &Gguf) -> Result<DecoderConfig, LoadError> {
     let mut config = gemma(llama_like_gguf(gguf, RopePairing::Neox)?);
     config.qk_norm = QkNorm::PerHead;
     let is_windowed = set_gguf_windows(gguf, &mut config, PATTERN_3)?;
-    set_gguf_scale(&mut config, 62);
+    config.attention_scale = gguf_scale(FAMILY_3.gguf, &config);
     config.logit_softcap = gguf.get_for_architecture("final_logit_softcapping")?;
     let theta = gguf.get_for_architecture("rope.freq_base_swa")?.unwrap_or(LOCAL_THETA);
     let local = Rope { theta, scaling: RopeScaling::None, ..config.ropes[0].clone() };
@@ -131,13 +130,16 @@ fn gemma_from_hf(folder: &HfFolder, defaults: Defaults) -> Result<DecoderConfig,
     Ok(config)
 }
 
-/// The model with `n_layers` layers divides scores by the root of what a head would have if heads
-/// shared the numbers of a token; GGUF does not say so.
-fn set_gguf_scale(config: &mut DecoderConfig, n_layers: usize) {
-    if config.layers.len() == n_layers && config.n_heads > 0 {
-        let divisor = config.hidden as f32 / config.n_heads as f32;
-        config.attention_scale = Some(divisor.sqrt().recip());
-    }
+/// The models of 27 billion divide scores by the root of what a head would have if heads shared the
+/// numbers of a token. GGUF does not say so: they are known by their layers.
+pub(super) fn gguf_scale(architecture: &str, config: &DecoderConfig) -> Option<f32> {
+    let n_layers = match architecture {
+        "gemma2" => 46,
+        "gemma3" => 62,
+        _ => return None,
+    };
+    let divisor = config.hidden as f32 / config.n_heads as f32;
+    (config.layers.len() == n_layers && config.n_heads > 0).then(|| divisor.sqrt().recip())
 }
 
 fn set_local_rope(config: &mut DecoderConfig, local: Rope, is_windowed: &[bool]) {

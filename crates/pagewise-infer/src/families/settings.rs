@@ -137,15 +137,10 @@ pub(super) fn hf_rope(
         None | Some("default") => RopeScaling::None,
         Some("linear") => RopeScaling::Linear { factor: required("factor")? },
         Some("llama3") => {
-            let frequencies =
-                (0..dim / 2).map(|i| f64::from(theta).powf(-((2 * i) as f64) / dim as f64));
-            RopeScaling::Divisors(llama3_divisors(
-                frequencies,
-                f64::from(required("factor")?),
-                f64::from(required("low_freq_factor")?),
-                f64::from(required("high_freq_factor")?),
-                f64::from(required("original_max_position_embeddings")?),
-            ))
+            let factors =
+                [required("factor")?, required("low_freq_factor")?, required("high_freq_factor")?];
+            let original = required("original_max_position_embeddings")?;
+            RopeScaling::Divisors(llama3_divisors((dim, theta), factors, original))
         }
         // The last two are what Phi called it first.
         Some("longrope" | "su" | "yarn")
@@ -185,19 +180,18 @@ pub(super) fn hf_rope(
 
 /// Returns what Llama 3.1 divides each frequency by: long waves by `factor`, short ones not at all,
 /// and those between by something between.
-fn llama3_divisors(
-    frequencies: impl Iterator<Item = f64>,
-    factor: f64,
-    low_freq_factor: f64,
-    high_freq_factor: f64,
-    original_context: f64,
+pub(crate) fn llama3_divisors(
+    (dim, theta): (usize, f32),
+    [factor, low_freq_factor, high_freq_factor]: [f32; 3],
+    original_context: f32,
 ) -> Vec<f32> {
-    frequencies
-        .map(|frequency| {
+    let [factor, low, high] = [factor, low_freq_factor, high_freq_factor].map(f64::from);
+    (0..dim / 2)
+        .map(|i| {
+            let frequency = f64::from(theta).powf(-((2 * i) as f64) / dim as f64);
             let wavelength = 2.0 * std::f64::consts::PI / frequency;
-            let n_waves = original_context / wavelength;
-            let kept = (n_waves - low_freq_factor) / (high_freq_factor - low_freq_factor);
-            let kept = kept.clamp(0.0, 1.0);
+            let n_waves = f64::from(original_context) / wavelength;
+            let kept = ((n_waves - low) / (high - low)).clamp(0.0, 1.0);
             ((1.0 - kept) / factor + kept).recip() as f32
         })
         .collect()

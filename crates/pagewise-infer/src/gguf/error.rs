@@ -205,4 +205,52 @@ pub enum GgufProblem {
         /// The tensor.
         name: String,
     },
+    /// A part of a model in several files that does not say which one by its name.
+    #[error(
+        "is part {number} of {count} of a model, and its name should end with \"{suffix}\" so that \
+         the other parts can be found; give it back the name it had"
+    )]
+    ShardName {
+        /// Which part, counted from 1.
+        number: usize,
+        /// How many there are.
+        count: usize,
+        /// How the name should end.
+        suffix: String,
+    },
+    /// Another part of the model is not there.
+    #[error("is part of a model of which the part {missing} is not beside it; fetch that one too")]
+    MissingShard {
+        /// The file that is not there.
+        missing: String,
+    },
+    /// A number of parts that no model has.
+    #[error("is damaged: it claims to be part {number} of {count}, and at most {max} are allowed")]
+    ShardCount {
+        /// Which part, counted from 1.
+        number: u64,
+        /// How many there should be.
+        count: u64,
+        /// How many there may be.
+        max: usize,
+    },
+    /// A part that belongs to another place, or to another model.
+    #[error("is not the part that its name says: it is part {number} of {count} by its metadata")]
+    OtherShard {
+        /// Which part, counted from 1.
+        number: u64,
+        /// How many there are.
+        count: u64,
+    },
+    /// The parts have more or fewer tensors than the first of them says.
+    #[error(
+        "belongs to a model of {expected} tensors, and its parts have {found} together; fetch them \
+         again"
+    )]
+    ShardTensors {
+        /// How many there should be.
+        expected: u64,
+        /// How many there are.
+        found: usize,
+    },
 }

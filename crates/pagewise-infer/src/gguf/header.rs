@@ -19,7 +19,7 @@ const MAX_ARRAY_LEN: u64 = 64 << 20;
 /// The most metadata entries; real files have fewer than a hundred.
 const MAX_ENTRIES: u64 = 65_536;
 /// The most tensors; real files have a few thousand.
-const MAX_TENSORS: u64 = 65_536;
+pub(super) const MAX_TENSORS: u64 = 65_536;
 /// What a metadata entry takes at least: a length, a type and one byte.
 const MIN_ENTRY_BYTES: u64 = 13;
 /// What a tensor takes at least: a length, the number of its dimensions, one dimension, a type
@@ -37,10 +37,8 @@ const ARRAY: u32 = 9;
 pub(super) struct Header {
     /// Sorted by key.
     pub(super) entries: Vec<Entry>,
-    /// In the order of the file.
+    /// In the order of the file; two may have one name.
     pub(super) tensors: Vec<TensorInfo>,
-    /// Indices into `tensors`, sorted by name.
-    pub(super) tensors_by_name: Vec<u32>,
     /// Where the header ends.
     pub(super) bytes: usize,
 }
@@ -49,6 +47,8 @@ pub(super) struct Header {
 pub(super) struct Entry {
     pub(super) key: Range<usize>,
     pub(super) value: Value,
+    /// Where its type and its value lie in the file.
+    pub(super) typed_value: Range<usize>,
 }
 
 #[derive(Debug)]
@@ -85,17 +85,7 @@ impl Header {
         }
         let alignment = alignment(&entries, bytes)?;
         let tensors = reader.place(unplaced, alignment)?;
-
-        let mut tensors_by_name: Vec<u32> = (0..).take(tensors.len()).collect();
-        let name = |index: u32| tensors.get(index as usize).map_or(&[][..], |t| text(&t.name));
-        tensors_by_name.sort_by(|a, b| name(*a).cmp(name(*b)));
-        if let Some([first, _]) =
-            tensors_by_name.array_windows().find(|[a, b]| name(*a) == name(*b))
-        {
-            let name = String::from_utf8_lossy(name(*first)).into_owned();
-            return Err(GgufProblem::DuplicateTensor { name });
-        }
-        Ok(Self { entries, tensors, tensors_by_name, bytes: reader.at })
+        Ok(Self { entries, tensors, bytes: reader.at })
     }
 }
 
@@ -199,6 +189,7 @@ impl<'a> Reader<'a> {
 
     fn entry(&mut self) -> Result<Entry, GgufProblem> {
         let key = self.text("a metadata key", MAX_NAME_BYTES)?;
+        let start = self.at;
         let number = self.u32("the type of a metadata value")?;
         let value = if number == ARRAY {
             self.array(&key)?
@@ -212,7 +203,7 @@ impl<'a> Reader<'a> {
                 }
             }
         };
-        Ok(Entry { key, value })
+        Ok(Entry { key, value, typed_value: start..self.at })
     }
 
     fn element(&self, number: u32, key: &Range<usize>) -> Result<Element, GgufProblem> {

@@ -99,6 +99,17 @@ impl TensorType {
         })
     }
 
+    /// Returns the number by which a GGUF file writes it.
+    pub(crate) fn number(self) -> u32 {
+        SUPPORTED.iter().find(|(_, t, _)| *t == self).map_or(0, |(number, ..)| *number)
+    }
+
+    /// Returns the type of this name, in letters of either case.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let is_it = |(_, _, known): &&(u32, Self, &str)| known.eq_ignore_ascii_case(name);
+        SUPPORTED.iter().find(is_it).map(|(_, tensor_type, _)| *tensor_type)
+    }
+
     /// Returns the names of all supported types, for error messages.
     pub(super) fn supported_names() -> String {
         SUPPORTED.map(|(.., name)| name).join(", ")

@@ -26,6 +26,22 @@ impl HfConfig {
         serde_json::to_string(&self.values).unwrap_or_default()
     }
 
+    /// Returns all settings, sorted by key, for display: long ones are told by their length.
+    pub(crate) fn entries(&self) -> Vec<(String, String)> {
+        const MAX_CHARS: usize = 80;
+        let shown = |value: &Value| match value {
+            Value::String(text) => text.clone(),
+            Value::Array(list) if value.to_string().len() > MAX_CHARS => {
+                format!("a list of {} values", list.len())
+            }
+            value => value.to_string(),
+        };
+        let mut entries: Vec<_> =
+            self.values.iter().map(|(key, value)| (key.clone(), shown(value))).collect();
+        entries.sort();
+        entries
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

@@ -76,6 +76,12 @@ pub enum HfProblem {
         /// The tensor.
         name: String,
     },
+    /// A tensor that no supported model has.
+    #[error("has {name}, which is not supported")]
+    UnknownTensor {
+        /// The tensor.
+        name: String,
+    },
     /// A tensor is in two of the files.
     #[error("has tensor {name}, which another of the files has as well")]
     DuplicateTensor {

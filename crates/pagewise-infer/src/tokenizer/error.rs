@@ -40,6 +40,12 @@ pub enum TokenizerError {
         /// The part.
         what: String,
     },
+    /// A part of `tokenizer.json` that a GGUF file cannot have.
+    #[error("tokenizer.json asks for {what}, for which GGUF has no word")]
+    NoWord {
+        /// The part.
+        what: &'static str,
+    },
     /// A list of another length than it must have.
     #[error("the vocabulary is damaged: it has {found} {what}, and must have {wanted}")]
     Count {

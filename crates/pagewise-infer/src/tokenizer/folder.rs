@@ -25,6 +25,7 @@ use tokenizers::tokenizer::SplitDelimiterBehavior;
 
 use super::encoder::{Encoder, Form, Model, Prefix};
 use super::merges::{self, MergeOptions};
+use super::pre_tokenizer::{DIGIT, GPT_2};
 use super::special::Strip;
 use super::spelling::{SPACE_MARK, Spelling, byte_of_name};
 use super::{Kind, MAX_TOKENS, Parts, Specials, TokenizerError};
@@ -302,11 +303,67 @@ pub(super) fn parts(folder: &Path) -> Result<Parts, TokenizerError> {
     Ok(Parts { texts, kinds, strips, spelling, encoder, specials })
 }
 
+/// What else is in `tokenizer.json`, for those who write it in another form.
+pub(super) struct Details {
+    /// In order.
+    pub(super) merges: Vec<(String, String)>,
+    pub(super) ignore_merges: bool,
+    /// The name of the unknown token.
+    pub(super) unknown: Option<String>,
+    /// The patterns with which text is cut into words, one after the other; `None` if it is cut in
+    /// ways that are no patterns. None at all for white space where that is marked.
+    pub(super) patterns: Option<Vec<String>>,
+}
+
+/// Reads what [`parts`] makes of a tokenizer and does not keep; what is wrong with it was found there.
+pub(super) fn details(folder: &Path) -> Result<Details, TokenizerError> {
+    const FILE: &str = "tokenizer.json";
+    let bytes = read(folder, FILE, MAX_TOKENIZER_BYTES)?
+        .ok_or_else(|| FolderError { file: FILE, reason: "is not in the folder".into() })?;
+    let head: Head = parse(FILE, &bytes)?;
+    let model = parse::<Body>(FILE, &bytes)?.model;
+    let merges = model.merges.into_iter().enumerate().map(|(index, merge)| match merge {
+        Merge::Text(text) => merges::parse(index, &text),
+        Merge::Pair(first, second) => Ok((first, second)),
+    });
+    Ok(Details {
+        merges: merges.collect::<Result<_, _>>()?,
+        ignore_merges: model.ignore_merges,
+        unknown: model.unk_token,
+        patterns: patterns(head.pre_tokenizer.as_ref()),
+    })
+}
+
+/// Returns the patterns of a step that cuts text into words, and of all steps within it.
+fn patterns(step: Option<&Value>) -> Option<Vec<String>> {
+    let Some(step) = step.filter(|step| !step.is_null()) else { return Some(Vec::new()) };
+    let flag = |key: &str| step.get(key).and_then(Value::as_bool);
+    let text = |path: &str| step.pointer(path).and_then(Value::as_str).unwrap_or_default();
+    match step.get("type").and_then(Value::as_str)? {
+        "Sequence" => {
+            let steps = step.get("pretokenizers").and_then(Value::as_array)?;
+            let patterns: Option<Vec<_>> = steps.iter().map(|step| patterns(Some(step))).collect();
+            Some(patterns?.concat())
+        }
+        "ByteLevel" => match flag("use_regex") {
+            Some(false) => Some(Vec::new()),
+            _ => Some(vec![GPT_2.to_owned()]),
+        },
+        "Digits" if flag("individual_digits") == Some(true) => Some(vec![DIGIT.to_owned()]),
+        // Spaces are marked before, so that there is nothing to cut.
+        "Split" if text("/pattern/String") == " " => Some(Vec::new()),
+        "Split" if text("/behavior") == "Isolated" && flag("invert") != Some(true) => {
+            Some(vec![step.pointer("/pattern/Regex")?.as_str()?.to_owned()])
+        }
+        _ => None,
+    }
+}
+
 fn unsupported<T>(what: String) -> Result<T, TokenizerError> {
     Err(TokenizerError::Unsupported { what })
 }
 
-fn id_of(texts: &[String], name: &str) -> Option<u32> {
+pub(super) fn id_of(texts: &[String], name: &str) -> Option<u32> {
     if name.is_empty() {
         return None;
     }

@@ -12,7 +12,7 @@ use super::{Kind, MAX_TOKENS, Parts, Specials, TokenizerError};
 use crate::gguf::{Gguf, Strings};
 
 /// Ids that a SentencePiece vocabulary has if the file does not say otherwise.
-const DEFAULT_UNKNOWN: u32 = 0;
+pub(super) const DEFAULT_UNKNOWN: u32 = 0;
 const DEFAULT_BOS: u32 = 1;
 const DEFAULT_EOS: u32 = 2;
 

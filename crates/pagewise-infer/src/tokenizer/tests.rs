@@ -1,3 +1,4 @@
+mod export;
 mod tiny;
 
 use std::sync::LazyLock;

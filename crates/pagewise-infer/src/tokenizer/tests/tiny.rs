@@ -17,26 +17,26 @@ const BPE: &str = include_str!("../../../tests/data/tokenizer/tiny-bpe.json");
 const SPM: &str = include_str!("../../../tests/data/tokenizer/tiny-spm.json");
 
 #[derive(Deserialize)]
-struct Texts {
+pub(super) struct Texts {
     special: Vec<Value>,
-    plain: Vec<String>,
-    rendered: Vec<String>,
+    pub(super) plain: Vec<String>,
+    pub(super) rendered: Vec<String>,
     sentencepiece: Vec<usize>,
 }
 
 #[derive(Deserialize)]
-struct TinyBpe {
+pub(super) struct TinyBpe {
     tokens: Vec<String>,
     merges: Vec<String>,
-    rules: Vec<Rule>,
+    pub(super) rules: Vec<Rule>,
 }
 
 #[derive(Deserialize)]
-struct TinySpm {
+pub(super) struct TinySpm {
     pieces: Vec<(String, f32, i32)>,
     merges: Vec<String>,
     sentencepiece: SentencePiece,
-    rules: Vec<Rule>,
+    pub(super) rules: Vec<Rule>,
 }
 
 #[derive(Deserialize)]
@@ -46,9 +46,9 @@ struct SentencePiece {
 }
 
 #[derive(Deserialize)]
-struct Rule {
+pub(super) struct Rule {
     /// The name of the rule in a GGUF file, if it has one.
-    gguf: Option<String>,
+    pub(super) gguf: Option<String>,
     normalizer: Value,
     pre_tokenizer: Value,
     #[serde(default)]
@@ -57,12 +57,15 @@ struct Rule {
     rendered: Vec<Vec<u32>>,
 }
 
-static TINY_TEXTS: LazyLock<Texts> = LazyLock::new(|| serde_json::from_str(TEXTS).unwrap());
-static TINY_BPE: LazyLock<TinyBpe> = LazyLock::new(|| serde_json::from_str(BPE).unwrap());
-static TINY_SPM: LazyLock<TinySpm> = LazyLock::new(|| serde_json::from_str(SPM).unwrap());
+pub(super) static TINY_TEXTS: LazyLock<Texts> =
+    LazyLock::new(|| serde_json::from_str(TEXTS).unwrap());
+pub(super) static TINY_BPE: LazyLock<TinyBpe> =
+    LazyLock::new(|| serde_json::from_str(BPE).unwrap());
+pub(super) static TINY_SPM: LazyLock<TinySpm> =
+    LazyLock::new(|| serde_json::from_str(SPM).unwrap());
 
 /// A folder with these files.
-fn folder(files: &[(&str, Value)]) -> tempfile::TempDir {
+pub(super) fn folder(files: &[(&str, Value)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, content) in files {
         fs::write(folder.path().join(name), content.to_string()).unwrap();
@@ -103,16 +106,16 @@ fn tokenizer_json(names: &[String], merges: &[String], rule: &Rule, bytes: bool)
     })
 }
 
-fn bpe_json(rule: &Rule) -> Value {
+pub(super) fn bpe_json(rule: &Rule) -> Value {
     tokenizer_json(&TINY_BPE.tokens, &TINY_BPE.merges, rule, false)
 }
 
-fn spm_json(rule: &Rule) -> Value {
+pub(super) fn spm_json(rule: &Rule) -> Value {
     let names: Vec<String> = TINY_SPM.pieces.iter().map(|(name, ..)| name.clone()).collect();
     tokenizer_json(&names, &TINY_SPM.merges, rule, true)
 }
 
-fn bpe_writer(pre_tokenizer: &str) -> GgufWriter {
+pub(super) fn bpe_writer(pre_tokenizer: &str) -> GgufWriter {
     let type_of = |name: &String| {
         let special = TINY_TEXTS.special.iter().find(|token| token["content"] == name.as_str());
         special.map_or(1, |token| if token["special"] == true { 3 } else { 4 })
@@ -129,7 +132,7 @@ fn bpe_writer(pre_tokenizer: &str) -> GgufWriter {
     writer
 }
 
-fn spm_writer() -> GgufWriter {
+pub(super) fn spm_writer() -> GgufWriter {
     let pieces = &TINY_SPM.pieces;
     let mut writer = GgufWriter::new("llama");
     writer
