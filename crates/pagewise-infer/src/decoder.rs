@@ -31,6 +31,10 @@ use rope::RopeTable;
 /// matrices, and how much of a cancelled prefill is lost.
 pub const PREFILL_CHUNK_TOKENS: usize = 256;
 
+/// Rows of logits that [`Decoder::forward_each`] has in memory at once: with a vocabulary of 262,144
+/// they take 32 MiB.
+const LOGIT_ROWS: usize = 32;
+
 /// A decoder: token ids in, logits out.
 pub struct Decoder {
     config: DecoderConfig,
@@ -129,15 +133,47 @@ impl Decoder {
         Ok(self.logits(&hidden)?.squeeze(0)?.to_vec1()?)
     }
 
-    /// Reads `tokens` behind those in `cache` all at once, and returns the logits behind each of
-    /// them, `(T, vocabulary)`.
+    /// Reads `tokens` as [`Self::forward`] does, and gives `on_logits` the logits, `(vocabulary,)`, of
+    /// what follows each of them from the one with index `first` on, in their order.
+    ///
+    /// A few rows are in memory at once, however many tokens there are.
+    pub fn forward_each(
+        &self,
+        tokens: &[u32],
+        first: usize,
+        cache: &mut KvCache,
+        on_logits: &mut dyn FnMut(&[f32]),
+    ) -> Result<(), InferError> {
+        if tokens.is_empty() {
+            return Err(InferError::NoTokens);
+        }
+        cache.reserve(tokens.len())?;
+        let mut start = 0;
+        for chunk in tokens.chunks(PREFILL_CHUNK_TOKENS) {
+            let hidden = self.hidden_states(&|| false, chunk, cache)?;
+            let mut row = first.saturating_sub(start).min(chunk.len());
+            while row < chunk.len() {
+                let n_rows = LOGIT_ROWS.min(chunk.len() - row);
+                let logits = self.logits(&hidden.narrow(0, row, n_rows)?)?;
+                let logits: Vec<f32> = logits.flatten_all()?.to_vec1()?;
+                logits.chunks(self.config.vocabulary).for_each(&mut *on_logits);
+                row += n_rows;
+            }
+            start += chunk.len();
+        }
+        Ok(())
+    }
+
+    /// Reads `tokens` as [`Self::forward`] does, and returns the logits behind each of them,
+    /// `(T, vocabulary)`.
     pub fn forward_all(
         &self,
         tokens: &[u32],
         cache: &mut KvCache,
     ) -> Result<Vec<Vec<f32>>, InferError> {
-        let hidden = self.hidden_states(&|| false, tokens, cache)?;
-        Ok(self.logits(&hidden)?.to_vec2()?)
+        let mut rows = Vec::with_capacity(tokens.len());
+        self.forward_each(tokens, 0, cache, &mut |logits| rows.push(logits.to_vec()))?;
+        Ok(rows)
     }
 
     fn logits(&self, hidden: &Tensor) -> Result<Tensor, InferError> {

@@ -73,6 +73,7 @@ pub(crate) fn to_gguf(folder: &Path) -> GgufWriter {
     let family = match config.text("model_type") {
         "qwen3_moe" => "qwen3moe",
         "gemma3_text" => "gemma3",
+        "mistral" => "llama",
         family => family,
     };
     let mut writer = GgufWriter::new(family);
@@ -165,6 +166,15 @@ fn put_rope(writer: &mut GgufWriter, family: &str, config: &Config, head_dim: u3
         "linear" => {
             writer.set(&key("scaling.type"), "linear");
             writer.set(&key("scaling.factor"), scaling.number("factor").unwrap());
+        }
+        "yarn" => {
+            writer.set(&key("scaling.type"), "yarn");
+            writer.set(&key("scaling.factor"), scaling.number("factor").unwrap());
+            let original = scaling.count("original_max_position_embeddings").unwrap();
+            writer.set(&key("scaling.original_context_length"), original);
+            for beta in ["beta_fast", "beta_slow"] {
+                writer.set(&key(&format!("scaling.yarn_{beta}")), scaling.number(beta).unwrap());
+            }
         }
         "llama3" => {
             let setting = |key| f64::from(scaling.number(key).unwrap());
