@@ -8,6 +8,7 @@ mod bad_input;
 mod chat;
 mod kill;
 mod offline;
+mod perplexity;
 #[cfg(unix)]
 mod terminal;
 mod tidy;

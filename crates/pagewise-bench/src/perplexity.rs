@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn the_uncertainty_is_the_standard_error() {
         let mut scores = Scores::default();
-        [1.0, 3.0].map(|score| scores.add(score));
+        [1.0, 3.0].into_iter().for_each(|score| scores.add(score));
         // The mean is 2; of two scores one apart from it, the standard error is 1.
         assert!((scores.perplexity() - 2f64.exp()).abs() < 1e-12);
         assert!((scores.uncertainty() - 2f64.exp()).abs() < 1e-12);
