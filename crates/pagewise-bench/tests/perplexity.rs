@@ -1,6 +1,6 @@
 //! The perplexity of real weights on a fixed text, beside what llama-perplexity says of them.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr, clippy::result_large_err)]
 
 use std::fs;
 use std::path::Path;

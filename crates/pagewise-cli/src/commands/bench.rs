@@ -132,6 +132,7 @@ fn time(args: &PerfArgs, common: &CommonArgs, printer: &Printer) -> Result<(), F
     Ok(())
 }
 
+#[expect(clippy::result_large_err, reason = "the library asks for its own error")]
 fn score(args: &PerplexityArgs, common: &CommonArgs, printer: &Printer) -> Result<(), Failure> {
     let text = read(&args.file)?;
     let path = weights::model_path(common, printer)?;
