@@ -469,11 +469,11 @@ impl Export {
 }
 
 fn print_seed(report: &SeedReport) {
-    let TokenUsage { prefilled, reused, generated, forced } = report.tokens;
+    let TokenUsage { prefilled, reused, generated, forced, passes } = report.tokens;
     let in_view = report.questions.iter().filter(|answer| !answer.evidence_out_of_view).count();
     println!(
         "seed {}: {} of {}, {} flushes ({} before the questions), {} messages evicted, evidence {}; \
-         tokens: {prefilled} prefilled, {reused} reused, {generated} generated, {forced} forced; \
+         tokens: {prefilled} prefilled, {reused} reused, {generated} generated, {forced} forced, {passes} passes; \
          {:.0} s in {} events, {:.0} s with loading",
         report.seed,
         report.score,

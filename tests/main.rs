@@ -10,6 +10,7 @@ mod embedder_change;
 mod kill;
 mod models;
 mod offline;
+mod perplexity;
 #[cfg(unix)]
 mod terminal;
 mod tidy;

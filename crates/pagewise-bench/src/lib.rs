@@ -1,19 +1,23 @@
-//! Benchmarks: how fast a model runs on this machine.
+//! Benchmarks: how fast a model runs on this machine, and how well it foresees a text.
 //!
 //! [`perf`](perf::run) times prompt processing and generation as llama-bench does, so that the two
 //! tables can be laid side by side, and the time to the first token of a second turn, where the
 //! conversation so far is already in the KV cache. [`Report`] writes the rows as Markdown, CSV,
 //! JSON or JSON lines.
 //!
+//! [`perplexity`](perplexity::run) scores a text as llama-perplexity does, through [`Predictor`].
+//!
 //! Nothing here samples, renders a prompt or applies a grammar: what is timed is the forward pass,
 //! reached through [`Processor`].
 
 mod memory_peak;
 pub mod perf;
+pub mod perplexity;
 mod processor;
 mod report;
 
 pub use memory_peak::{memory_available_bytes, memory_peak_bytes, memory_resident_bytes};
 pub use perf::{PerfConfig, PerfError, PerfRow, Subject, Timed};
+pub use perplexity::{Perplexity, PerplexityConfig, PerplexityError, Predictor};
 pub use processor::{DecoderProcessor, Processor};
 pub use report::{Format, Report};

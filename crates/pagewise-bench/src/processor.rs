@@ -2,7 +2,8 @@ use std::error::Error;
 
 use pagewise_infer::{Decoder, InferError, KvCache, Weights};
 
-use crate::Subject;
+use crate::perplexity::log_probability;
+use crate::{Predictor, Subject};
 
 /// A model with a KV cache, as a benchmark of speed needs it.
 pub trait Processor {
@@ -49,6 +50,30 @@ impl Processor for DecoderProcessor<'_> {
     fn extend(&mut self, tokens: &[u32]) -> Result<(), Box<dyn Error + Send + Sync>> {
         self.decoder.forward(tokens, &mut self.cache)?;
         Ok(())
+    }
+}
+
+impl Predictor for DecoderProcessor<'_> {
+    fn log_probabilities(
+        &mut self,
+        tokens: &[u32],
+        first: usize,
+    ) -> Result<Vec<f64>, Box<dyn Error + Send + Sync>> {
+        self.cache.truncate(0);
+        let Some((_, read)) = tokens.split_last() else { return Ok(Vec::new()) };
+        let mut scored = tokens.iter().skip(first);
+        let mut scores = Vec::new();
+        // The logits behind a token are about the next one.
+        self.decoder.forward_each(
+            &|| false,
+            read,
+            first.saturating_sub(1),
+            &mut self.cache,
+            &mut |logits| {
+                scores.extend(scored.next().map(|token| log_probability(logits, *token)));
+            },
+        )?;
+        Ok(scores)
     }
 }
 

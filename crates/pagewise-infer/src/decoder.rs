@@ -31,6 +31,10 @@ use rope::RopeTable;
 /// matrices, and how much of a cancelled prefill is lost.
 pub const PREFILL_CHUNK_TOKENS: usize = 256;
 
+/// Rows of logits that [`Decoder::forward_each`] has in memory at once: with a vocabulary of 262,144
+/// they take 32 MiB.
+const LOGIT_ROWS: usize = 32;
+
 /// A decoder: token ids in, logits out.
 pub struct Decoder {
     config: DecoderConfig,
@@ -117,32 +121,12 @@ impl Decoder {
         tokens: &[u32],
         cache: &mut KvCache,
     ) -> Result<Vec<f32>, InferError> {
-        let mut rows = self.forward_rows(is_cancelled, tokens, 1, cache)?;
-        rows.pop().ok_or(InferError::NoTokens)
-    }
-
-    /// Reads `tokens` as [`Self::forward_unless`] does, and returns the logits, `(vocabulary,)` each,
-    /// behind every one of the last `n_rows` of them.
-    ///
-    /// Those rows are read in one piece.
-    pub fn forward_rows(
-        &self,
-        is_cancelled: &dyn Fn() -> bool,
-        tokens: &[u32],
-        n_rows: usize,
-        cache: &mut KvCache,
-    ) -> Result<Vec<Vec<f32>>, InferError> {
-        // Before anything is read: what does not fit changes nothing.
-        cache.reserve(tokens.len())?;
-        let n_before = tokens.len().checked_sub(n_rows.max(1)).ok_or(InferError::NoTokens)?;
-        let (chunks, last) =
-            tokens.split_at(n_before / PREFILL_CHUNK_TOKENS * PREFILL_CHUNK_TOKENS);
-        for chunk in chunks.chunks(PREFILL_CHUNK_TOKENS) {
-            self.hidden_states(is_cancelled, chunk, cache)?;
-        }
-        let hidden = self.hidden_states(is_cancelled, last, cache)?;
-        let hidden = hidden.narrow(0, last.len() - n_rows, n_rows)?;
-        Ok(self.logits(&hidden)?.to_vec2()?)
+        let mut last = None;
+        let first = tokens.len().saturating_sub(1);
+        self.forward_each(is_cancelled, tokens, first, cache, &mut |logits| {
+            last = Some(logits.to_vec());
+        })?;
+        last.ok_or(InferError::NoTokens)
     }
 
     /// Returns how the numbers of its caches are stored.
@@ -164,6 +148,51 @@ impl Decoder {
                 self.ropes[*rope].shift(keys, self.config.n_kv_heads, self.config.head_dim, by);
             }
         }
+    }
+
+    /// Reads `tokens` as [`Self::forward_unless`] does, and gives `on_logits` the logits, `(vocabulary,)`, of
+    /// what follows each of them from the one with index `first` on, in their order.
+    ///
+    /// A few rows are in memory at once, however many tokens there are.
+    pub fn forward_each(
+        &self,
+        is_cancelled: &dyn Fn() -> bool,
+        tokens: &[u32],
+        first: usize,
+        cache: &mut KvCache,
+        on_logits: &mut dyn FnMut(&[f32]),
+    ) -> Result<(), InferError> {
+        if tokens.is_empty() {
+            return Err(InferError::NoTokens);
+        }
+        // Before anything is read: what does not fit changes nothing.
+        cache.reserve(tokens.len())?;
+        let mut start = 0;
+        for chunk in tokens.chunks(PREFILL_CHUNK_TOKENS) {
+            let hidden = self.hidden_states(is_cancelled, chunk, cache)?;
+            let mut row = first.saturating_sub(start).min(chunk.len());
+            while row < chunk.len() {
+                let n_rows = LOGIT_ROWS.min(chunk.len() - row);
+                let logits = self.logits(&hidden.narrow(0, row, n_rows)?)?;
+                let logits: Vec<f32> = logits.flatten_all()?.to_vec1()?;
+                logits.chunks(self.config.vocabulary).for_each(&mut *on_logits);
+                row += n_rows;
+            }
+            start += chunk.len();
+        }
+        Ok(())
+    }
+
+    /// Reads `tokens` as [`Self::forward`] does, and returns the logits behind each of them,
+    /// `(T, vocabulary)`.
+    pub fn forward_all(
+        &self,
+        tokens: &[u32],
+        cache: &mut KvCache,
+    ) -> Result<Vec<Vec<f32>>, InferError> {
+        let mut rows = Vec::with_capacity(tokens.len());
+        self.forward_each(&|| false, tokens, 0, cache, &mut |logits| rows.push(logits.to_vec()))?;
+        Ok(rows)
     }
 
     fn logits(&self, hidden: &Tensor) -> Result<Tensor, InferError> {

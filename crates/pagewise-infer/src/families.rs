@@ -15,6 +15,7 @@ mod qwen3;
 mod qwen3moe;
 mod settings;
 mod smollm3;
+mod yarn;
 
 use crate::hf::HfConfig;
 use crate::{DecoderConfig, Gguf, HfFolder, LoadError};

@@ -132,11 +132,15 @@ impl Session {
         n_rows: usize,
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<Vec<Vec<f32>>, InferError> {
-        let logits = decoder.forward_rows(is_cancelled, tokens, n_rows, &mut self.cache);
+        let mut rows = Vec::with_capacity(n_rows);
+        let first = tokens.len().saturating_sub(n_rows);
+        let read = decoder.forward_each(is_cancelled, tokens, first, &mut self.cache, &mut |row| {
+            rows.push(row.to_vec());
+        });
         // Whether that failed or not: what the cache has taken is what the session stands for.
         let n_read = self.cache.len() - self.tokens.len();
         self.tokens.extend_from_slice(&tokens[..n_read]);
-        logits
+        read.map(|()| rows)
     }
 }
 

@@ -85,14 +85,30 @@ fn all_positions_are_those_of_the_prefixes() {
     for family in FAMILIES {
         let decoder = tiny(family);
         let tokens = tokens(12);
-        let all = {
-            let mut cache = decoder.new_cache().unwrap();
-            decoder.forward_rows(&|| false, &tokens, tokens.len(), &mut cache).unwrap()
-        };
+        let all = decoder.forward_all(&tokens, &mut decoder.new_cache().unwrap()).unwrap();
         for (n, logits) in (1..).zip(&all) {
             let mut cache = decoder.new_cache().unwrap();
             assert_close(&decoder.forward(&tokens[..n], &mut cache).unwrap(), logits);
         }
+    }
+}
+
+/// From within any chunk, in batches of rows of whatever length.
+#[test]
+fn positions_from_a_first_one_on_are_those_of_all() {
+    let decoder = tiny(TinyFamily::Qwen2);
+    let tokens = tokens(2 * PREFILL_CHUNK_TOKENS + 50);
+    let all = decoder.forward_all(&tokens, &mut decoder.new_cache().unwrap()).unwrap();
+    assert_eq!(all.len(), tokens.len());
+    for first in [0, 1, PREFILL_CHUNK_TOKENS - 1, PREFILL_CHUNK_TOKENS, 300, tokens.len()] {
+        let mut cache = decoder.new_cache().unwrap();
+        let mut rows = all[first..].iter();
+        decoder
+            .forward_each(&|| false, &tokens, first, &mut cache, &mut |logits| {
+                assert_close(logits, rows.next().unwrap());
+            })
+            .unwrap();
+        assert_eq!((rows.len(), cache.len()), (0, tokens.len()), "from {first}");
     }
 }
 

@@ -76,8 +76,7 @@ impl Feed<'_> {
     fn to(&mut self, end: usize) {
         let fed = self.cache.len()..end;
         let tokens = &self.expected.tokens[fed.clone()];
-        let logits =
-            self.decoder.forward_rows(&|| false, tokens, tokens.len(), &mut self.cache).unwrap();
+        let logits = self.decoder.forward_all(tokens, &mut self.cache).unwrap();
         for (actual, expected) in logits.iter().zip(&self.expected.logits[fed]) {
             assert_eq!(actual.len(), expected.len());
             for (actual, expected) in actual.iter().zip(expected) {
@@ -228,6 +227,8 @@ families! {
     llama3_gguf: "llama3" check_gguf
     // GGUF has no word for its window.
     mistral: "mistral" check_folder
+    mistral_nemo: "mistral-nemo" check_folder
+    mistral_nemo_gguf: "mistral-nemo" check_gguf
     olmo2: "olmo2" check_folder
     olmo2_gguf: "olmo2" check_gguf
     phi3: "phi3" check_folder
@@ -238,14 +239,19 @@ families! {
     phi4mini_short_gguf: "phi4mini-short" check_gguf
     qwen2: "qwen2" check_folder
     qwen2_gguf: "qwen2" check_gguf
+    qwen2_yarn: "qwen2-yarn" check_folder
+    qwen2_yarn_gguf: "qwen2-yarn" check_gguf
     qwen3: "qwen3" check_folder
     qwen3_gguf: "qwen3" check_gguf
     qwen3moe: "qwen3moe" check_folder
     qwen3moe_gguf: "qwen3moe" check_gguf
+    qwen3moe_all: "qwen3moe-all" check_folder
+    qwen3moe_all_gguf: "qwen3moe-all" check_gguf
     smollm3: "smollm3" check_folder
+    smollm3_gguf: "smollm3" check_gguf
 }
 
-/// The file does not say which layers are not told positions, and the fixture has too few.
+/// The file does not say which layers are not told positions.
 #[test]
 fn every_fourth_layer_of_a_smollm3_is_not_told_positions() {
     let dir = tempfile::tempdir().unwrap();
@@ -542,6 +548,30 @@ fn settings_that_cannot_be_used_are_named() {
         "asks for RoPE scaling of the type \"dynamic\", which is not supported",
     );
     check_config(
+        "qwen2-yarn",
+        "\"factor\": 4.0",
+        "\"factor\": null",
+        "has a RoPE scaling without \"factor\"",
+    );
+    check_config(
+        "qwen2-yarn",
+        "\"factor\": 4.0",
+        "\"factor\": -4.0",
+        "asks for a RoPE base or scaling that is impossible",
+    );
+    check_config(
+        "qwen2-yarn",
+        "\"factor\": 4.0",
+        "\"factor\": 4e30",
+        "asks for 18446744073709551615 tokens of context, which is impossible",
+    );
+    check_config(
+        "llama3",
+        "\"rope_type\": \"llama3\"",
+        "\"partial_rotary_factor\": 1e30, \"rope_type\": \"llama3\"",
+        "turns 18446744073709551615 of 16 numbers of a head by RoPE, which is impossible",
+    );
+    check_config(
         "llama",
         "\"hidden_act\": \"silu\"",
         "\"hidden_act\": \"relu\"",
@@ -560,6 +590,17 @@ fn settings_that_cannot_be_used_are_named() {
         "[",
         "is damaged: invalid type: sequence, expected a map at line 1 column 0",
     );
+}
+
+/// A longer window than the one that the settings call the longest.
+#[test]
+fn yarn_lengthens_the_window() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("converted.gguf");
+    to(&folder("qwen2-yarn"), &path, Some(TensorType::F32)).unwrap();
+    for path in [folder("qwen2-yarn"), path] {
+        assert_eq!(Weights::open(&path).unwrap().config().unwrap().context_length, 128);
+    }
 }
 
 #[test]
@@ -705,7 +746,7 @@ proptest! {
     /// Whatever a file says: it is used or refused, and nothing else happens.
     #[test]
     fn damaged_files_do_no_harm(
-        name in prop::sample::select(vec!["qwen3", "phi4mini-short", "gemma3", "lfm2", "qwen3moe"]),
+        name in prop::sample::select(vec!["qwen2-yarn", "qwen3", "phi4mini-short", "gemma3", "lfm2", "qwen3moe"]),
         is_config in any::<bool>(),
         at in any::<prop::sample::Index>(),
         bytes in prop::collection::vec(prop_oneof![Just(b'9'), Just(b'0'), any::<u8>()], 1..4),

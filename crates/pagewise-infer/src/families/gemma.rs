@@ -67,7 +67,8 @@ fn gemma3_from_gguf(gguf: &Gguf) -> Result<DecoderConfig, LoadError> {
     config.attention_scale = gguf_scale(FAMILY_3.gguf, &config);
     config.logit_softcap = gguf.get_for_architecture("final_logit_softcapping")?;
     let theta = gguf.get_for_architecture("rope.freq_base_swa")?.unwrap_or(LOCAL_THETA);
-    let local = Rope { theta, scaling: RopeScaling::None, ..config.ropes[0].clone() };
+    let local =
+        Rope { theta, scaling: RopeScaling::None, magnitude: 1.0, ..config.ropes[0].clone() };
     set_local_rope(&mut config, local, &is_windowed);
     Ok(config)
 }
@@ -104,6 +105,7 @@ fn gemma3_from_hf(folder: &HfFolder) -> Result<DecoderConfig, LoadError> {
         None => Rope {
             theta: hf.get("rope_local_base_freq")?.unwrap_or(LOCAL_THETA),
             scaling: RopeScaling::None,
+            magnitude: 1.0,
             ..config.ropes[0].clone()
         },
     };

@@ -1,7 +1,8 @@
 //! What the metadata of GGUF have in common, whatever the family.
 
 use super::fault;
-use crate::decoder::{Biases, DecoderConfig, Rope, RopePairing, RopeScaling};
+use super::yarn::Yarn;
+use crate::decoder::{Biases, DecoderConfig, MAX_HEAD_DIM, Rope, RopePairing, RopeScaling};
 use crate::{Gguf, LoadError, OneOrMany, TensorType};
 
 /// Reads what all families write alike in GGUF: a Llama, apart from `pairing`.
@@ -39,6 +40,8 @@ pub(super) fn llama_or_experts_gguf(
     let n_layers: usize = gguf.require_for_architecture("block_count")?;
     let layers = DecoderConfig::full_attention(n_layers).map_err(|reason| fault(gguf, reason))?;
     let has_bias = |part: &str| gguf.tensor(&format!("blk.0.{part}.bias")).is_some();
+    let context_length: usize = gguf.require_for_architecture("context_length")?;
+    let stretched = gguf_yarn(gguf, context_length)?.map_or(0, |yarn| yarn.context_length());
     Ok(DecoderConfig {
         layers,
         hidden,
@@ -52,15 +55,10 @@ pub(super) fn llama_or_experts_gguf(
             .first()
             .copied()
             .unwrap_or_default(),
-        context_length: gguf.require_for_architecture("context_length")?,
+        // Converters leave it at the original window.
+        context_length: context_length.max(stretched),
         rms_epsilon: gguf.require_for_architecture("attention.layer_norm_rms_epsilon")?,
-        ropes: vec![Rope {
-            dim: gguf.get_for_architecture("rope.dimension_count")?.unwrap_or(head_dim),
-            theta: gguf.get_for_architecture("rope.freq_base")?.unwrap_or(10_000.0),
-            pairing,
-            scaling: gguf_rope_scaling(gguf)?,
-            magnitude: gguf.get_for_architecture("rope.scaling.attn_factor")?.unwrap_or(1.0),
-        }],
+        ropes: vec![gguf_rope(gguf, pairing, head_dim, context_length)?],
         biases: Biases {
             qkv: has_bias("attn_q"),
             attention_output: has_bias("attn_output"),
@@ -90,6 +88,60 @@ fn gguf_kv_heads(gguf: &Gguf) -> Result<Option<usize>, LoadError> {
             Ok(Some(first as usize))
         }
     }
+}
+
+fn gguf_rope(
+    gguf: &Gguf,
+    pairing: RopePairing,
+    head_dim: usize,
+    context_length: usize,
+) -> Result<Rope, LoadError> {
+    let dim = gguf.get_for_architecture("rope.dimension_count")?.unwrap_or(head_dim);
+    let theta = gguf.get_for_architecture("rope.freq_base")?.unwrap_or(10_000.0);
+    let magnitude = gguf.get_for_architecture("rope.scaling.attn_factor")?.unwrap_or(1.0);
+    let rope = Rope { dim, theta, pairing, scaling: RopeScaling::None, magnitude };
+    let Some(yarn) = gguf_yarn(gguf, context_length)? else {
+        return Ok(Rope { scaling: gguf_rope_scaling(gguf)?, ..rope });
+    };
+    // Before there are so many divisors.
+    if dim > MAX_HEAD_DIM {
+        return Err(fault(gguf, format!("turns {dim} numbers of a head by RoPE")));
+    }
+    let usual = Yarn::magnitude(yarn.factor, 1.0) as f32;
+    let set: Option<f32> = gguf.get_for_architecture("rope.scaling.yarn_attn_factor")?;
+    Ok(Rope {
+        scaling: RopeScaling::Divisors(yarn.divisors(dim, f64::from(theta))),
+        magnitude: magnitude * set.unwrap_or(usual),
+        ..rope
+    })
+}
+
+/// Reads YaRN, if that is the kind of scaling.
+fn gguf_yarn(gguf: &Gguf, context_length: usize) -> Result<Option<Yarn>, LoadError> {
+    let kind: Option<&str> = gguf.get_for_architecture("rope.scaling.type")?;
+    if kind != Some("yarn") {
+        return Ok(None);
+    }
+    let number = |key: &str| -> Result<Option<f64>, LoadError> {
+        let number: Option<f32> = gguf.get_for_architecture(&format!("rope.scaling.{key}"))?;
+        Ok(number.map(f64::from))
+    };
+    if number("yarn_ext_factor")?.is_some_and(|factor| factor != 1.0)
+        || number("yarn_log_multiplier")?.is_some_and(|factor| factor != 0.0)
+    {
+        return Err(fault(gguf, "asks for a variant of YaRN that is not supported"));
+    }
+    let original: Option<usize> =
+        gguf.get_for_architecture("rope.scaling.original_context_length")?;
+    let factor: f32 = gguf.require_for_architecture("rope.scaling.factor")?;
+    let [fast, slow] = Yarn::BETAS;
+    Ok(Some(Yarn {
+        factor: f64::from(factor),
+        original_context: original.unwrap_or(context_length) as f64,
+        beta_fast: number("yarn_beta_fast")?.unwrap_or(fast),
+        beta_slow: number("yarn_beta_slow")?.unwrap_or(slow),
+        truncates: true,
+    }))
 }
 
 fn gguf_rope_scaling(gguf: &Gguf) -> Result<RopeScaling, LoadError> {

@@ -1,5 +1,6 @@
 //! What the settings in `config.json` have in common, whatever the family.
 
+use super::yarn::Yarn;
 use crate::decoder::{
     Activation, Biases, DecoderConfig, MAX_HEAD_DIM, Rope, RopePairing, RopeScaling,
 };
@@ -54,6 +55,10 @@ pub(super) fn llama_like_hf(
     let context_length = count("max_position_embeddings", defaults.context_length)?;
     let n_kv_heads = config.get("num_key_value_heads")?.or(defaults.n_kv_heads);
     let attention_bias = config.get("attention_bias")?.unwrap_or(false);
+    let section = rope_section(config);
+    let rope = hf_rope(config, section.clone(), head_dim, context_length, defaults.theta)?;
+    let stretched = hf_yarn(config, section.as_ref(), context_length)?;
+    let stretched = stretched.map_or(0, |yarn| yarn.context_length());
     Ok(DecoderConfig {
         layers,
         hidden,
@@ -62,16 +67,11 @@ pub(super) fn llama_like_hf(
         n_kv_heads: n_kv_heads.unwrap_or(n_heads),
         head_dim,
         vocabulary,
-        context_length,
+        // Makers leave it at the original window.
+        context_length: context_length.max(stretched),
         rms_epsilon: config.get("rms_norm_eps")?.unwrap_or(1e-6),
         activation: hf_activation(config)?,
-        ropes: vec![hf_rope(
-            config,
-            rope_section(config),
-            head_dim,
-            context_length,
-            defaults.theta,
-        )?],
+        ropes: vec![rope],
         biases: Biases {
             qkv: attention_bias,
             attention_output: attention_bias,
@@ -120,14 +120,13 @@ pub(super) fn hf_rope(
             None => config.get(key)?,
         })
     };
-    let kind: Option<String> = match section {
-        Some(section) => match section.get("rope_type")? {
-            Some(kind) => Some(kind),
-            None => section.get("type")?,
-        },
-        None => None,
-    };
+    let kind = rope_kind(section)?;
     let dim = (head_dim as f32 * either("partial_rotary_factor")?.unwrap_or(1.0)) as usize;
+    if dim > head_dim {
+        return Err(config.fault(format!(
+            "turns {dim} of {head_dim} numbers of a head by RoPE, which is impossible"
+        )));
+    }
     let theta = either("rope_theta")?.unwrap_or(default_theta);
     let required = |key: &str| -> Result<f32, LoadError> {
         inside(key)?.ok_or_else(|| config.fault(format!("has a RoPE scaling without {key:?}")))
@@ -169,6 +168,16 @@ pub(super) fn hf_rope(
                 original_context: original,
             }
         }
+        Some("yarn") => {
+            let yarn = hf_yarn(config, section, context_length)?;
+            let yarn =
+                yarn.ok_or_else(|| config.fault("has a RoPE scaling without any settings"))?;
+            magnitude = match inside("attention_factor")? {
+                Some(magnitude) => magnitude,
+                None => hf_yarn_magnitude(&yarn, inside("mscale")?, inside("mscale_all_dim")?),
+            };
+            RopeScaling::Divisors(yarn.divisors(dim, f64::from(theta)))
+        }
         Some(other) => {
             return Err(config.fault(format!(
                 "asks for RoPE scaling of the type \"{other}\", which is not supported"
@@ -176,6 +185,52 @@ pub(super) fn hf_rope(
         }
     };
     Ok(Rope { dim, theta, pairing: RopePairing::Neox, scaling, magnitude })
+}
+
+fn rope_kind(section: Option<&HfConfig>) -> Result<Option<String>, LoadError> {
+    let Some(section) = section else { return Ok(None) };
+    Ok(match section.get("rope_type")? {
+        Some(kind) => Some(kind),
+        None => section.get("type")?,
+    })
+}
+
+/// Reads YaRN from the section about RoPE, if that is the kind of scaling.
+fn hf_yarn(
+    config: &HfConfig,
+    section: Option<&HfConfig>,
+    context_length: usize,
+) -> Result<Option<Yarn>, LoadError> {
+    let Some(section) = section else { return Ok(None) };
+    // Phi called its own so at first.
+    if rope_kind(Some(section))?.as_deref() != Some("yarn") || section.has("long_factor") {
+        return Ok(None);
+    }
+    let factor: Option<f64> = section.get("factor")?;
+    let original: Option<f64> = section.get("original_max_position_embeddings")?;
+    // The reference takes a 0 for nothing said.
+    let beta = |key: &str, usual: f64| -> Result<f64, LoadError> {
+        Ok(section.get(key)?.filter(|beta| *beta != 0.0).unwrap_or(usual))
+    };
+    let [fast, slow] = Yarn::BETAS;
+    Ok(Some(Yarn {
+        factor: factor.ok_or_else(|| config.fault("has a RoPE scaling without \"factor\""))?,
+        original_context: original.unwrap_or(context_length as f64),
+        beta_fast: beta("beta_fast", fast)?,
+        beta_slow: beta("beta_slow", slow)?,
+        truncates: section.get("truncate")?.unwrap_or(true),
+    }))
+}
+
+fn hf_yarn_magnitude(yarn: &Yarn, mscale: Option<f32>, mscale_all_dim: Option<f32>) -> f32 {
+    let is_set = |weight: Option<f32>| weight.filter(|weight| *weight != 0.0).map(f64::from);
+    let magnitude = match (is_set(mscale), is_set(mscale_all_dim)) {
+        (Some(of), Some(over)) => {
+            Yarn::magnitude(yarn.factor, of) / Yarn::magnitude(yarn.factor, over)
+        }
+        _ => Yarn::magnitude(yarn.factor, 1.0),
+    };
+    magnitude as f32
 }
 
 /// Returns what Llama 3.1 divides each frequency by: long waves by `factor`, short ones not at all,
