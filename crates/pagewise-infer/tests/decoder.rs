@@ -299,6 +299,6 @@ fn weights_that_do_not_fit_their_metadata_are_refused() {
     check_metadata("llama.expert_count", 8, "mixture of experts");
     let architecture = |writer: &mut GgufWriter| writer.replace("general.architecture", "mamba");
     check_refused(architecture, "\"mamba\" are not supported; supported are llama, qwen2");
-    let scaling = |writer: &mut GgufWriter| writer.replace("llama.rope.scaling.type", "yarn");
-    check_refused(scaling, "type \"yarn\", which is not supported");
+    let scaling = |writer: &mut GgufWriter| writer.replace("llama.rope.scaling.type", "dynamic");
+    check_refused(scaling, "type \"dynamic\", which is not supported");
 }
