@@ -4,7 +4,8 @@
 //! [`Store`] is the door to what lasts; [`WorkingContext`] and [`FifoQueue`] are pure and know
 //! nothing of it. The rows are the truth, embeddings included. The HNSW graphs beside the
 //! database are a cache: they are used only if their checksums and the rows agree, are rebuilt
-//! from the rows otherwise, and an exact scan answers for whatever they do not hold.
+//! from the rows otherwise, and an exact scan answers for whatever they do not hold. Another
+//! embedder than the one that made the vectors embeds them anew in the background ([`EmbedderChange`]).
 //!
 //! This crate counts characters, never tokens, and never calls a language model.
 

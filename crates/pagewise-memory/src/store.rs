@@ -481,6 +481,9 @@ impl Store {
         let Some(change) = &mut self.change else { return };
         if change.thread.is_none() && with.id() == change.to.embedder {
             change.thread = Thread::start(self.db.clone(), with, change.to.clone());
+            if change.thread.is_none() {
+                change.problem = Some("the system gives no thread for it".into());
+            }
         }
     }
 

@@ -125,7 +125,7 @@ fn a_newer_database_is_refused() {
     let error = refused(folder.path());
     assert!(matches!(error, StoreError::Newer { found: 7, known: 2, .. }));
     let text = error.to_string().replace(&path.display().to_string(), "PATH");
-    insta::assert_snapshot!(text, @"the database PATH was written by a newer pagewise (its format is 7, and this program knows formats up to 1); it was left as it is; use the newer program");
+    insta::assert_snapshot!(text, @"the database PATH was written by a newer pagewise (its format is 7, and this program knows formats up to 2); it was left as it is; use the newer program");
 }
 
 #[test]

@@ -158,16 +158,17 @@ fn the_old_vectors_answer_until_the_new_ones_are_complete() {
     wait_for(&store, 24);
     assert_eq!(answers(&mut store), before, "in the middle of it");
     assert_eq!(store.check().unwrap().problems, [] as [String; 0]);
-    // The batch that it waits with is done, so that closing need not wait for long.
+    // Closing waits for the batch that is under way, if the thread has begun one.
     new.give(1);
     drop(store);
     assert_eq!(new.n_queries.load(Ordering::SeqCst), 0, "queries were the old embedder's");
-    assert_eq!(new.n_passages.load(Ordering::SeqCst), 32);
+    let n_before = new.n_passages.load(Ordering::SeqCst);
+    assert!([24, 32].contains(&n_before), "{n_before}");
 
     // Opened again it goes on where it was.
     let new = Gated::new("new", usize::MAX / 2);
     let mut store = open_as(folder.path(), new.clone());
-    assert_eq!(n_embedded(&store), Some(32));
+    assert_eq!(n_embedded(&store), Some(n_before as u64));
     assert!(store.search_with_old(old()));
     assert_eq!(answers(&mut store), before);
     store.reembed_in_background(new.clone());
@@ -179,7 +180,7 @@ fn the_old_vectors_answer_until_the_new_ones_are_complete() {
         assert!(start.elapsed() < PATIENCE);
         found(&mut store, &by_meaning);
     }
-    assert_eq!(new.n_passages.load(Ordering::SeqCst), 69);
+    assert_eq!(n_before + new.n_passages.load(Ordering::SeqCst), 101, "each text once");
     assert_eq!(found(&mut store, &recall("w99 said meanwhile", SearchMode::Meaning))[0], 61);
     assert_eq!(store.check().unwrap().recall.n_pending, 0);
     drop(store);
