@@ -16,6 +16,7 @@ mod qwen3moe;
 mod settings;
 mod smollm3;
 
+use crate::brief::brief;
 use crate::hf::HfConfig;
 use crate::{DecoderConfig, Gguf, HfFolder, LoadError};
 
@@ -69,7 +70,8 @@ pub(crate) fn config_of_gguf(gguf: &Gguf) -> Result<DecoderConfig, LoadError> {
     let Some(family) = FAMILIES.iter().find(|family| family.gguf == architecture) else {
         return Err(LoadError::Architecture {
             path: gguf.path().to_owned(),
-            architecture: architecture.to_owned(),
+            // It may be megabytes long.
+            architecture: brief(architecture),
             supported: FAMILIES.map(|family| family.gguf).join(", "),
         });
     };

@@ -5,6 +5,7 @@
 //! for each prompt that is kept. [`BertEmbedder`] turns texts into vectors. A weights file may be
 //! anybody's: it is validated before a byte of it is believed. This crate knows nothing of memory.
 
+mod brief;
 mod chat_template;
 mod compute;
 mod decoder;
@@ -15,6 +16,7 @@ mod error;
 mod families;
 mod gguf;
 mod hf;
+mod json;
 mod kv_cache;
 mod linear;
 mod model;

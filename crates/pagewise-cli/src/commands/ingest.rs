@@ -1,4 +1,5 @@
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -86,7 +87,17 @@ fn read(file: &Path) -> Result<Document, Failure> {
         ))
         .hint("split it into several files"));
     }
-    let text = String::from_utf8(fs::read(file).map_err(cannot)?).map_err(|error| {
+    // A device says that it is empty, and is without end.
+    let mut bytes = Vec::new();
+    let opened = File::open(file).map_err(cannot)?;
+    opened.take(DOCUMENT_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    if bytes.len() as u64 > DOCUMENT_BYTES_MAX {
+        return Err(Failure::usage(format!(
+            "{shown} has more than the {DOCUMENT_BYTES_MAX} bytes that a document may have"
+        ))
+        .hint("split it into several files"));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
         Failure::usage(format!(
             "{shown} is not UTF-8 text: byte {} cannot be read",
             error.utf8_error().valid_up_to()

@@ -1,7 +1,7 @@
 //! What the metadata of GGUF have in common, whatever the family.
 
 use super::fault;
-use crate::decoder::{Biases, DecoderConfig, Rope, RopePairing, RopeScaling};
+use crate::decoder::{Biases, DecoderConfig, MAX_HEAD_DIM, Rope, RopePairing, RopeScaling};
 use crate::{Gguf, LoadError, OneOrMany, TensorType};
 
 /// Reads what all families write alike in GGUF: a Llama, apart from `pairing`.
@@ -130,6 +130,10 @@ fn gguf_floats(gguf: &Gguf, name: &str) -> Result<Option<Vec<f32>>, LoadError> {
     let Some(tensor) = gguf.tensor(name) else { return Ok(None) };
     if tensor.tensor_type() != TensorType::F32 {
         return Err(fault(gguf, format!("has {name} in a type other than F32")));
+    }
+    // Before it is copied: one for each pair of numbers in a head.
+    if tensor.n_elements() > MAX_HEAD_DIM / 2 {
+        return Err(fault(gguf, format!("has {} numbers in {name}", tensor.n_elements())));
     }
     let chunks = tensor.bytes().as_chunks().0;
     Ok(Some(chunks.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()))

@@ -128,6 +128,10 @@ pub(super) fn hf_rope(
         None => None,
     };
     let dim = (head_dim as f32 * either("partial_rotary_factor")?.unwrap_or(1.0)) as usize;
+    // Before as many frequencies are made.
+    if dim > head_dim {
+        return Err(config.fault(format!("turns {dim} of {head_dim} numbers of a head by RoPE")));
+    }
     let theta = either("rope_theta")?.unwrap_or(default_theta);
     let required = |key: &str| -> Result<f32, LoadError> {
         inside(key)?.ok_or_else(|| config.fault(format!("has a RoPE scaling without {key:?}")))
