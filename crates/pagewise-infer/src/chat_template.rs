@@ -101,6 +101,9 @@ pub enum ChatTemplateError {
     /// The template did more work than any conversation needs.
     #[error("the chat template did not come to an end")]
     Endless,
+    /// The template did something that takes for ever.
+    #[error("the chat template was given up on after {} seconds", limits::TIME_LIMIT.as_secs())]
+    TimedOut,
     /// The prompt is too long, before or after rendering.
     #[error("the prompt is more than {MAX_OUTPUT_BYTES} bytes long")]
     PromptTooLong,
@@ -211,7 +214,7 @@ impl ChatTemplate {
             Ok(Arc::new(environment))
         };
         let environment = limits::aside(compile)
-            .ok_or(ChatTemplateError::Endless)?
+            .ok_or(ChatTemplateError::TimedOut)?
             .map_err(|message| ChatTemplateError::Syntax { message })?;
         let mut this = Self { environment, tokenizer: tokenizer.clone(), roles: Roles::default() };
         this.roles = this.probe(template)?;
@@ -261,7 +264,7 @@ impl ChatTemplate {
                 _ => ChatTemplateError::Failed { message: explain(&error) },
             })
         };
-        let rendered = limits::aside(render).ok_or(ChatTemplateError::Endless)??;
+        let rendered = limits::aside(render).ok_or(ChatTemplateError::TimedOut)??;
         if rendered.len() > MAX_OUTPUT_BYTES {
             return Err(ChatTemplateError::PromptTooLong);
         }
@@ -328,7 +331,7 @@ impl ChatTemplate {
     }
 
     /// Renders a conversation of the given roles and looks for all that was said in it; returns what
-    /// is wrong with it. That a template does not come to an end is wrong with the template.
+    /// is wrong with it. A template that had to be given up on is not tried any more.
     fn try_roles(&self, roles: &str) -> Result<Result<(), String>, ChatTemplateError> {
         let mut turns = Vec::new();
         for (index, role) in roles.chars().enumerate() {
@@ -342,7 +345,7 @@ impl ChatTemplate {
         }
         let rendered = match self.render_turns(&turns) {
             Ok(rendered) => rendered,
-            Err(ChatTemplateError::Endless) => return Err(ChatTemplateError::Endless),
+            Err(error @ ChatTemplateError::TimedOut) => return Err(error),
             Err(error) => return Ok(Err(error.reason())),
         };
         let mut rest = rendered.as_str();

@@ -23,7 +23,7 @@ use minijinja_contrib::pycompat;
 use crate::brief::brief;
 
 /// How long a template is waited for; real ones take a few milliseconds.
-const TIME_LIMIT: Duration = Duration::from_secs(3);
+pub(super) const TIME_LIMIT: Duration = Duration::from_secs(3);
 /// The stack of the thread. The deepest nesting of the longest template takes 34 MB of it, and only
 /// what is used takes memory.
 const STACK_BYTES: usize = 64 << 20;

@@ -232,12 +232,15 @@ fn a_late_failure_is_a_model_error() {
     insta::assert_snapshot!(error, @"the model's chat template failed: bad content (line 1 of the template)");
 
     let long = Prompt {
-        messages: vec![PromptMessage { role: PromptRole::User, content: "x".repeat(4 << 20) }],
+        messages: vec![PromptMessage {
+            role: PromptRole::User,
+            content: "x".repeat((2 << 20) + 1),
+        }],
     };
     let error = smollm().1.render(&long).unwrap_err();
-    insta::assert_snapshot!(error, @"the prompt is more than 4194304 bytes long");
+    insta::assert_snapshot!(error, @"the prompt is more than 2097152 bytes long");
     let fits = Prompt {
-        messages: vec![PromptMessage { role: PromptRole::User, content: "x".repeat(4_000_000) }],
+        messages: vec![PromptMessage { role: PromptRole::User, content: "x".repeat(2_000_000) }],
     };
     for template in [smollm().1, qwen().1] {
         assert!(template.render(&fits).is_ok());
