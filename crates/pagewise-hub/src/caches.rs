@@ -290,6 +290,20 @@ mod tests {
         assert_eq!(caches.find(&hub_spec(), None), None);
     }
 
+    #[test]
+    fn only_small_files_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(&path, "abc").unwrap();
+        assert_eq!(read_small(&path).as_deref(), Some("abc"));
+        fs::write(&path, " ".repeat(SMALL_BYTES_MAX as usize + 1)).unwrap();
+        assert_eq!(read_small(&path), None);
+        assert_eq!(read_small(dir.path()), None);
+        // Opening a device may wait, and reading it may not end.
+        #[cfg(unix)]
+        assert_eq!(read_small(Path::new("/dev/zero")), None);
+    }
+
     fn manifest(digest: &str) -> String {
         format!(
             r#"{{"layers":[{{"mediaType":"application/vnd.ollama.image.template","digest":"sha256:00"}},

@@ -111,3 +111,17 @@ fn read(file: &Path) -> Result<Document, Failure> {
         .map_or_else(|| shown.to_string(), |name| name.to_string_lossy().into_owned());
     Ok(Document { name, text, format })
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_without_end_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        let failure = read(&path).err().expect("it has no end");
+        assert!(failure.message.contains("more than"), "{}", failure.message);
+    }
+}

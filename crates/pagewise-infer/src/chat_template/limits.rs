@@ -24,9 +24,9 @@ use crate::brief::brief;
 
 /// How long a template is waited for; real ones take a few milliseconds.
 pub(super) const TIME_LIMIT: Duration = Duration::from_secs(3);
-/// The stack of the thread. The deepest nesting of the longest template takes 34 MB of it, and only
-/// what is used takes memory.
-const STACK_BYTES: usize = 64 << 20;
+/// The stack of the thread. Minus signs, which nest deepest, take 30 MB of it in the longest template,
+/// more in a build that checks memory; only what is used takes memory.
+const STACK_BYTES: usize = 128 << 20;
 /// The most lists and objects within each other that are written or filtered.
 const MAX_DEPTH: usize = 64;
 /// The most parts of a list or an object that is written or filtered, the parts of its parts included.

@@ -176,7 +176,7 @@ fn the_date_is_what_it_is_told() {
 
 #[test]
 fn hostile_templates_end_in_a_sentence() {
-    let nested = "{% if true %}".repeat(5_000);
+    let nested = "{% if true %}".repeat(4_500);
     let parentheses = format!("{{{{ {}1{} }}}}", "(".repeat(20_000), ")".repeat(20_000));
     let long = " ".repeat(MAX_TEMPLATE_BYTES + 1);
     let cases = [
@@ -193,7 +193,7 @@ fn hostile_templates_end_in_a_sentence() {
         ("huge range", "{% for a in range(4000000000) %}{% endfor %}"),
         (
             "huge output",
-            "{% for a in range(99) %}{{ 'x' * 99999 }}{% endfor %}{% for m in messages %}{{ m.content }}{% endfor %}",
+            "{% for a in range(30) %}{{ 'x' * 99999 }}{% endfor %}{% for m in messages %}{{ m.content }}{% endfor %}",
         ),
         ("replace", "{{ ('a' * 9999).replace('a', 'b' * 99999) }}"),
         ("padding", "{{ '%99999999999d' | format(1) }}"),

@@ -17,8 +17,9 @@ use super::layout::{self, Field, Kind};
 use super::seeds::{self, Files};
 use super::{named, read};
 
-/// Random damage to files of each kind.
-const N_RANDOM: usize = 500;
+/// Random damage to files of each kind: what there is, and of how many one is run.
+const N_RANDOM: usize = 20_000;
+const ONE_OF_RANDOM: usize = 41;
 
 /// How a case is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,15 +110,15 @@ pub(crate) fn groups() -> Vec<Group> {
         group("named", named::CASES.len(), 1, named::case),
         group("GGUF fields", GGUF_FIELDS.len(), 9, gguf_field),
         group("GGUF cut", cuts().len(), 3, gguf_cut),
-        group("GGUF damage", N_RANDOM, 1, gguf_damage),
-        group("GGUF tokenizer damage", N_RANDOM, 1, gguf_tokenizer_damage),
+        group("GGUF damage", N_RANDOM, ONE_OF_RANDOM, gguf_damage),
+        group("GGUF tokenizer damage", N_RANDOM, ONE_OF_RANDOM, gguf_tokenizer_damage),
         group("settings", CONFIG_VALUES.len(), 5, config_value),
         group("tokenizer values", TOKENIZER_VALUES.len(), 2, tokenizer_value),
         group("safetensors values", HEADER_VALUES.len(), 3, header_value),
         group("index values", INDEX_VALUES.len(), 2, index_value),
-        group("folder damage", N_RANDOM, 1, folder_damage),
+        group("folder damage", N_RANDOM, ONE_OF_RANDOM, folder_damage),
         group("numbers", seeds::FAMILIES.len() * ODD_NUMBERS.len(), 1, odd_numbers),
-        group("template damage", N_RANDOM, 1, template_damage),
+        group("template damage", N_RANDOM, ONE_OF_RANDOM, template_damage),
     ]
 }
 
