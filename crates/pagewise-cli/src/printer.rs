@@ -1,5 +1,6 @@
 //! The only place that writes to stdout or stderr: data to the one, talk to the other.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::io::{self, IsTerminal, Write};
 
@@ -97,14 +98,14 @@ impl Printer {
 
     /// Warns on stderr.
     pub(crate) fn warn(&self, text: &str) {
-        self.err(&format!("{} {text}\n", self.paint("33", "warning:")));
+        self.err(&format!("{} {}\n", self.paint("33", "warning:"), harmless(text)));
     }
 
     /// Reports a failure: sentence and hint on stderr, and as an object on stdout with `--json`.
     pub(crate) fn failure(&self, failure: &Failure) {
-        self.err(&format!("{} {}\n", self.paint("31", "error:"), failure.message));
+        self.err(&format!("{} {}\n", self.paint("31", "error:"), harmless(&failure.message)));
         if let Some(hint) = &failure.hint {
-            self.err(&format!("{} {hint}\n", self.paint("36", "hint:")));
+            self.err(&format!("{} {}\n", self.paint("36", "hint:"), harmless(hint)));
         }
         if self.json && failure.kind != Kind::Interrupted {
             self.json_failure(failure);
@@ -148,5 +149,30 @@ impl Printer {
     fn err(&self, text: &str) {
         // A stderr that cannot be written to leaves nobody to tell.
         let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+}
+
+/// Returns `text` without what a terminal would obey: a message may show what stands in a file from
+/// anywhere.
+fn harmless(text: &str) -> Cow<'_, str> {
+    let is_obeyed = |character: char| character.is_control() && !matches!(character, '\n' | '\t');
+    if !text.contains(is_obeyed) {
+        return text.into();
+    }
+    let shown = |character: char| match is_obeyed(character) {
+        true => character.escape_default().to_string(),
+        false => character.to_string(),
+    };
+    text.chars().map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::harmless;
+
+    #[test]
+    fn a_message_cannot_speak_to_the_terminal() {
+        assert_eq!(harmless("a\n\t\"naïve\""), "a\n\t\"naïve\"");
+        assert_eq!(harmless("\u{1B}[2J\r\u{9B}x"), "\\u{1b}[2J\\r\\u{9b}x");
     }
 }

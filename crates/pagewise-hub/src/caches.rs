@@ -5,7 +5,8 @@
 //! SHA-256) and LM Studio's (`OWNER/NAME/FILE.gguf`). Everything in them is another program's data:
 //! a digest or a commit that is not plain hexadecimal ends the look-up.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -65,8 +66,8 @@ pub struct CachedFile {
     pub sha256: Option<String>,
 }
 
-/// A manifest longer than this is not read.
-const MANIFEST_BYTES_MAX: u64 = 1 << 20;
+/// A manifest or a reference longer than this is not read.
+const SMALL_BYTES_MAX: u64 = 1 << 20;
 
 impl Caches {
     /// Finds what a spec means; `entry` is its catalog entry, if it has one.
@@ -153,7 +154,7 @@ fn snapshots(cache: &Path, owner: &str, repo: &str) -> Vec<PathBuf> {
     let repo = cache.join(format!("models--{owner}--{repo}"));
     let snapshots = repo.join("snapshots");
     let is_commit = |text: &str| text.len() == 40 && text.bytes().all(|b| b.is_ascii_hexdigit());
-    let main = fs::read_to_string(repo.join("refs").join("main")).unwrap_or_default();
+    let main = read_small(&repo.join("refs").join("main")).unwrap_or_default();
     let main = main.trim();
     let mut folders = Vec::new();
     if is_commit(main) {
@@ -207,15 +208,23 @@ fn ollama_manifest(dir: &Path, name: &[&str]) -> Option<CachedFile> {
         return None;
     }
     let path = name.iter().fold(dir.join("manifests"), |path, part| path.join(part));
-    if fs::metadata(&path).ok()?.len() > MANIFEST_BYTES_MAX {
-        return None;
-    }
-    let manifest: Manifest = serde_json::from_str(&fs::read_to_string(&path).ok()?).ok()?;
+    let manifest: Manifest = serde_json::from_str(&read_small(&path)?).ok()?;
     let layer = manifest
         .layers
         .iter()
         .find(|layer| layer.media_type == "application/vnd.ollama.image.model")?;
     ollama_blob(dir, layer.digest.strip_prefix("sha256:")?)
+}
+
+/// Reads a small file whole.
+fn read_small(path: &Path) -> Option<String> {
+    // A pipe would be waited for, and what a file says of its size need not be true.
+    if !fs::metadata(path).ok()?.is_file() {
+        return None;
+    }
+    let mut text = String::new();
+    File::open(path).ok()?.take(SMALL_BYTES_MAX + 1).read_to_string(&mut text).ok()?;
+    Some(text).filter(|text| text.len() as u64 <= SMALL_BYTES_MAX)
 }
 
 fn ollama_blob(dir: &Path, sha256: &str) -> Option<CachedFile> {
@@ -279,6 +288,20 @@ mod tests {
         write(&dir.path().join("R-Q4_0.gguf"), b"GGUF");
         let caches = Caches { hub: vec![dir.path().into()], ..Caches::default() };
         assert_eq!(caches.find(&hub_spec(), None), None);
+    }
+
+    #[test]
+    fn only_small_files_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(&path, "abc").unwrap();
+        assert_eq!(read_small(&path).as_deref(), Some("abc"));
+        fs::write(&path, " ".repeat(SMALL_BYTES_MAX as usize + 1)).unwrap();
+        assert_eq!(read_small(&path), None);
+        assert_eq!(read_small(dir.path()), None);
+        // Opening a device may wait, and reading it may not end.
+        #[cfg(unix)]
+        assert_eq!(read_small(Path::new("/dev/zero")), None);
     }
 
     fn manifest(digest: &str) -> String {

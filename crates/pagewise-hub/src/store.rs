@@ -142,7 +142,12 @@ impl Store {
 
     /// A record that cannot be read is as good as none: verifying writes a new one.
     fn record(&self, name: &str) -> Option<Record> {
-        let file = File::open(self.record_path(name)).ok()?;
+        let path = self.record_path(name);
+        // A pipe would be waited for.
+        if !fs::metadata(&path).ok()?.is_file() {
+            return None;
+        }
+        let file = File::open(path).ok()?;
         let mut text = String::new();
         file.take(RECORD_BYTES_MAX).read_to_string(&mut text).ok()?;
         let record: Record = serde_json::from_str(&text).ok()?;

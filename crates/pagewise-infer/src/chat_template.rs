@@ -21,26 +21,32 @@
 //! Templates of Qwen2.5 and SmolLM2 write system instructions of their own when a prompt has
 //! none; that is left to them.
 
+mod limits;
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::civil::{Date, date};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind, Value, context};
-use minijinja_contrib::pycompat::unknown_method_callback;
 use pagewise_core::{ModelError, Prompt, PromptRole};
 use thiserror::Error;
 
 use crate::Tokenizer;
+use crate::brief::brief;
 use crate::gguf::{Gguf, GgufError};
 use crate::tokenizer::{FolderError, SENTINEL, chat_template_of_folder};
 
-/// The longest template, in bytes; real ones have up to 30,000.
-const MAX_TEMPLATE_BYTES: usize = 256 << 10;
+/// The longest template, in bytes; real ones have up to 30,000. The engine counts lines and columns in
+/// 16 bits, and its stack is as deep as a template nests.
+const MAX_TEMPLATE_BYTES: usize = 60_000;
 /// The longest rendered prompt, in bytes.
-const MAX_OUTPUT_BYTES: usize = 4 << 20;
+const MAX_OUTPUT_BYTES: usize = 2 << 20;
 /// What a rendering may cost: minijinja counts instructions and blocks of 64 bytes. Enough for
 /// the longest output several times over, and spent in a few dozen milliseconds.
-const FUEL: u64 = 500_000;
+const FUEL: u64 = 250_000;
 /// Blocks within blocks within a template.
 const MAX_RECURSION: usize = 100;
 const NAME: &str = "chat_template";
@@ -75,19 +81,19 @@ pub enum ChatTemplateError {
         bytes: usize,
     },
     /// The template is not valid Jinja.
-    #[error("the chat template is not valid: {message}")]
+    #[error("the chat template is not valid: {}", brief(message))]
     Syntax {
         /// What the template engine says.
         message: String,
     },
     /// The template does not even write the simplest conversation.
-    #[error("the chat template cannot write a simple conversation: {message}")]
+    #[error("the chat template cannot write a simple conversation: {}", brief(message))]
     Unusable {
         /// What happened.
         message: String,
     },
     /// The template refused this prompt, or failed on it.
-    #[error("the chat template failed: {message}")]
+    #[error("the chat template failed: {}", brief(message))]
     Failed {
         /// What the template engine says.
         message: String,
@@ -95,6 +101,9 @@ pub enum ChatTemplateError {
     /// The template did more work than any conversation needs.
     #[error("the chat template did not come to an end")]
     Endless,
+    /// The template did something that takes for ever.
+    #[error("the chat template was given up on after {} seconds", limits::TIME_LIMIT.as_secs())]
+    TimedOut,
     /// The prompt is too long, before or after rendering.
     #[error("the prompt is more than {MAX_OUTPUT_BYTES} bytes long")]
     PromptTooLong,
@@ -113,14 +122,14 @@ impl ChatTemplateError {
 
 impl From<ChatTemplateError> for ModelError {
     fn from(error: ChatTemplateError) -> Self {
-        Self::Template(error.reason())
+        Self::Template(brief(error.reason()))
     }
 }
 
 /// The template of a model, and what it takes.
 #[derive(Debug)]
 pub struct ChatTemplate {
-    environment: Environment<'static>,
+    environment: Arc<Environment<'static>>,
     tokenizer: Tokenizer,
     roles: Roles,
     knows_thinking: bool,
@@ -194,10 +203,7 @@ impl ChatTemplate {
         // As the templates of all models expect.
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(invalid)?);
-        environment.set_unknown_method_callback(unknown_method_callback);
-        environment.add_function("raise_exception", |message: String| {
-            Err::<(), _>(minijinja::Error::new(ErrorKind::InvalidOperation, message))
-        });
+        limits::apply(&mut environment);
         if let Some(date) = date {
             environment.add_function("strftime_now", move |format: String| {
                 jiff::fmt::strtime::format(&format, date).map_err(|error| {
@@ -205,9 +211,14 @@ impl ChatTemplate {
                 })
             });
         }
-        environment
-            .add_template_owned(NAME, without_generation_marks(template))
-            .map_err(|error| ChatTemplateError::Syntax { message: explain(&error) })?;
+        let source = without_generation_marks(template);
+        let compile = move || {
+            environment.add_template_owned(NAME, source).map_err(|error| explain(&error))?;
+            Ok(Arc::new(environment))
+        };
+        let environment = limits::aside(compile)
+            .ok_or(ChatTemplateError::TimedOut)?
+            .map_err(|message| ChatTemplateError::Syntax { message })?;
         let mut this = Self {
             environment,
             tokenizer: tokenizer.clone(),
@@ -252,29 +263,28 @@ impl ChatTemplate {
     }
 
     fn render_turns(&self, turns: &[Turn]) -> Result<String, ChatTemplateError> {
-        let failed = |error: &minijinja::Error| match error.kind() {
-            ErrorKind::OutOfFuel => ChatTemplateError::Endless,
-            _ => ChatTemplateError::Failed { message: explain(error) },
-        };
-        let tokenizer = &self.tokenizer;
         let message = |turn: &Turn| {
             let content = Value::from(turn.content.as_str());
             Value::from_pairs([("role", Value::from(turn.role)), ("content", content)])
         };
-        let messages: Vec<Value> = turns.iter().map(message).collect();
-        let rendered = self
-            .environment
-            .get_template(NAME)
-            .and_then(|template| {
-                template.render(context! {
-                    messages => messages,
-                    add_generation_prompt => true,
-                    enable_thinking => self.thinks,
-                    bos_token => tokenizer.name(tokenizer.named_bos()),
-                    eos_token => tokenizer.name(tokenizer.eos()),
-                })
+        let name = |id| Value::from(self.tokenizer.name(id));
+        let context = context! {
+            messages => turns.iter().map(message).collect::<Vec<Value>>(),
+            add_generation_prompt => true,
+            enable_thinking => self.thinks,
+            bos_token => name(self.tokenizer.named_bos()),
+            eos_token => name(self.tokenizer.eos()),
+        };
+        let environment = self.environment.clone();
+        let render = move || {
+            let rendered =
+                environment.get_template(NAME).and_then(|template| template.render(context));
+            rendered.map_err(|error| match error.kind() {
+                ErrorKind::OutOfFuel => ChatTemplateError::Endless,
+                _ => ChatTemplateError::Failed { message: explain(&error) },
             })
-            .map_err(|error| failed(&error))?;
+        };
+        let rendered = limits::aside(render).ok_or(ChatTemplateError::TimedOut)??;
         if rendered.len() > MAX_OUTPUT_BYTES {
             return Err(ChatTemplateError::PromptTooLong);
         }
@@ -326,22 +336,23 @@ impl ChatTemplate {
     /// Finds out what the template takes.
     fn probe(&self, template: &str) -> Result<Roles, ChatTemplateError> {
         for simple in ["u", "uau"] {
-            self.try_roles(simple).map_err(|message| ChatTemplateError::Unusable { message })?;
+            self.try_roles(simple)?.map_err(|message| ChatTemplateError::Unusable { message })?;
         }
-        let takes = |roles: &str| self.try_roles(roles).is_ok();
-        let system = takes("su");
+        let takes = |roles: &str| Ok::<_, ChatTemplateError>(self.try_roles(roles)?.is_ok());
+        let system = takes("su")?;
         let names_tool = ["'tool'", "\"tool\""].iter().any(|name| template.contains(name));
         Ok(Roles {
             system,
-            later_system: system && takes("suasu"),
-            tool: names_tool && takes("uat") && takes("uatau"),
-            repeats: takes("uu") && takes("uaau"),
-            assistant_first: takes("au"),
+            later_system: system && takes("suasu")?,
+            tool: names_tool && takes("uat")? && takes("uatau")?,
+            repeats: takes("uu")? && takes("uaau")?,
+            assistant_first: takes("au")?,
         })
     }
 
-    /// Renders a conversation of the given roles and looks for all that was said in it.
-    fn try_roles(&self, roles: &str) -> Result<(), String> {
+    /// Renders a conversation of the given roles and looks for all that was said in it; returns what
+    /// is wrong with it. A template that had to be given up on is not tried any more.
+    fn try_roles(&self, roles: &str) -> Result<Result<(), String>, ChatTemplateError> {
         let mut turns = Vec::new();
         for (index, role) in roles.chars().enumerate() {
             let role = match role {
@@ -352,15 +363,19 @@ impl ChatTemplate {
             };
             turns.push(Turn { role, content: format!("said-{index}") });
         }
-        let rendered = self.render_turns(&turns).map_err(ChatTemplateError::reason)?;
+        let rendered = match self.render_turns(&turns) {
+            Ok(rendered) => rendered,
+            Err(error @ ChatTemplateError::TimedOut) => return Err(error),
+            Err(error) => return Ok(Err(error.reason())),
+        };
         let mut rest = rendered.as_str();
         for turn in &turns {
             let Some((_, after)) = rest.split_once(&turn.content) else {
-                return Err(format!("it leaves out what the {} said", turn.role));
+                return Ok(Err(format!("it leaves out what the {} said", turn.role)));
             };
             rest = after;
         }
-        Ok(())
+        Ok(Ok(()))
     }
 }
 
@@ -398,6 +413,3 @@ fn explain(error: &minijinja::Error) -> String {
         None => what,
     }
 }
-
-#[cfg(test)]
-mod tests;

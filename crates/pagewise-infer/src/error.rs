@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::brief::brief;
 use crate::{ChatTemplateError, GgufError, HfError, TokenizerError};
 
 /// Weights that cannot be used.
@@ -17,8 +18,8 @@ pub enum LoadError {
     Hf(#[from] HfError),
     /// The file holds a kind of model that there is no decoder for.
     #[error(
-        "{}: models of the architecture \"{architecture}\" are not supported; supported are \
-         {supported}", path.display()
+        "{}: models of the architecture \"{}\" are not supported; supported are {supported}",
+        path.display(), brief(architecture)
     )]
     Architecture {
         /// The file.
@@ -29,7 +30,7 @@ pub enum LoadError {
         supported: String,
     },
     /// The metadata contradict themselves, or ask for something that the decoder cannot do.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {}", path.display(), brief(reason))]
     Config {
         /// The file.
         path: PathBuf,
@@ -38,8 +39,8 @@ pub enum LoadError {
     },
     /// A tensor has another shape than the metadata say.
     #[error(
-        "{}: tensor {tensor} has the shape {found:?}, and the metadata of the file ask for \
-         {expected:?}; the file is damaged or was converted wrongly", path.display()
+        "{}: tensor {} has the shape {found:?}, and the metadata of the file ask for \
+         {expected:?}; the file is damaged or was converted wrongly", path.display(), brief(tensor)
     )]
     Shape {
         /// The file.

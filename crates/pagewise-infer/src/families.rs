@@ -17,6 +17,7 @@ mod settings;
 mod smollm3;
 mod yarn;
 
+use crate::brief::brief;
 use crate::hf::HfConfig;
 use crate::{DecoderConfig, Gguf, HfFolder, LoadError};
 pub(crate) use settings::llama3_divisors;
@@ -71,7 +72,8 @@ pub(crate) fn of_gguf(gguf: &Gguf) -> Result<&'static Family, LoadError> {
     let family = FAMILIES.into_iter().find(|family| family.gguf == architecture);
     family.ok_or_else(|| LoadError::Architecture {
         path: gguf.path().to_owned(),
-        architecture: architecture.to_owned(),
+        // It may be megabytes long.
+        architecture: brief(architecture),
         supported: FAMILIES.map(|family| family.gguf).join(", "),
     })
 }

@@ -9,15 +9,17 @@ mod error;
 pub(crate) mod names;
 mod safetensors;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use crate::families::{self, Family};
+use crate::json::{self, ShortMap};
 use crate::weights::Weight;
 use crate::{LoadError, TensorBytes, TensorType};
 pub(crate) use config::HfConfig;
@@ -27,9 +29,11 @@ pub(crate) use safetensors::{SafetensorsFile, StoredTensor};
 pub(crate) const CONFIG: &str = "config.json";
 pub(crate) const SINGLE: &str = "model.safetensors";
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
-/// The largest of a folder's JSON files, in bytes; the index of a large model takes some 100 kB.
-const MAX_JSON_BYTES: u64 = 32 << 20;
+/// The largest index, in bytes; that of a large model takes some 100 kB, of the largest 9 MB.
+const MAX_INDEX_BYTES: u64 = 12 << 20;
 const MAX_SHARDS: usize = 4096;
+/// The most tensors of a file or an index; the largest models have some 90,000 in all.
+const MAX_TENSORS: usize = 100_000;
 
 /// What stands before the names of a language model's tensors, and before that of its head: beside
 /// vision, they have a part of the file to themselves.
@@ -66,7 +70,7 @@ struct Inner {
 #[derive(Deserialize)]
 struct ShardIndex {
     /// The file that each tensor is in.
-    weight_map: BTreeMap<String, String>,
+    weight_map: ShortMap<String, MAX_TENSORS>,
 }
 
 impl HfFolder {
@@ -240,8 +244,9 @@ fn open_files(folder: &Path) -> Result<Vec<SafetensorsFile>, HfError> {
         return Ok(vec![SafetensorsFile::open(&folder.join(SINGLE))?]);
     }
     let error = |problem| HfError { path: index_path.clone(), problem };
-    let index: ShardIndex = read_json(&index_path)?;
-    let mut names: Vec<&String> = index.weight_map.values().collect();
+    let index: ShardIndex = read_json(&index_path, MAX_INDEX_BYTES)?;
+    let weight_map = index.weight_map.0;
+    let mut names: Vec<&String> = weight_map.values().collect();
     names.sort();
     names.dedup();
     if names.len() > MAX_SHARDS {
@@ -249,14 +254,20 @@ fn open_files(folder: &Path) -> Result<Vec<SafetensorsFile>, HfError> {
     }
     let mut files = Vec::new();
     for name in &names {
-        if name.contains(['/', '\\']) || !name.ends_with(".safetensors") {
+        if name.contains(['/', '\\', ':', '\0']) || !name.ends_with(".safetensors") {
             return Err(error(HfProblem::ShardName { name: (*name).clone() }));
         }
         files.push(SafetensorsFile::open(&folder.join(name))?);
     }
-    for (tensor, file_name) in &index.weight_map {
-        let file = names.binary_search(&file_name).ok().map(|index| &files[index]);
-        if file.is_none_or(|file| file.tensors.iter().all(|found| found.name != *tensor)) {
+    let found: Vec<HashSet<&str>> = files
+        .iter()
+        .map(|file: &SafetensorsFile| {
+            file.tensors.iter().map(|found| found.name.as_str()).collect()
+        })
+        .collect();
+    for (tensor, file_name) in &weight_map {
+        let in_file = names.binary_search(&file_name).ok().map(|index| &found[index]);
+        if in_file.is_none_or(|in_file| !in_file.contains(tensor.as_str())) {
             return Err(error(HfProblem::NotInShard {
                 name: tensor.clone(),
                 shard: file_name.clone(),
@@ -266,17 +277,10 @@ fn open_files(folder: &Path) -> Result<Vec<SafetensorsFile>, HfError> {
     Ok(files)
 }
 
-/// Reads a JSON file of the folder.
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, HfError> {
+/// Reads a JSON file of the folder, of at most `max` bytes.
+fn read_json<T: DeserializeOwned>(path: &Path, max: u64) -> Result<T, HfError> {
     let error = |problem| HfError { path: path.to_owned(), problem };
-    let metadata = std::fs::metadata(path).map_err(|source| error(source.into()))?;
-    if !metadata.is_file() {
-        return Err(error(HfProblem::NotAFile));
-    }
-    if metadata.len() > MAX_JSON_BYTES {
-        let bytes = metadata.len();
-        return Err(error(HfProblem::JsonTooLarge { bytes, max: MAX_JSON_BYTES }));
-    }
-    let bytes = std::fs::read(path).map_err(|source| error(source.into()))?;
+    let bytes = json::read_file(path, max).map_err(|source| error(source.into()))?;
+    let bytes = bytes.ok_or_else(|| error(HfProblem::JsonTooLarge { max }))?;
     serde_json::from_slice(&bytes).map_err(|source| error(HfProblem::Json(source)))
 }

@@ -5,6 +5,7 @@
 //! for each prompt that is kept. [`SentenceEmbedder`] turns texts into vectors. A weights file may be
 //! anybody's: it is validated before a byte of it is believed. This crate knows nothing of memory.
 
+mod brief;
 mod chat_template;
 mod compute;
 mod convert;
@@ -16,6 +17,7 @@ mod error;
 mod families;
 mod gguf;
 mod hf;
+mod json;
 mod kv_cache;
 mod linear;
 mod model;

@@ -8,6 +8,9 @@ use crate::compute::Compute;
 use crate::tokenizer::chat_template_of_folder;
 use crate::{ChatTemplate, Decoder, DecoderConfig, Gguf, LoadError, Tokenizer, Weights};
 
+/// The most rows that the embedding table of a small vocabulary may have without a token.
+const MAX_PADDING: usize = 4096;
+
 /// A language model as its file or folder has it, for those who drive it themselves.
 pub struct LoadedModel {
     /// The file or folder.
@@ -125,6 +128,16 @@ fn language(
         return Err(LoadError::Config {
             path: path.to_owned(),
             reason: format!("has {n_tokens} tokens but embeddings for {n_rows} of them"),
+        });
+    }
+    // Padding is a few hundred rows. Far more would let a small file ask for much memory, since
+    // much is kept of each token.
+    let most = tokenizer.n_tokens().saturating_mul(2).saturating_add(MAX_PADDING);
+    if config.vocabulary > most {
+        let (n_tokens, n_rows) = (tokenizer.n_tokens(), config.vocabulary);
+        return Err(LoadError::Config {
+            path: path.to_owned(),
+            reason: format!("has {n_tokens} tokens, and embeddings for {n_rows}"),
         });
     }
     let template = match weights {

@@ -44,7 +44,10 @@ use special::{Piece, SpecialTexts, Strip};
 use spelling::Spelling;
 
 /// The most tokens a vocabulary may have; real ones have up to 262,144.
-const MAX_TOKENS: usize = 1 << 22;
+const MAX_TOKENS: usize = 1 << 20;
+/// The most control tokens, all of which are looked for in every text; real vocabularies have up to
+/// 6,500.
+const MAX_CONTROL_TOKENS: usize = 1 << 15;
 
 /// Tokens that end a turn under any of the names that models give them.
 const END_NAMES: [&str; 24] = [
@@ -176,17 +179,22 @@ struct Inner {
 impl Tokenizer {
     /// Builds the tokenizer that the metadata of `gguf` describe.
     pub fn from_gguf(gguf: &Gguf) -> Result<Self, TokenizerError> {
-        Ok(Self::new(gguf::parts(gguf)?))
+        Self::new(gguf::parts(gguf)?)
     }
 
     /// Builds the tokenizer that `tokenizer.json` in `folder` describes, with what
     /// `tokenizer_config.json`, `special_tokens_map.json`, `generation_config.json` and
     /// `config.json` say about special tokens, where they are there.
     pub fn from_folder(folder: &Path) -> Result<Self, TokenizerError> {
-        Ok(Self::new(folder::parts(folder)?))
+        Self::new(folder::parts(folder)?)
     }
 
-    fn new(parts: Parts) -> Self {
+    fn new(parts: Parts) -> Result<Self, TokenizerError> {
+        let n_control = parts.kinds.iter().filter(|kind| **kind == Kind::Control).count();
+        if n_control > MAX_CONTROL_TOKENS {
+            let wanted = format!("at most {MAX_CONTROL_TOKENS}");
+            return Err(TokenizerError::Count { what: "control tokens", found: n_control, wanted });
+        }
         let mut inner = Inner {
             encoder: parts.encoder,
             kinds: parts.kinds,
@@ -202,7 +210,7 @@ impl Tokenizer {
             let strip = parts.strips.get(&id).copied().unwrap_or_default();
             inner.add(id, text, &parts.spelling, strip);
         }
-        Self { inner: Arc::new(inner) }
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Returns the tokens of `content` as a text of its own, in which control tokens are plain

@@ -642,7 +642,7 @@ fn weights_that_cannot_be_used_are_named() {
         other,
         FILE,
         "is no safetensors file, or is damaged: its header would take 5789751444030890300 bytes, \
-         and at most 33554432 are read",
+         and at most 16777216 are read",
     );
     let missing = |folder: &Path| fs::remove_file(folder.join(FILE)).unwrap();
     check_refused("llama", missing, FILE, "cannot be read: No such file or directory (os error 2)");

@@ -1,4 +1,5 @@
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -86,7 +87,17 @@ fn read(file: &Path) -> Result<Document, Failure> {
         ))
         .hint("split it into several files"));
     }
-    let text = String::from_utf8(fs::read(file).map_err(cannot)?).map_err(|error| {
+    // A device says that it is empty, and is without end.
+    let mut bytes = Vec::new();
+    let opened = File::open(file).map_err(cannot)?;
+    opened.take(DOCUMENT_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    if bytes.len() as u64 > DOCUMENT_BYTES_MAX {
+        return Err(Failure::usage(format!(
+            "{shown} has more than the {DOCUMENT_BYTES_MAX} bytes that a document may have"
+        ))
+        .hint("split it into several files"));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
         Failure::usage(format!(
             "{shown} is not UTF-8 text: byte {} cannot be read",
             error.utf8_error().valid_up_to()
@@ -99,4 +110,18 @@ fn read(file: &Path) -> Result<Document, Failure> {
         .file_name()
         .map_or_else(|| shown.to_string(), |name| name.to_string_lossy().into_owned());
     Ok(Document { name, text, format })
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_without_end_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        let failure = read(&path).err().expect("it has no end");
+        assert!(failure.message.contains("more than"), "{}", failure.message);
+    }
 }

@@ -176,7 +176,7 @@ fn the_date_is_what_it_is_told() {
 
 #[test]
 fn hostile_templates_end_in_a_sentence() {
-    let nested = "{% if true %}".repeat(5_000);
+    let nested = "{% if true %}".repeat(4_500);
     let parentheses = format!("{{{{ {}1{} }}}}", "(".repeat(20_000), ")".repeat(20_000));
     let long = " ".repeat(MAX_TEMPLATE_BYTES + 1);
     let cases = [
@@ -193,7 +193,7 @@ fn hostile_templates_end_in_a_sentence() {
         ("huge range", "{% for a in range(4000000000) %}{% endfor %}"),
         (
             "huge output",
-            "{% for a in range(99) %}{{ 'x' * 99999 }}{% endfor %}{% for m in messages %}{{ m.content }}{% endfor %}",
+            "{% for a in range(30) %}{{ 'x' * 99999 }}{% endfor %}{% for m in messages %}{{ m.content }}{% endfor %}",
         ),
         ("replace", "{{ ('a' * 9999).replace('a', 'b' * 99999) }}"),
         ("padding", "{{ '%99999999999d' | format(1) }}"),
@@ -232,12 +232,15 @@ fn a_late_failure_is_a_model_error() {
     insta::assert_snapshot!(error, @"the model's chat template failed: bad content (line 1 of the template)");
 
     let long = Prompt {
-        messages: vec![PromptMessage { role: PromptRole::User, content: "x".repeat(4 << 20) }],
+        messages: vec![PromptMessage {
+            role: PromptRole::User,
+            content: "x".repeat((2 << 20) + 1),
+        }],
     };
     let error = smollm().1.render(&long).unwrap_err();
-    insta::assert_snapshot!(error, @"the prompt is more than 4194304 bytes long");
+    insta::assert_snapshot!(error, @"the prompt is more than 2097152 bytes long");
     let fits = Prompt {
-        messages: vec![PromptMessage { role: PromptRole::User, content: "x".repeat(4_000_000) }],
+        messages: vec![PromptMessage { role: PromptRole::User, content: "x".repeat(2_000_000) }],
     };
     for template in [smollm().1, qwen().1] {
         assert!(template.render(&fits).is_ok());

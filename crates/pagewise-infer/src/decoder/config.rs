@@ -3,10 +3,15 @@
 /// The largest count of anything that a configuration may ask for: far above any real model, and
 /// small enough that products of two stay in range.
 const MAX_DIM: usize = 1 << 24;
-const MAX_LAYERS: usize = 1024;
-/// The most numbers that a head may have.
-pub(crate) const MAX_HEAD_DIM: usize = 1024;
-const MAX_WIDTH_RATIO: usize = 64;
+/// Real models have up to 126.
+const MAX_LAYERS: usize = 512;
+/// The most numbers that a head may have; real ones have up to 256.
+pub(crate) const MAX_HEAD_DIM: usize = 512;
+/// How much wider than a token attention may be, which is up to 2 times in real models: a token of a
+/// cache takes so much more memory than the weights that ask for it.
+const MAX_ATTENTION_RATIO: usize = 8;
+/// How much wider than a token a feed-forward network may be, which is up to 8 times in real models.
+const MAX_FEED_FORWARD_RATIO: usize = 32;
 const MAX_KERNEL: usize = 64;
 const MAX_EXPERTS: usize = 1024;
 
@@ -272,14 +277,13 @@ impl DecoderConfig {
                 self.n_kv_heads, self.n_heads
             ));
         }
-        // Real models stay below a quarter of each of these; more would let a small file ask for any
-        // amount of memory.
+        // More would let a small file ask for any amount of memory.
         let attention = self.n_heads.saturating_mul(self.head_dim);
         if self.layers.len() > MAX_LAYERS
             || self.head_dim > MAX_HEAD_DIM
             || self.n_kv_heads > self.n_heads
-            || attention > self.hidden.saturating_mul(MAX_WIDTH_RATIO)
-            || self.feed_forward > self.hidden.saturating_mul(MAX_WIDTH_RATIO)
+            || attention > self.hidden.saturating_mul(MAX_ATTENTION_RATIO)
+            || self.feed_forward > self.hidden.saturating_mul(MAX_FEED_FORWARD_RATIO)
         {
             return Err(
                 "asks for layers or heads out of all proportion, which is impossible".into()
@@ -318,7 +322,7 @@ impl DecoderConfig {
         if let Some(experts) = &self.experts
             && !((1..=MAX_EXPERTS).contains(&experts.n_experts)
                 && (1..=experts.n_experts).contains(&experts.n_used)
-                && (1..=self.hidden.saturating_mul(MAX_WIDTH_RATIO))
+                && (1..=self.hidden.saturating_mul(MAX_FEED_FORWARD_RATIO))
                     .contains(&experts.feed_forward)
                 && experts.layers.len() == self.layers.len())
         {

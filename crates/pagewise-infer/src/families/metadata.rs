@@ -183,6 +183,10 @@ fn gguf_floats(gguf: &Gguf, name: &str) -> Result<Option<Vec<f32>>, LoadError> {
     if tensor.tensor_type() != TensorType::F32 {
         return Err(fault(gguf, format!("has {name} in a type other than F32")));
     }
+    // Before it is copied: one for each pair of numbers in a head.
+    if tensor.n_elements() > MAX_HEAD_DIM / 2 {
+        return Err(fault(gguf, format!("has {} numbers in {name}", tensor.n_elements())));
+    }
     let chunks = tensor.bytes().as_chunks().0;
     Ok(Some(chunks.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()))
 }

@@ -122,6 +122,7 @@ pub(super) fn hf_rope(
     };
     let kind = rope_kind(section)?;
     let dim = (head_dim as f32 * either("partial_rotary_factor")?.unwrap_or(1.0)) as usize;
+    // Before as many frequencies are made.
     if dim > head_dim {
         return Err(config.fault(format!(
             "turns {dim} of {head_dim} numbers of a head by RoPE, which is impossible"

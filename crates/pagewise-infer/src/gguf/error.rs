@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::tensor_type::TensorType;
+use crate::brief::brief;
 
 /// A GGUF file that cannot be used.
 #[derive(Debug, Error)]
@@ -104,13 +105,13 @@ pub enum GgufProblem {
         key: String,
     },
     /// Metadata that is needed is not there.
-    #[error("lacks the metadata \"{key}\", which is needed here")]
+    #[error("lacks the metadata \"{}\", which is needed here", brief(key))]
     MissingKey {
         /// The key.
         key: String,
     },
     /// Metadata of another type than it must have.
-    #[error("has the metadata \"{key}\" as {found}, and it must be {wanted}")]
+    #[error("has the metadata \"{}\" as {found}, and it must be {wanted}", brief(key))]
     IllTyped {
         /// The key.
         key: String,
@@ -128,7 +129,7 @@ pub enum GgufProblem {
         alignment: u64,
     },
     /// The same tensor name twice.
-    #[error("is damaged: it has the tensor {name} twice")]
+    #[error("is damaged: it has the tensor {} twice", brief(name))]
     DuplicateTensor {
         /// The tensor.
         name: String,

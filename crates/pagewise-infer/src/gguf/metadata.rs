@@ -6,6 +6,9 @@
 use std::fmt;
 use std::ops::Range;
 
+/// The longest list of numbers that is read: they are one for each token or for each layer.
+const MAX_NUMBERS: usize = 1 << 20;
+
 /// A value as it lies in the file.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
@@ -136,7 +139,8 @@ impl<'a> MetadataValue<'a> {
 
     fn numbers<T>(&self, convert: impl Fn(&Value) -> Option<T>) -> Option<Vec<T>> {
         let array = self.array()?;
-        if array.element == Element::Text {
+        // A list of bytes would take four times its room.
+        if array.element == Element::Text || array.len > MAX_NUMBERS {
             return None;
         }
         let bytes = self.bytes.get(array.range.clone())?;

@@ -9,6 +9,10 @@ use super::error::{HfError, HfProblem};
 use super::read_json;
 use crate::LoadError;
 
+/// The largest `config.json`, in bytes: real ones have a few thousand, and what is parsed takes up to
+/// forty times as much.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
+
 /// The settings in `config.json`, or in one of its sections.
 #[derive(Debug, Clone)]
 pub(crate) struct HfConfig {
@@ -18,7 +22,7 @@ pub(crate) struct HfConfig {
 
 impl HfConfig {
     pub(super) fn open(path: &Path) -> Result<Self, HfError> {
-        Ok(Self { path: path.to_owned(), values: read_json(path)? })
+        Ok(Self { path: path.to_owned(), values: read_json(path, MAX_CONFIG_BYTES)? })
     }
 
     /// Returns the settings as a text.

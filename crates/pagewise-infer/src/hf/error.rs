@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::brief::brief;
+
 /// A file of a folder of weights that cannot be used.
 #[derive(Debug, Error)]
 #[error("{}: {problem}", path.display())]
@@ -42,18 +44,16 @@ pub enum HfProblem {
         max: u64,
     },
     /// A file of settings far larger than any real one.
-    #[error("has {bytes} bytes, and at most {max} are read of such a file")]
+    #[error("has more than the {max} bytes that are read of such a file")]
     JsonTooLarge {
-        /// How large it would be.
-        bytes: u64,
         /// How large it may be.
         max: u64,
     },
     /// The JSON is none, or says something else than it should.
-    #[error("is damaged: {0}")]
+    #[error("is damaged: {}", brief(_0))]
     Json(serde_json::Error),
     /// A tensor whose place in the file is impossible.
-    #[error("is damaged or incomplete: tensor {name} {reason}; fetch it again")]
+    #[error("is damaged or incomplete: tensor {} {reason}; fetch it again", brief(name))]
     Tensor {
         /// The tensor.
         name: String,
@@ -62,7 +62,9 @@ pub enum HfProblem {
     },
     /// Numbers that are stored in a way that is not supported.
     #[error(
-        "has tensor {name} stored as {found}, which is not supported; supported are F32, F16, BF16"
+        "has tensor {} stored as {}, which is not supported; supported are F32, F16, BF16",
+        brief(name),
+        brief(found)
     )]
     UnsupportedType {
         /// The tensor.
@@ -71,7 +73,7 @@ pub enum HfProblem {
         found: String,
     },
     /// A tensor that the family needs is not there.
-    #[error("has no tensor {name}, which its config.json asks for")]
+    #[error("has no tensor {}, which its config.json asks for", brief(name))]
     MissingTensor {
         /// The tensor.
         name: String,
@@ -83,13 +85,13 @@ pub enum HfProblem {
         name: String,
     },
     /// A tensor is in two of the files.
-    #[error("has tensor {name}, which another of the files has as well")]
+    #[error("has tensor {}, which another of the files has as well", brief(name))]
     DuplicateTensor {
         /// The tensor.
         name: String,
     },
     /// The index and the files contradict each other.
-    #[error("says that {shard} has tensor {name}, and it has not")]
+    #[error("says that {} has tensor {}, and it has not", brief(shard), brief(name))]
     NotInShard {
         /// The tensor.
         name: String,
@@ -97,7 +99,7 @@ pub enum HfProblem {
         shard: String,
     },
     /// The index names a file that cannot be one of its folder's.
-    #[error("names the file {name:?}, which is no safetensors file beside it")]
+    #[error("names the file \"{}\", which is no safetensors file beside it", brief(name))]
     ShardName {
         /// What it names.
         name: String,
@@ -117,7 +119,7 @@ pub enum HfProblem {
         key: String,
     },
     /// A setting is not what it should be.
-    #[error("has a value of {key:?} that cannot be used: {source}")]
+    #[error("has a value of {key:?} that cannot be used: {}", brief(source))]
     IllTyped {
         /// The setting.
         key: String,

@@ -11,12 +11,17 @@ use std::sync::Arc;
 
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
+use super::MAX_TENSORS;
 use super::error::{HfError, HfProblem};
 use crate::TensorType;
 use crate::gguf::FileMap;
+use crate::json::ShortList;
 
-/// The longest header, in bytes; that of a large model takes some 100 kB.
-const MAX_HEADER_BYTES: u64 = 32 << 20;
+/// The longest header, in bytes; that of a large model takes some 100 kB, and in one file of the
+/// largest, 12 MB.
+const MAX_HEADER_BYTES: u64 = 16 << 20;
+/// The longest name of a tensor, in bytes; real ones have some eighty.
+const MAX_NAME_BYTES: usize = 1 << 10;
 const MAX_DIMENSIONS: usize = 8;
 /// What the header has besides tensors.
 const NOTES: &str = "__metadata__";
@@ -47,7 +52,7 @@ pub(crate) struct StoredTensor {
 #[derive(serde::Deserialize)]
 struct Entry {
     dtype: String,
-    shape: Vec<usize>,
+    shape: ShortList<usize, MAX_DIMENSIONS>,
     data_offsets: [usize; 2],
 }
 
@@ -98,7 +103,7 @@ fn read_header(bytes: &[u8]) -> Result<(usize, Vec<StoredTensor>), HfProblem> {
                 let [begin, end] = entry.data_offsets;
                 free_from = end;
                 let range = start + begin..start + end;
-                tensors.push(StoredTensor { name, shape: entry.shape, tensor_type, range });
+                tensors.push(StoredTensor { name, shape: entry.shape.0, tensor_type, range });
             }
         }
     }
@@ -123,9 +128,6 @@ impl Entry {
         if begin < free_from {
             return Err("overlaps another");
         }
-        if self.shape.len() > MAX_DIMENSIONS {
-            return Err("has more dimensions than any model's");
-        }
         let tensor_type = match self.dtype.as_str() {
             "F32" => TensorType::F32,
             "F16" => TensorType::F16,
@@ -134,6 +136,7 @@ impl Entry {
         };
         let bytes = self
             .shape
+            .0
             .iter()
             .try_fold(tensor_type.block_bytes(), |bytes, length| bytes.checked_mul(*length));
         if bytes != Some(end - begin) {
@@ -161,6 +164,9 @@ impl<'de> Deserialize<'de> for Entries {
                     if name == NOTES {
                         map.next_value::<IgnoredAny>()?;
                         continue;
+                    }
+                    if entries.len() == MAX_TENSORS || name.len() > MAX_NAME_BYTES {
+                        return Err(A::Error::custom("more or longer names than any model has"));
                     }
                     if !names.insert(name.clone()) {
                         return Err(A::Error::custom(format!("tensor {name} is there twice")));

@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use super::folder::FolderError;
 use super::pre_tokenizer::PreTokenizer;
+use crate::brief::brief;
 use crate::gguf::GgufError;
 
 /// A tokenizer cannot be made from these files.
@@ -17,8 +18,9 @@ pub enum TokenizerError {
     Folder(#[from] FolderError),
     /// Another algorithm than those that are known.
     #[error(
-        "the tokenizer of these weights is of the kind \"{kind}\", which is not supported; \
-         supported are \"gpt2\" (byte-level BPE), \"llama\" (SentencePiece BPE) and \"gemma4\""
+        "the tokenizer of these weights is of the kind \"{}\", which is not supported; supported are \
+         \"gpt2\" (byte-level BPE), \"llama\" (SentencePiece BPE) and \"gemma4\"",
+        brief(kind)
     )]
     Kind {
         /// Its name in the file.
@@ -26,8 +28,9 @@ pub enum TokenizerError {
     },
     /// The file does not say how text is cut into words, or names a way that is not known.
     #[error(
-        "the tokenizer of these weights cuts text into words by the rule \"{name}\", which is not \
+        "the tokenizer of these weights cuts text into words by the rule \"{}\", which is not \
          supported; supported are {}",
+        brief(name),
         PreTokenizer::known_names()
     )]
     PreTokenizer {
@@ -35,7 +38,7 @@ pub enum TokenizerError {
         name: String,
     },
     /// A part of `tokenizer.json` that cannot be followed exactly.
-    #[error("tokenizer.json asks for {what}, which is not supported")]
+    #[error("tokenizer.json asks for {}, which is not supported", brief(what))]
     Unsupported {
         /// The part.
         what: String,
@@ -67,7 +70,11 @@ pub enum TokenizerError {
         n_tokens: usize,
     },
     /// Two tokens with one number.
-    #[error("the vocabulary is damaged: {first:?} and {second:?} are both token {id}")]
+    #[error(
+        "the vocabulary is damaged: \"{}\" and \"{}\" are both token {id}",
+        brief(first),
+        brief(second)
+    )]
     SharedId {
         /// One of them.
         first: String,
@@ -77,7 +84,10 @@ pub enum TokenizerError {
         id: u32,
     },
     /// A merge that is not two tokens with a space between them.
-    #[error("the vocabulary is damaged: merge {index} is {merge:?}, and must be two tokens")]
+    #[error(
+        "the vocabulary is damaged: merge {index} is \"{}\", and must be two tokens",
+        brief(merge)
+    )]
     Merge {
         /// Its position in the list.
         index: usize,
@@ -86,7 +96,8 @@ pub enum TokenizerError {
     },
     /// A merge of tokens that are not in the vocabulary, or that make none.
     #[error(
-        "the vocabulary is damaged: merge {index} needs the token {token:?}, which is not there"
+        "the vocabulary is damaged: merge {index} needs the token \"{}\", which is not there",
+        brief(token)
     )]
     MergeToken {
         /// Its position in the list.
@@ -95,7 +106,7 @@ pub enum TokenizerError {
         token: String,
     },
     /// The tokenizer does not accept the vocabulary.
-    #[error("the vocabulary is damaged: {reason}")]
+    #[error("the vocabulary is damaged: {}", brief(reason))]
     Rejected {
         /// What the tokenizer says.
         reason: String,

@@ -5,13 +5,14 @@
 //! purpose: control tokens are not seen in content, and all special tokens are looked for in the
 //! text as it is, also those for which the file says `normalized`.
 
-use std::collections::HashMap;
-use std::fs::File;
-use std::io::{ErrorKind, Read as _};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use thiserror::Error;
 use tokenizers::PreTokenizerWrapper;
@@ -24,24 +25,37 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::tokenizer::SplitDelimiterBehavior;
 
 use super::encoder::{Encoder, Form, Model, Prefix};
-use super::merges::{self, MergeOptions};
+use super::merges::{self, MAX_MERGES, MergeOptions};
 use super::pre_tokenizer::{DIGIT, GPT_2};
 use super::special::Strip;
 use super::spelling::{SPACE_MARK, Spelling, byte_of_name};
 use super::{Kind, MAX_TOKENS, Parts, Specials, TokenizerError};
+use crate::brief::brief;
+use crate::json::{self, ShortList, ShortMap, SmallValue, short_list};
 
 /// The largest `tokenizer.json`, in bytes; real ones have up to 35 million.
-const MAX_TOKENIZER_BYTES: u64 = 128 << 20;
+const MAX_TOKENIZER_BYTES: u64 = 64 << 20;
 /// The largest of the other files, in bytes; real ones have up to 1.2 million.
-const MAX_CONFIG_BYTES: u64 = 16 << 20;
+const MAX_CONFIG_BYTES: u64 = 8 << 20;
+/// The most tokens beside those of the model; real ones have up to 6,500.
+const MAX_ADDED_TOKENS: usize = 1 << 16;
+/// The most tokens that end a turn; real ones have up to 5.
+const MAX_ENDS: usize = 1 << 10;
+/// The most chat templates of a model; real ones have up to 3.
+const MAX_TEMPLATES: usize = 64;
+/// The most numbers without a token that a small vocabulary may have.
+const MAX_UNUSED: usize = 4096;
 /// The most steps of normalising, or of cutting into words; real files have up to six.
 const MAX_STEPS: usize = 16;
-/// The longest pattern, in bytes; real ones have up to 1,200.
-const MAX_PATTERN_BYTES: usize = 8 << 10;
+/// The most bytes of all patterns together; real ones have up to 1,200.
+const MAX_PATTERN_BYTES: usize = 4 << 10;
+/// How often all patterns together may have a part repeated; real ones say `{1,3}`. The engine writes
+/// a repetition out, and one of all letters a thousand times takes 10 MB and a second.
+const MAX_REPETITIONS: usize = 100;
 
 /// A file of the folder cannot be used.
 #[derive(Debug, Error)]
-#[error("{file} {reason}")]
+#[error("{file} {}", brief(reason))]
 pub struct FolderError {
     /// The name of the file.
     pub file: &'static str,
@@ -57,18 +71,15 @@ pub(crate) fn read(
 ) -> Result<Option<Vec<u8>>, FolderError> {
     let unreadable =
         |error: std::io::Error| FolderError { file, reason: format!("cannot be read: {error}") };
-    let opened = match File::open(folder.join(file)) {
-        Ok(opened) => opened,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unreadable(error)),
-    };
-    let mut bytes = Vec::new();
-    opened.take(max_bytes + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > max_bytes {
-        let reason = format!("is larger than the {max_bytes} bytes that are allowed");
-        return Err(FolderError { file, reason });
+    match json::read_file(&folder.join(file), max_bytes) {
+        Ok(Some(bytes)) => Ok(Some(bytes)),
+        Ok(None) => {
+            let reason = format!("is larger than the {max_bytes} bytes that are allowed");
+            Err(FolderError { file, reason })
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unreadable(error)),
     }
-    Ok(Some(bytes))
 }
 
 fn parse<T: DeserializeOwned>(file: &'static str, bytes: &[u8]) -> Result<T, FolderError> {
@@ -88,17 +99,6 @@ pub(crate) fn chat_template(folder: &Path) -> Result<Option<String>, FolderError
     #[derive(Deserialize)]
     struct Config {
         chat_template: Option<Templates>,
-    }
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Templates {
-        One(String),
-        Named(Vec<Named>),
-    }
-    #[derive(Deserialize)]
-    struct Named {
-        name: String,
-        template: String,
     }
     const FILE: &str = "chat_template.jinja";
 
@@ -121,14 +121,26 @@ pub(crate) fn chat_template(folder: &Path) -> Result<Option<String>, FolderError
     Ok(None)
 }
 
+/// The chat template, or several by their names.
+enum Templates {
+    One(String),
+    Named(Vec<Named>),
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+    template: String,
+}
+
 /// `tokenizer.json` without its model.
 #[derive(Deserialize)]
 struct Head {
     #[serde(default)]
-    added_tokens: Vec<AddedToken>,
-    normalizer: Option<Value>,
-    pre_tokenizer: Option<Value>,
-    post_processor: Option<Value>,
+    added_tokens: ShortList<AddedToken, MAX_ADDED_TOKENS>,
+    normalizer: Option<SmallValue>,
+    pre_tokenizer: Option<SmallValue>,
+    post_processor: Option<SmallValue>,
     model: ModelHead,
 }
 
@@ -160,8 +172,8 @@ struct Body {
 
 #[derive(Deserialize)]
 struct Bpe {
-    vocab: HashMap<String, u32>,
-    merges: Vec<Merge>,
+    vocab: ShortMap<u32, MAX_TOKENS>,
+    merges: ShortList<Merge, MAX_MERGES>,
     dropout: Option<f32>,
     unk_token: Option<String>,
     continuing_subword_prefix: Option<String>,
@@ -174,8 +186,7 @@ struct Bpe {
     ignore_merges: bool,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
+/// A merge as older and as newer versions write it.
 enum Merge {
     Text(String),
     Pair(String, String),
@@ -189,20 +200,8 @@ struct Names {
     add_bos_token: Option<bool>,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Name {
-    Text(String),
-    Token { content: String },
-}
-
-impl Name {
-    fn text(&self) -> &str {
-        match self {
-            Self::Text(text) | Self::Token { content: text } => text,
-        }
-    }
-}
+/// The name of a token, or the token with its name.
+struct Name(String);
 
 /// What `generation_config.json` and `config.json` say.
 #[derive(Deserialize, Default)]
@@ -213,22 +212,91 @@ struct Ids {
     text_config: Option<Box<Ids>>,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    One(i64),
-    Many(Vec<i64>),
-}
+/// An id, or a list of them.
+struct OneOrMany(Vec<i64>);
 
 impl OneOrMany {
     /// Returns the ids; negative ones mean that there is none.
     fn ids(list: Option<&Self>) -> Vec<u32> {
-        let list = match list {
-            Some(Self::One(id)) => std::slice::from_ref(id),
-            Some(Self::Many(ids)) => ids,
-            None => &[],
-        };
-        list.iter().filter_map(|id| u32::try_from(*id).ok()).collect()
+        list.iter().flat_map(|list| &list.0).filter_map(|id| u32::try_from(*id).ok()).collect()
+    }
+}
+
+/// Reads what is written in one of two ways without keeping it until it is known which one it is.
+macro_rules! either {
+    ($name:ident: $wanted:literal, $($visit:item)*) => {
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct EitherVisitor;
+
+                impl<'de> Visitor<'de> for EitherVisitor {
+                    type Value = $name;
+
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str($wanted)
+                    }
+
+                    $($visit)*
+                }
+
+                deserializer.deserialize_any(EitherVisitor)
+            }
+        }
+    };
+}
+
+either! { Templates: "a template or a list of them",
+    fn visit_str<E>(self, template: &str) -> Result<Templates, E> {
+        Ok(Templates::One(template.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Templates, A::Error> {
+        short_list(list, MAX_TEMPLATES).map(Templates::Named)
+    }
+}
+
+either! { Merge: "a merge",
+    fn visit_str<E>(self, merge: &str) -> Result<Merge, E> {
+        Ok(Merge::Text(merge.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut pair: A) -> Result<Merge, A::Error> {
+        use serde::de::Error as _;
+
+        let mut next = || pair.next_element()?.ok_or_else(|| A::Error::custom("a merge of fewer than two"));
+        let merge = Merge::Pair(next()?, next()?);
+        match pair.next_element::<IgnoredAny>()? {
+            None => Ok(merge),
+            Some(_) => Err(A::Error::custom("a merge of more than two")),
+        }
+    }
+}
+
+either! { Name: "the name of a token",
+    fn visit_str<E>(self, name: &str) -> Result<Name, E> {
+        Ok(Name(name.to_owned()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, token: A) -> Result<Name, A::Error> {
+        #[derive(Deserialize)]
+        struct Token {
+            content: String,
+        }
+        Token::deserialize(MapAccessDeserializer::new(token)).map(|token| Name(token.content))
+    }
+}
+
+either! { OneOrMany: "an id or a list of them",
+    fn visit_u64<E: serde::de::Error>(self, id: u64) -> Result<OneOrMany, E> {
+        i64::try_from(id).map(|id| OneOrMany(vec![id])).map_err(E::custom)
+    }
+
+    fn visit_i64<E>(self, id: i64) -> Result<OneOrMany, E> {
+        Ok(OneOrMany(vec![id]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<OneOrMany, A::Error> {
+        short_list(list, MAX_ENDS).map(OneOrMany)
     }
 }
 
@@ -253,15 +321,15 @@ pub(super) fn parts(folder: &Path) -> Result<Parts, TokenizerError> {
     }
 
     let mut steps = Steps::default();
-    steps.read_normalizer(head.normalizer.as_ref())?;
-    steps.read_pre_tokenizer(head.pre_tokenizer.as_ref())?;
+    steps.read_normalizer(head.normalizer.as_ref().map(|step| &step.0))?;
+    steps.read_pre_tokenizer(head.pre_tokenizer.as_ref().map(|step| &step.0))?;
     let spelling = match (steps.byte_level, steps.marks_spaces) {
         (true, false) => Spelling::byte_level(),
         (false, true) => Spelling::Marked,
         _ => return unsupported("spaces that are written neither as bytes nor as \"▁\"".into()),
     };
 
-    let (texts, mut kinds) = tokens(&model.vocab, &head.added_tokens)?;
+    let (texts, mut kinds) = tokens(&model.vocab.0, &head.added_tokens.0)?;
     if matches!(spelling, Spelling::Marked) {
         for (kind, text) in kinds.iter_mut().zip(&texts) {
             if *kind == Kind::Normal && byte_of_name(text).is_some() {
@@ -269,11 +337,11 @@ pub(super) fn parts(folder: &Path) -> Result<Parts, TokenizerError> {
             }
         }
     }
-    let specials = specials(folder, head.post_processor.as_ref(), &texts)?;
+    let specials = specials(folder, head.post_processor.as_ref().map(|step| &step.0), &texts)?;
     let specials = specials.settle(&texts, &mut kinds);
 
     let mut strips = HashMap::new();
-    for token in &head.added_tokens {
+    for token in &head.added_tokens.0 {
         if token.single_word {
             return unsupported(format!("\"{}\" as a word of its own", token.content));
         }
@@ -287,8 +355,8 @@ pub(super) fn parts(folder: &Path) -> Result<Parts, TokenizerError> {
         unknown: model.unk_token.as_ref().and_then(|name| id_of(&texts, name)),
         fuse_unknown: model.fuse_unk,
     };
-    let in_model = model.vocab.iter().map(|(text, id)| (*id, text.as_str()));
-    let in_file = model.merges.into_iter().enumerate().map(|(index, merge)| match merge {
+    let in_model = model.vocab.0.iter().map(|(text, id)| (*id, text.as_str()));
+    let in_file = model.merges.0.into_iter().enumerate().map(|(index, merge)| match merge {
         Merge::Text(text) => merges::parse(index, &text),
         Merge::Pair(first, second) => Ok((first, second)),
     });
@@ -322,7 +390,7 @@ pub(super) fn details(folder: &Path) -> Result<Details, TokenizerError> {
         .ok_or_else(|| FolderError { file: FILE, reason: "is not in the folder".into() })?;
     let head: Head = parse(FILE, &bytes)?;
     let model = parse::<Body>(FILE, &bytes)?.model;
-    let merges = model.merges.into_iter().enumerate().map(|(index, merge)| match merge {
+    let merges = model.merges.0.into_iter().enumerate().map(|(index, merge)| match merge {
         Merge::Text(text) => merges::parse(index, &text),
         Merge::Pair(first, second) => Ok((first, second)),
     });
@@ -330,7 +398,7 @@ pub(super) fn details(folder: &Path) -> Result<Details, TokenizerError> {
         merges: merges.collect::<Result<_, _>>()?,
         ignore_merges: model.ignore_merges,
         unknown: model.unk_token,
-        patterns: patterns(head.pre_tokenizer.as_ref()),
+        patterns: patterns(head.pre_tokenizer.as_ref().map(|step| &step.0)),
     })
 }
 
@@ -372,7 +440,7 @@ pub(super) fn id_of(texts: &[String], name: &str) -> Option<u32> {
 
 /// Returns the names and kinds of all tokens; numbers without a token have none and are unused.
 fn tokens(
-    vocab: &HashMap<String, u32>,
+    vocab: &BTreeMap<String, u32>,
     added: &[AddedToken],
 ) -> Result<(Vec<String>, Vec<Kind>), TokenizerError> {
     let ids = vocab.values().copied().chain(added.iter().map(|token| token.id));
@@ -380,6 +448,11 @@ fn tokens(
     if !(1..=MAX_TOKENS).contains(&n_tokens) {
         let wanted = format!("1 to {MAX_TOKENS}");
         return Err(TokenizerError::Count { what: "tokens", found: n_tokens, wanted });
+    }
+    let n_named = vocab.len() + added.len();
+    if n_tokens > 2 * n_named + MAX_UNUSED {
+        let wanted = format!("about {n_named}, as many as have a name");
+        return Err(TokenizerError::Count { what: "numbers for tokens", found: n_tokens, wanted });
     }
     let mut texts = vec![String::new(); n_tokens];
     let mut kinds = vec![Kind::Unused; n_tokens];
@@ -418,7 +491,7 @@ fn specials(
     let model: Ids = read_config(folder, "config.json")?.unwrap_or_default();
     let of_text = model.text_config.as_deref();
 
-    let named = |name: Option<&Name>| name.and_then(|name| id_of(texts, name.text()));
+    let named = |name: Option<&Name>| name.and_then(|name| id_of(texts, &name.0));
     let n_tokens = texts.len();
     let checked = |key, ids: Vec<u32>| match ids.iter().find(|id| **id as usize >= n_tokens) {
         Some(id) => Err(TokenizerError::TokenId { key, id: *id, n_tokens }),
@@ -461,7 +534,6 @@ fn first_of_template(post_processor: Option<&Value>, texts: &[String]) -> Option
 }
 
 /// What `normalizer` and `pre_tokenizer` come to.
-#[derive(Default)]
 struct Steps {
     n_read: usize,
     form: Option<Form>,
@@ -469,6 +541,10 @@ struct Steps {
     marks_spaces: bool,
     byte_level: bool,
     words: Vec<PreTokenizerWrapper>,
+    /// The length of all patterns so far.
+    pattern_bytes: usize,
+    /// How often they repeat a part, at most.
+    n_repetitions: usize,
 }
 
 #[derive(Deserialize)]
@@ -490,6 +566,37 @@ struct MetaspaceStep {
 
 fn yes() -> bool {
     true
+}
+
+impl Default for Steps {
+    fn default() -> Self {
+        Self {
+            n_read: 0,
+            form: None,
+            prefix: None,
+            marks_spaces: false,
+            byte_level: false,
+            words: Vec::new(),
+            pattern_bytes: 0,
+            n_repetitions: 1,
+        }
+    }
+}
+
+/// Returns how often `pattern` may have a part repeated, as if all counts were within each other.
+fn repetitions(pattern: &str) -> usize {
+    let braces = pattern.match_indices('{').filter_map(|(at, _)| {
+        let (before, rest) = (pattern.get(..at)?, pattern.get(at + 1..)?);
+        // `\x{3000}` is a character.
+        let name = before.strip_suffix(['x', 'u', 'U']).unwrap_or_default();
+        let is_character = (name.len() - name.trim_end_matches('\\').len()) % 2 == 1;
+        rest.split_once('}').filter(|_| !is_character)
+    });
+    braces
+        .flat_map(|(counts, _)| counts.split(','))
+        .filter_map(|count| count.trim().parse().ok())
+        .filter(|count| *count > 1)
+        .fold(1, |product: usize, count: usize| product.saturating_mul(count))
 }
 
 impl Steps {
@@ -570,9 +677,18 @@ impl Steps {
                 }
             }
             "Split" => {
-                let pattern = step.get("pattern").map(Value::to_string).unwrap_or_default();
-                if pattern.len() > MAX_PATTERN_BYTES {
-                    return unsupported(format!("a pattern of {} bytes", pattern.len()));
+                // Looked at before it is compiled.
+                let pattern = ["/pattern/Regex", "/pattern/String"]
+                    .iter()
+                    .find_map(|path| step.pointer(path).and_then(Value::as_str))
+                    .unwrap_or_default();
+                self.pattern_bytes += pattern.len();
+                if self.pattern_bytes > MAX_PATTERN_BYTES {
+                    return unsupported(format!("patterns of {} bytes", self.pattern_bytes));
+                }
+                self.n_repetitions = self.n_repetitions.saturating_mul(repetitions(pattern));
+                if self.n_repetitions > MAX_REPETITIONS {
+                    return unsupported("patterns that repeat a part too often".into());
                 }
                 let split: Split = typed(step)?;
                 let empty = match &split.pattern {
@@ -610,4 +726,26 @@ fn typed<T: DeserializeOwned>(step: &Value) -> Result<T, TokenizerError> {
         reason: format!("is damaged: {error}"),
     };
     Ok(serde_json::from_value(step.clone()).map_err(damaged)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::repetitions;
+
+    #[test]
+    fn what_a_pattern_repeats_is_counted() {
+        for (pattern, expected) in [
+            ("", 1),
+            (r"\p{N}{1,3}|\p{L}+", 3),
+            (r"[\x{3000}-\u{3040}]{2}", 2),
+            (r"\\x{3000}", 3000),
+            (r"((a{99}){99,}){ 9 }", 99 * 99 * 9),
+            (r"a{2}b{3}", 6),
+            ("{", 1),
+            ("{99999999999999999999}", 1),
+            (r"(a{18446744073709551615}){2}", usize::MAX),
+        ] {
+            assert_eq!(repetitions(pattern), expected, "{pattern}");
+        }
+    }
 }

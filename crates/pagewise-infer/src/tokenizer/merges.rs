@@ -8,7 +8,7 @@ use super::special::SENTINEL;
 use super::{Kind, TokenizerError};
 
 /// The most merges; real vocabularies have up to 515,000.
-const MAX_MERGES: usize = 1 << 23;
+pub(super) const MAX_MERGES: usize = 1 << 21;
 
 /// What a list of merges leaves open.
 #[derive(Debug, Clone, Copy, Default)]

@@ -1,0 +1,430 @@
+//! Files that are wrong on purpose: what once did harm here, or did to others.
+
+use pagewise_testkit::{GgufValue, GgufWriter};
+use serde_json::{Value, json};
+
+use super::cases::{Case, Way};
+use super::seeds;
+
+/// A name, and the file.
+pub(crate) type Named = (&'static str, fn() -> Case);
+
+pub(crate) fn case(index: usize) -> Case {
+    let (name, make) = CASES[index];
+    Case { name: name.to_owned(), ..make() }
+}
+
+pub(crate) const CASES: &[Named] = &[
+    // Chat templates.
+    ("a text repeated a thousand million times", || template("{{ 'x' * 1000000000 }}")),
+    ("a list repeated", || template("{{ [1] * 1000000000 }}")),
+    ("a text doubled again and again", || {
+        template(
+            "{% set ns = namespace(x='xxxxxxxx') %}{% for i in range(64) %}{% set ns.x = ns.x ~ \
+             ns.x %}{% endfor %}{{ ns.x }}",
+        )
+    }),
+    ("a text doubled by a filter", || {
+        template(
+            "{% set ns = namespace(x='xxxxxxxx') %}{% for i in range(64) %}{% set ns.x = \
+             ns.x|replace('x', 'xx') %}{% endfor %}",
+        )
+    }),
+    ("a text doubled by a method", || {
+        template(
+            "{% set ns = namespace(x='xxxxxxxx') %}{% for i in range(64) %}{% set ns.x = \
+             ns.x.replace('x', 'xx') %}{% endfor %}",
+        )
+    }),
+    ("a text doubled by format", || {
+        template(
+            "{% set ns = namespace(x='xxxxxxxx') %}{% for i in range(64) %}{% set ns.x = \
+             '%s%s'|format(ns.x, ns.x) %}{% endfor %}",
+        )
+    }),
+    ("a text doubled by join", || {
+        template(
+            "{% set ns = namespace(x='xxxxxxxx') %}{% for i in range(64) %}{% set ns.x = \
+             [ns.x, ns.x]|join(ns.x) %}{% endfor %}",
+        )
+    }),
+    ("a list of itself twice, written", || {
+        template(
+            "{% set ns = namespace(x=[1, 2]) %}{% for i in range(64) %}{% set ns.x = [ns.x, ns.x] \
+             %}{% endfor %}{{ ns.x }}",
+        )
+    }),
+    ("a list of itself twice, as JSON", || {
+        template(
+            "{% set ns = namespace(x=[1, 2]) %}{% for i in range(64) %}{% set ns.x = [ns.x, ns.x] \
+             %}{% endfor %}{{ ns.x|tojson }}",
+        )
+    }),
+    ("a list of itself, deep, written", || {
+        template(
+            "{% set ns = namespace(x=[]) %}{% for i in range(90000) %}{% set ns.x = [ns.x] \
+             %}{% endfor %}{{ ns.x }}",
+        )
+    }),
+    ("a list of itself, deep, compared", || {
+        template(
+            "{% set ns = namespace(x=[], y=[]) %}{% for i in range(40000) %}{% set ns.x = [ns.x] \
+             %}{% set ns.y = [ns.y] %}{% endfor %}{{ ns.x == ns.y }}",
+        )
+    }),
+    ("a list of itself, deep, dropped", || {
+        template(
+            "{% set ns = namespace(x=[]) %}{% for i in range(90000) %}{% set ns.x = [ns.x] \
+             %}{% endfor %}",
+        )
+    }),
+    ("an object of itself, deep, as JSON", || {
+        template(
+            "{% set ns = namespace(x={}) %}{% for i in range(40000) %}{% set ns.x = {'a': ns.x} \
+             %}{% endfor %}{{ ns.x|tojson(indent=2) }}",
+        )
+    }),
+    ("a deep value, joined with a text", || deep("ns.x ~ ''")),
+    ("a value of itself twice, compared", || of_itself_twice("ns.x == ns.y")),
+    ("a value within itself, compared", || within_itself("ns.x == ns.y")),
+    ("a deep value, compared", || deep("ns.x == ns.y")),
+    ("a value of itself twice, sorted", || of_itself_twice("[ns.x, ns.y]|sort")),
+    ("a value within itself, sorted", || within_itself("[ns.x, ns.y]|sort")),
+    ("a deep value, sorted", || deep("[ns.x, ns.y]|sort")),
+    ("a deep value, made unique", || deep("[ns.x, ns.y]|unique")),
+    ("a value of itself twice, as a text", || of_itself_twice("ns.x|string")),
+    ("a value within itself, as a text", || within_itself("ns.x|string")),
+    ("a deep value, as a text", || deep("ns.x|string")),
+    ("a deep value, as a text by a method", || deep("ns.x.strip()")),
+    ("a value of itself twice, joined", || of_itself_twice("ns.x|join(',')")),
+    ("a value within itself, joined", || within_itself("ns.x|join(',')")),
+    ("a deep value, joined", || deep("ns.x|join(',')")),
+    ("a deep value, in a list", || deep("ns.x in [ns.y]")),
+    ("a deep value, in a text", || deep("ns.x in 'abc'")),
+    ("a value of itself twice, as a key", || of_itself_twice("{ns.x: 1}")),
+    ("a deep value, as a key", || deep("{ns.x: 1}")),
+    ("a deep value, replaced", || deep("'abc'|replace(ns.x, 'a')")),
+    ("a value of itself twice, formatted", || of_itself_twice("'%s'|format(ns.x)")),
+    ("a value within itself, formatted", || within_itself("'%s'|format(ns.x)")),
+    ("a deep value, formatted", || deep("'%s'|format(ns.x)")),
+    ("a deep value, indented", || deep("ns.x|indent")),
+    ("a deep value, shown", || deep("ns.x|pprint")),
+    ("a deep value, as an item", || deep("messages[ns.x]")),
+    ("a deep value, ordered", || deep("ns.x < ns.y")),
+    ("a value of itself twice, escaped", || of_itself_twice("ns.x|e")),
+    ("a value within itself, escaped", || within_itself("ns.x|e")),
+    ("a deep value, escaped", || deep("ns.x|e")),
+    ("a deep value, listed", || deep("ns.x|list|length")),
+    ("a deep value, reversed", || deep("ns.x|reverse|length")),
+    ("a deep value, added", || deep("(ns.x + '')")),
+    ("a deep value, a name", || deep("ns[ns.x]")),
+    ("a value of itself twice, raised", || of_itself_twice("raise_exception(ns.x)")),
+    ("a value within itself, raised", || within_itself("raise_exception(ns.x)")),
+    ("a deep value, raised", || deep("raise_exception(ns.x)")),
+    ("indented a million wide", || template("{{ 'a\nb'|indent(1000000000) }}")),
+    ("JSON indented a million wide", || template("{{ {'a': 1}|tojson(indent=1000000000) }}")),
+    ("padded a million wide", || template("{{ '%01000000000d'|format(1) }}")),
+    ("padded a million wide, float", || template("{{ '%.1000000000f'|format(1.5) }}")),
+    ("padded text", || template("{{ '%1000000000s'|format('a') }}")),
+    ("a date padded", || template("{{ strftime_now('%01000000000d') }}")),
+    ("a date of a long format", || template("{{ strftime_now('%c' * 100000) }}")),
+    ("batches of a million", || template("{{ [1]|batch(1000000000, 'x') }}")),
+    ("slices of a million", || template("{{ [1]|slice(1000000000, 'x') }}")),
+    ("centered", || template("{{ 'a'|center(1000000000) }}")),
+    ("filled with zeros", || template("{{ 'a'.zfill(1000000000) }}")),
+    ("a long range", || template("{{ range(1000000000)|list }}")),
+    ("ranges in ranges", || {
+        template(
+            "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}\
+             {% endfor %}{% endfor %}{% endfor %}",
+        )
+    }),
+    ("a macro that calls itself", || {
+        template("{% macro f(x) %}{{ f(x) }}{{ f(x) }}{% endmacro %}{{ f(1) }}")
+    }),
+    ("a block that includes the template", || template("{% include 'chat_template' %}")),
+    ("a template that extends itself", || template("{% extends 'chat_template' %}")),
+    ("a template that imports itself", || template("{% import 'chat_template' as t %}{{ t }}")),
+    ("a loop that calls itself", || {
+        template("{% for a in [[[]]] recursive %}{{ loop([messages, messages]) }}{% endfor %}")
+    }),
+    ("a product of many factors", || long_template("{{ 1", " * 9", " }}")),
+    ("a sum of many parts", || long_template("{{ 1", "+1", " }}")),
+    ("texts joined many times", || long_template("{{ 'a'", "~a", " }}")),
+    ("many filters", || long_template("{{ 'a'", "|e", " }}")),
+    ("many attributes", || long_template("{{ messages", ".a", " }}")),
+    ("many items", || long_template("{{ messages", "[0]", " }}")),
+    ("many calls", || long_template("{{ messages", "()", " }}")),
+    ("many nots", || long_template("{{ ", "not ", "1 }}")),
+    ("many minus signs", || long_template("{{ ", "-", "1 }}")),
+    ("many parentheses", || long_template("{{ ", "(", "1 }}")),
+    ("many lists", || long_template("{{ ", "[", "1 }}")),
+    ("many objects", || long_template("{{ ", "{1:", "1 }}")),
+    ("many comparisons", || long_template("{{ 1", "<1", " }}")),
+    ("many ands", || long_template("{{ 1", " and 1", " }}")),
+    ("many choices", || long_template("{{ 1", " if 1 else 1", " }}")),
+    ("many tests", || long_template("{{ 1", " is odd", " }}")),
+    ("many elifs", || long_template("{% if 1 %}", "{% elif 1 %}", "{% endif %}")),
+    ("many ifs", || long_template("", "{% if 1 %}", "")),
+    ("many fors", || long_template("", "{% for a in b %}", "")),
+    ("many sets", || long_template("", "{% set a %}", "")),
+    ("many macros", || long_template("", "{% macro a() %}", "")),
+    ("many filter blocks", || long_template("", "{% filter e %}", "")),
+    ("many raws", || long_template("", "{% raw %}", "")),
+    ("many marks of generation", || long_template("", "{%generation%}", "")),
+    // Tokenizers in JSON.
+    ("a token with the highest number", || {
+        tokenizer(|json| json["model"]["vocab"]["far"] = json!(u32::MAX))
+    }),
+    ("a token with a high number", || {
+        tokenizer(|json| json["model"]["vocab"]["far"] = json!((1 << 22) - 1))
+    }),
+    ("an added token with a high number", || {
+        tokenizer(|json| json["added_tokens"][0]["id"] = json!((1 << 22) - 1))
+    }),
+    ("one number for all tokens", || {
+        tokenizer(|json| {
+            for id in json["model"]["vocab"].as_object_mut().unwrap().values_mut() {
+                *id = json!(5);
+            }
+        })
+    }),
+    ("a merge of nothing", || tokenizer(|json| json["model"]["merges"] = json!([["", ""]]))),
+    ("a merge with itself", || {
+        tokenizer(|json| {
+            json["model"]["vocab"]["tt"] = json!(100);
+            json["model"]["vocab"]["tttt"] = json!(101);
+            json["model"]["merges"] = json!(["t t", "tt tt", "t t", "tt t"]);
+        })
+    }),
+    ("a merge that needs itself", || {
+        tokenizer(|json| json["model"]["merges"] = json!(["th t", "t h"]))
+    }),
+    ("many steps before words", || {
+        tokenizer(|json| {
+            let step = json!({"type": "Digits", "individual_digits": true});
+            json["pre_tokenizer"] =
+                json!({"type": "Sequence", "pretokenizers": vec![step; 50_000]});
+        })
+    }),
+    ("steps within steps", || {
+        tokenizer(|json| {
+            let mut step = json!({"type": "NFC"});
+            for _ in 0..60 {
+                step = json!({"type": "Sequence", "normalizers": [step]});
+            }
+            json["normalizer"] = step;
+        })
+    }),
+    ("post-processors within post-processors", || {
+        tokenizer(|json| {
+            let mut step = json!({"type": "None"});
+            for _ in 0..60 {
+                step = json!({"type": "Sequence", "processors": [step]});
+            }
+            json["post_processor"] = step;
+        })
+    }),
+    ("a long list where settings are", || {
+        tokenizer(|json| json["normalizer"] = json!({"type": "NFC", "x": vec![0; 3_000_000]}))
+    }),
+    ("a pattern that goes back", || pattern(r"(a+)+$")),
+    ("a pattern that goes back for long", || pattern(r"(a|a)*(a|a)*(a|a)*b(?!c)")),
+    ("a pattern that refers back", || pattern(r"(a*)*\1b")),
+    ("a pattern that looks around", || pattern(r"(?=(a+)+)(?<=a)(?!b)b*")),
+    ("a pattern of many repetitions", || pattern(r"((\pL{99}){99}){99}")),
+    ("a pattern of many repetitions that looks ahead", || pattern(r"(?=((\pL{99}){99}){99})a")),
+    ("a pattern of a large class, often", || pattern(r"[\pL\pN\pS]{400}")),
+    ("many patterns of large classes", || {
+        tokenizer(|json| {
+            let step = json!({"type": "Split", "pattern": {"Regex": r"[\pL\pN\pS]{150}"},
+                              "behavior": "Isolated", "invert": false});
+            json["pre_tokenizer"]["pretokenizers"] = json!(vec![step; 30]);
+        })
+    }),
+    ("a pattern of many alternatives", || pattern(&"a|".repeat(4_000))),
+    ("a pattern of many parentheses", || pattern(&"(".repeat(8_000))),
+    ("a pattern of many groups", || {
+        pattern(&format!("{}a{}", "(".repeat(4_000), ")".repeat(4_000)))
+    }),
+    ("a pattern of many look-aheads", || {
+        pattern(&format!("{}a{}", "(?=".repeat(2_000), ")".repeat(2_000)))
+    }),
+    ("a pattern that takes nothing", || pattern("a*?")),
+    ("a pattern that splits bytes", || pattern(r"(?s-u:.)")),
+    ("names as lists", || {
+        folder("tokenizer_config.json", json!({"bos_token": ["<s>"], "chat_template": {"a": 1}}))
+    }),
+    ("a list of numbers for a name", || {
+        folder("tokenizer_config.json", json!({"bos_token": vec![0; 2_000_000]}))
+    }),
+    ("many ends", || folder("generation_config.json", json!({"eos_token_id": vec![1; 2_000_000]}))),
+    ("settings within settings", || {
+        let mut deep = json!({});
+        for _ in 0..60 {
+            deep = json!({"text_config": deep});
+        }
+        folder("generation_config.json", deep)
+    }),
+    // Weights.
+    ("a header of many small tensors", || {
+        let tensor =
+            |index| format!("\"{index}\":{{\"dtype\":\"\",\"shape\":[],\"data_offsets\":[0,0]}}");
+        let tensors: Vec<String> = (0..200_000).map(tensor).collect();
+        safetensors(&format!("{{{}}}", tensors.join(",")))
+    }),
+    ("a tensor of many dimensions", || {
+        let shape = vec!["0"; 4_000_000].join(",");
+        safetensors(&format!(
+            "{{\"a\":{{\"dtype\":\"F32\",\"shape\":[{shape}],\"data_offsets\":[0,0]}}}}"
+        ))
+    }),
+    ("a tensor with dimensions that overflow behind a zero", || {
+        let tensor = "{\"dtype\":\"F32\",\"shape\":[0,4294967296,4294967296,4294967296],\"data_offsets\":[0,0]}";
+        safetensors(&format!("{{\"model.embed_tokens.weight\":{tensor}}}"))
+    }),
+    ("a tensor with a long name", || {
+        let name = "x".repeat(8_000_000);
+        safetensors(&format!(
+            "{{\"{name}\":{{\"dtype\":\"I8\",\"shape\":[],\"data_offsets\":[0,0]}}}}"
+        ))
+    }),
+    ("settings that are one long list", || {
+        weights_with("config.json", |_| {
+            format!("{{\"model_type\":\"llama\",\"x\":[{}0]}}", "0,".repeat(12_000_000))
+        })
+    }),
+    ("a rope of as many numbers as there are", || {
+        weights_with("config.json", |config| {
+            config.replace("\"rope_theta\"", "\"partial_rotary_factor\": 1e38, \"rope_theta\"")
+        })
+    }),
+    ("an index of many tensors", || {
+        let entries: Vec<String> =
+            (0..400_000).map(|index| format!("\"{index}\":\"a.safetensors\"")).collect();
+        let mut files = seeds::sharded();
+        files.retain(|(name, _)| name != "model.safetensors.index.json");
+        let index = format!("{{\"weight_map\":{{{}}}}}", entries.join(","));
+        files.push(("model.safetensors.index.json".into(), index.into_bytes()));
+        Case::folder("", Way::Weights, files)
+    }),
+    ("embeddings of far more tokens than there are", || {
+        let mut writer = GgufWriter::new("llama");
+        for (key, number) in [
+            ("block_count", 1),
+            ("embedding_length", 1),
+            ("feed_forward_length", 1),
+            ("attention.head_count", 1),
+            ("context_length", 1 << 20),
+        ] {
+            writer.set(&format!("llama.{key}"), number);
+        }
+        writer.set("llama.attention.layer_norm_rms_epsilon", 1e-5f32);
+        writer.tensor_raw("token_embd.weight", &[1, 1 << 23], 1, vec![0; 2 << 23], None);
+        writer
+            .set("tokenizer.ggml.model", "gpt2")
+            .set("tokenizer.ggml.pre", "gpt-2")
+            .set("tokenizer.ggml.tokens", vec!["a".to_owned(), "b".into()])
+            .set("tokenizer.ggml.merges", Vec::<String>::new());
+        Case::file("hostile", Way::Weights, writer.to_bytes())
+    }),
+    ("divisors of RoPE as long as the file", || {
+        let mut writer = seeds::gguf("llama");
+        writer.tensor_f32("rope_freqs.weight", &[4 << 20], &vec![1.0; 4 << 20]);
+        Case::file("hostile", Way::Weights, writer.to_bytes())
+    }),
+    ("a token of all letters of the alphabet, very long", || {
+        let mut writer = seeds::sentencepiece();
+        writer.replace("tokenizer.ggml.model", "gpt2");
+        writer.replace("tokenizer.ggml.tokens", vec!["x".repeat(8 << 20), "y".into()]);
+        writer.replace("tokenizer.ggml.token_type", GgufValue::I32s(vec![3, 4]));
+        writer.replace("tokenizer.ggml.merges", Vec::<String>::new());
+        writer.replace("tokenizer.ggml.eos_token_id", 1);
+        Case::file("hostile", Way::GgufTokenizer, writer.to_bytes())
+    }),
+    ("control tokens alone", || {
+        let mut writer = seeds::sentencepiece();
+        let names: Vec<String> = (0..40_000).map(|index| format!("<{index}>")).collect();
+        writer.replace("tokenizer.ggml.token_type", GgufValue::I32s(vec![3; names.len()]));
+        writer.replace("tokenizer.ggml.scores", GgufValue::F32s(vec![0.0; names.len()]));
+        writer.replace("tokenizer.ggml.tokens", names);
+        Case::file("hostile", Way::GgufTokenizer, writer.to_bytes())
+    }),
+    ("a long architecture", || {
+        Case::file("hostile", Way::Weights, GgufWriter::new(&"x".repeat(15 << 20)).to_bytes())
+    }),
+];
+
+/// The weights of a family whose safetensors file has this header and no numbers.
+fn safetensors(header: &str) -> Case {
+    let mut files = seeds::folder("llama");
+    files.retain(|(name, _)| name != "model.safetensors");
+    let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat();
+    files.push(("model.safetensors".into(), bytes));
+    Case::folder("", Way::Weights, files)
+}
+
+/// The weights of a family with a file changed.
+fn weights_with(name: &str, change: impl FnOnce(&str) -> String) -> Case {
+    let mut files = seeds::folder("llama3");
+    let (_, bytes) = files.iter_mut().find(|(known, _)| known == name).unwrap();
+    *bytes = change(std::str::from_utf8(bytes).unwrap()).into_bytes();
+    Case::folder("", Way::Weights, files)
+}
+
+fn template(text: &str) -> Case {
+    Case::folder("", Way::Template, vec![("template".into(), text.as_bytes().to_vec())])
+}
+
+/// Uses two equal lists, each of which has the one before it twice, and so on.
+fn of_itself_twice(expression: &str) -> Case {
+    template(&format!(
+        "{{% set ns = namespace(x=['a'], y=['a']) %}}{{% for i in range(64) %}}{{% set ns.x = [ns.x, \
+         ns.x] %}}{{% set ns.y = [ns.y, ns.y] %}}{{% endfor %}}{{{{ {expression} }}}}"
+    ))
+}
+
+/// Uses something that has itself as a part.
+fn within_itself(expression: &str) -> Case {
+    template(&format!(
+        "{{% set ns = namespace() %}}{{% set ns.x = ns %}}{{% set ns.y = namespace(x=ns) %}}\
+         {{{{ {expression} }}}}"
+    ))
+}
+
+/// Uses two equal lists of a list of a list and so on.
+fn deep(expression: &str) -> Case {
+    template(&format!(
+        "{{% set ns = namespace(x=['a'], y=['a']) %}}{{% for i in range(40000) %}}{{% set ns.x = \
+         [ns.x] %}}{{% set ns.y = [ns.y] %}}{{% endfor %}}{{{{ {expression} }}}}"
+    ))
+}
+
+/// As often as a template may be long.
+fn long_template(start: &str, middle: &str, end: &str) -> Case {
+    const MAX_TEMPLATE_BYTES: usize = 60_000;
+    let n_times = (MAX_TEMPLATE_BYTES - start.len() - end.len()) / middle.len();
+    template(&format!("{start}{}{end}", middle.repeat(n_times)))
+}
+
+fn tokenizer(change: impl FnOnce(&mut Value)) -> Case {
+    let mut files = seeds::tokenizer_json_files();
+    let (_, bytes) = files.iter_mut().find(|(name, _)| name == "tokenizer.json").unwrap();
+    let mut json: Value = serde_json::from_slice(bytes).unwrap();
+    change(&mut json);
+    *bytes = json.to_string().into_bytes();
+    Case::folder("", Way::FolderTokenizer, files)
+}
+
+fn pattern(pattern: &str) -> Case {
+    tokenizer(|json| {
+        json["pre_tokenizer"]["pretokenizers"][1]["pattern"] = json!({"Regex": pattern});
+    })
+}
+
+fn folder(name: &str, json: Value) -> Case {
+    let mut files = seeds::tokenizer_json_files();
+    files.retain(|(known, _)| known != name);
+    files.push((name.to_owned(), json.to_string().into_bytes()));
+    Case::folder("", Way::FolderTokenizer, files)
+}

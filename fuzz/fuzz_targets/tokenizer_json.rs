@@ -1,0 +1,15 @@
+//! A `tokenizer.json`.
+
+#![no_main]
+
+mod files;
+#[path = "../../crates/pagewise-infer/tests/hostile/read.rs"]
+#[allow(dead_code)]
+mod read;
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    files::write("tokenizer.json", data);
+    read::folder_tokenizer(files::folder());
+});
