@@ -108,11 +108,11 @@ pub(crate) fn groups() -> Vec<Group> {
     vec![
         group("in order", in_order_len(), 1, in_order as fn(usize) -> Case),
         group("named", named::CASES.len(), 1, named::case),
-        group("GGUF fields", GGUF_FIELDS.len(), 9, gguf_field),
+        group("GGUF fields", GGUF_FIELDS.len(), 13, gguf_field),
         group("GGUF cut", cuts().len(), 3, gguf_cut),
         group("GGUF damage", N_RANDOM, ONE_OF_RANDOM, gguf_damage),
         group("GGUF tokenizer damage", N_RANDOM, ONE_OF_RANDOM, gguf_tokenizer_damage),
-        group("settings", CONFIG_VALUES.len(), 5, config_value),
+        group("settings", CONFIG_VALUES.len(), 9, config_value),
         group("tokenizer values", TOKENIZER_VALUES.len(), 2, tokenizer_value),
         group("safetensors values", HEADER_VALUES.len(), 3, header_value),
         group("index values", INDEX_VALUES.len(), 2, index_value),
