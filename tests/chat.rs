@@ -12,11 +12,14 @@ fn keys(value: &Value) -> BTreeSet<&str> {
     value.as_object().expect("an object").keys().map(String::as_str).collect()
 }
 
-/// A line of `chat --json` without the time that the event took, byte for byte.
+/// A line of `chat --json` without the times that the event took, byte for byte.
 fn without_seconds(line: &str) -> String {
-    let (before, rest) = line.split_once("\"seconds\":").expect("seconds in the line");
-    let end = rest.find([',', '}']).expect("something after the seconds");
-    before.to_string() + &rest[end..]
+    ["seconds", "first_token_seconds"].iter().fold(line.to_owned(), |line, name| {
+        let name = format!("\"{name}\":");
+        let (before, rest) = line.split_once(&name).expect("times in the line");
+        let end = rest.find([',', '}']).expect("something after the time");
+        before.to_string() + &rest[end..]
+    })
 }
 
 #[test]
@@ -27,10 +30,14 @@ fn a_line_is_an_event_and_an_event_is_an_object() {
     for event in &events {
         assert_eq!(
             keys(event),
-            ["replies", "calls", "tokens", "context", "evicted", "seconds"].into(),
+            ["replies", "calls", "tokens", "context", "evicted", "seconds", "first_token_seconds"]
+                .into(),
             "{event}"
         );
-        assert_eq!(keys(&event["tokens"]), ["prefilled", "reused", "generated", "forced"].into());
+        assert_eq!(
+            keys(&event["tokens"]),
+            ["prefilled", "reused", "generated", "forced", "passes"].into()
+        );
         assert_eq!(event["context"]["window"], 2048);
         assert!(event["context"]["used"].as_u64().is_some_and(|used| used > 0 && used <= 2048));
         assert!(event["evicted"].is_u64() && event["seconds"].is_f64());
