@@ -43,11 +43,11 @@ const RESTART_TOKENS: usize = 3000;
 /// Recorded calls that are made again.
 const CALLS: usize = 50;
 
-/// How often a call or a restart is repeated; the median counts.
+/// How often a call or a restart is repeated; the mean counts of the one, the median of the other.
 const REPETITIONS: usize = 3;
 
 /// Guesses of so many tokens are tried.
-const GUESSES: [usize; 5] = [1, 2, 3, 4, 8];
+const GUESSES: [usize; 5] = [0, 2, 3, 4, 8];
 
 /// Pieces of at least so many tokens are moved.
 const PIECE_TOKENS: usize = 32;
@@ -253,67 +253,68 @@ fn measure_restart(args: &Args, home: &Path, message: &str, used: usize) -> Resu
 fn measure_calls(args: &Args, recorded: &[Recorded]) -> Result<()> {
     let calls: Vec<&Recorded> =
         recorded.iter().filter(|request| request.functions.is_some()).collect();
-    // Spread over the conversation, the last ones included.
+    // Spread over the conversation, in its order, so that little is read between two of them.
     let step = calls.len().div_ceil(CALLS).max(1);
-    let calls: Vec<&Recorded> = calls.into_iter().rev().step_by(step).collect();
+    let calls: Vec<&Recorded> = calls.into_iter().step_by(step).collect();
     println!("calls: {} recorded calls again, their prompts in the cache", calls.len());
 
     let mut engine = load(args, &options(args, None))?;
-    let mut one_by_one = 0.0;
-    let mut n_tokens = 0;
+    let (mut one_by_one, mut n_tokens) = (0.0, 0);
+    let mut totals = [Total::default(); GUESSES.len()];
     for call in &calls {
+        engine.set_guess_tokens(0);
         let generation = answer(&mut engine, call)?;
         n_tokens += generation.tokens.generated + generation.tokens.forced;
-        // Without masks and sampling: what is compared with does less work.
-        let session = engine.session(call.slot).ok_or_else(|| anyhow!("there is no session"))?;
-        let n_prompt = engine.count_tokens(&call.prompt)?.min(session.tokens().len());
-        let decoder = &engine.model().decoder;
-        let mut seconds = Vec::new();
-        for _ in 0..REPETITIONS {
-            let mut session = session.try_clone()?;
-            let tokens = session.tokens()[n_prompt - 1..].to_vec();
-            session.truncate(n_prompt - 1);
-            let started = Instant::now();
-            for token in tokens {
-                session.extend(decoder, &[token], &|| false)?;
-            }
-            seconds.push(started.elapsed().as_secs_f64());
-        }
-        one_by_one += median(&mut seconds);
-    }
-    println!("  one token at a time: {one_by_one:.2} s for {n_tokens} tokens");
-    drop(engine);
-
-    let mut texts: Option<Vec<String>> = None;
-    for guess_tokens in [0].into_iter().chain(GUESSES) {
-        let mut engine = load(args, &EngineOptions { guess_tokens, ..options(args, None) })?;
-        let (mut total, mut n_passes) = (0.0, 0);
-        let mut said = Vec::new();
-        for call in &calls {
-            answer(&mut engine, call)?;
-            let mut seconds = Vec::new();
-            for repetition in 0..REPETITIONS {
+        one_by_one += one_token_at_a_time(&engine, call)?;
+        for repetition in 0..REPETITIONS {
+            // In turn, so that a warm processor is no one's advantage.
+            for (guess_tokens, total) in GUESSES.into_iter().zip(&mut totals) {
+                engine.set_guess_tokens(guess_tokens);
                 let started = Instant::now();
-                let generation = answer(&mut engine, call)?;
-                seconds.push(started.elapsed().as_secs_f64());
+                let again = answer(&mut engine, call)?;
+                total.seconds += started.elapsed().as_secs_f64() / REPETITIONS as f64;
                 if repetition == 0 {
-                    n_passes += generation.tokens.passes;
-                    said.push(generation.text);
+                    total.n_passes += again.tokens.passes;
+                    total.n_same += usize::from(again.text == generation.text);
                 }
             }
-            total += median(&mut seconds);
         }
-        let texts = texts.get_or_insert_with(|| said.clone());
-        let n_same = texts.iter().zip(&said).filter(|(a, b)| a == b).count();
+    }
+    println!("  one token at a time: {one_by_one:.2} s for {n_tokens} tokens");
+    for (guess_tokens, total) in GUESSES.into_iter().zip(totals) {
+        let Total { seconds, n_passes, n_same } = total;
         println!(
-            "  forced tokens in chunks, guesses of {guess_tokens}: {total:.2} s, {:.2} of one at a \
+            "  forced tokens in chunks, guesses of {guess_tokens}: {seconds:.2} s, {:.2} of one at a \
              time, {:.2} tokens a pass; {n_same} of {} texts as without guesses",
-            total / one_by_one,
+            seconds / one_by_one,
             n_tokens as f64 / n_passes as f64,
-            texts.len()
+            calls.len()
         );
     }
     Ok(())
+}
+
+/// What all calls took with guesses of one length.
+#[derive(Clone, Copy, Default)]
+struct Total {
+    seconds: f64,
+    n_passes: usize,
+    n_same: usize,
+}
+
+/// Returns the time that the tokens of the last answer take one by one, without masks and sampling:
+/// what is compared with does less work.
+fn one_token_at_a_time(engine: &Engine, call: &Recorded) -> Result<f64> {
+    let session = engine.session(call.slot).ok_or_else(|| anyhow!("there is no session"))?;
+    let n_prompt = engine.count_tokens(&call.prompt)?.min(session.tokens().len());
+    let mut session = session.try_clone()?;
+    let tokens = session.tokens()[n_prompt - 1..].to_vec();
+    session.truncate(n_prompt - 1);
+    let started = Instant::now();
+    for token in tokens {
+        session.extend(&engine.model().decoder, &[token], &|| false)?;
+    }
+    Ok(started.elapsed().as_secs_f64())
 }
 
 fn answer(engine: &mut Engine, call: &Recorded) -> Result<Generation> {

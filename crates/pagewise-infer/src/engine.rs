@@ -157,6 +157,11 @@ impl Engine {
         &self.model
     }
 
+    /// Changes how many tokens are guessed at most; see [`EngineOptions::guess_tokens`].
+    pub fn set_guess_tokens(&mut self, guess_tokens: usize) {
+        self.guess_tokens = guess_tokens;
+    }
+
     /// Returns whether the model was trained to think before it answers.
     pub fn can_think(&self) -> bool {
         self.thinking.is_some()

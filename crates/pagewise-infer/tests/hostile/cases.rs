@@ -34,6 +34,8 @@ pub(crate) enum Way {
     FolderTokenizer,
     /// As a chat template.
     Template,
+    /// As a KV cache that was kept.
+    Snapshot,
 }
 
 /// Files to be read.
@@ -60,7 +62,9 @@ impl Case {
             std::fs::write(folder.join(name), bytes).unwrap();
         }
         let path = match self.files.as_slice() {
-            [(name, _)] if name.ends_with(".gguf") || self.way == Way::Template => {
+            [(name, _)]
+                if name.ends_with(".gguf") || matches!(self.way, Way::Template | Way::Snapshot) =>
+            {
                 folder.join(name)
             }
             _ => folder.to_owned(),
@@ -88,6 +92,7 @@ impl Written {
                 let bytes = std::fs::read(&self.path).unwrap();
                 read::template(&String::from_utf8_lossy(&bytes), seeds::tokenizer())
             }
+            Way::Snapshot => read::snapshot(&self.path, &seeds::kept_weights()),
         }
     }
 }
@@ -119,6 +124,7 @@ pub(crate) fn groups() -> Vec<Group> {
         group("folder damage", N_RANDOM, ONE_OF_RANDOM, folder_damage),
         group("numbers", seeds::FAMILIES.len() * ODD_NUMBERS.len(), 1, odd_numbers),
         group("template damage", N_RANDOM, ONE_OF_RANDOM, template_damage),
+        group("snapshot damage", N_RANDOM, ONE_OF_RANDOM, snapshot_damage),
     ]
 }
 
@@ -590,4 +596,15 @@ fn template_damage(index: usize) -> Case {
         }
     }
     Case::folder(format!("{index}"), Way::Template, vec![("template".into(), text.into_bytes())])
+}
+
+fn snapshot_damage(index: usize) -> Case {
+    static WHOLE_FILE: LazyLock<Vec<u8>> = LazyLock::new(seeds::snapshot);
+    let mut rng = ChaCha8Rng::seed_from_u64(4_000_000 + index as u64);
+    let mut bytes = WHOLE_FILE.clone();
+    // The first one is in order. In the others it is mostly the header, with its counts, that is hit.
+    if index > 0 {
+        damage(&mut bytes, 0..64, &mut rng);
+    }
+    Case::folder(format!("{index}"), Way::Snapshot, vec![("snapshot".into(), bytes)])
 }

@@ -6,16 +6,16 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::LazyLock;
 use std::sync::atomic::AtomicBool;
+use std::sync::{LazyLock, OnceLock};
 
 use pagewise_core::{
     ArgumentKind, ArgumentSpec, CallFormat, Constraint, FunctionSpec, GenerationRequest,
     LanguageModel, Prompt, PromptMessage, PromptRole, Sampling, SessionSlot,
 };
 use pagewise_infer::{
-    ChatTemplate, Compute, Detokenizer, DeviceChoice, Engine, EngineOptions, Gguf, Tokenizer,
-    Weights,
+    ChatTemplate, Compute, Decoder, Detokenizer, DeviceChoice, Engine, EngineOptions, Gguf,
+    Session, SnapshotKey, Tokenizer, Weights,
 };
 
 /// The longest sentence about what is wrong, in bytes, its path apart: a file may be shown, not
@@ -91,6 +91,31 @@ pub(crate) fn folder_tokenizer(path: &Path) -> Outcome {
         use_template(ChatTemplate::from_folder(path, &tokenizer))
     });
     Outcome::of(result)
+}
+
+/// Uses a KV cache that was kept of the model in the folder `weights`.
+pub(crate) fn snapshot(path: &Path, weights: &Path) -> Outcome {
+    let (decoder, key) = kept_model(weights);
+    let restored = Session::restore(decoder, *key, path).map_err(|error| error.to_string());
+    Outcome::of(restored.map(|session| {
+        let mut session = session.expect("the file is there");
+        assert!(session.tokens().len() <= decoder.window_tokens(), "more than the window");
+        // Wrong numbers are no harm; a full window is an error like any other.
+        let _ = session.extend(decoder, &[1, 2], &|| false);
+    }))
+}
+
+/// Returns the model that snapshots are of; the first one asked for is kept.
+pub(crate) fn kept_model(weights: &Path) -> &'static (Decoder, SnapshotKey) {
+    static MODEL: OnceLock<(Decoder, SnapshotKey)> = OnceLock::new();
+    MODEL.get_or_init(|| {
+        let compute = Compute::new(DeviceChoice::Cpu, Some(1)).expect("always there");
+        let weights = Weights::open(weights).expect("a fixture");
+        let fingerprint = weights.fingerprint();
+        let decoder = Decoder::load(weights, 64, &compute).expect("a fixture");
+        let key = SnapshotKey::new(fingerprint, &decoder);
+        (decoder, key)
+    })
 }
 
 /// Uses a chat template with a tokenizer that is in order.

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use pagewise_infer::{ConvertOptions, Gguf, TensorType, Tokenizer, convert};
+use pagewise_infer::{ConvertOptions, Gguf, Session, TensorType, Tokenizer, convert};
 use pagewise_testkit::{GgufValue, GgufWriter, TinyFamily, TinyModel};
 use serde_json::{Value, json};
 
 use super::layout;
+use super::read::kept_model;
 
 /// The files of a folder, or, if it is one without a name, a file.
 pub(crate) type Files = Vec<(String, Vec<u8>)>;
@@ -216,6 +217,22 @@ pub(crate) fn sentencepiece() -> GgufWriter {
     writer.replace("tokenizer.ggml.bos_token_id", 1);
     writer.replace("tokenizer.ggml.eos_token_id", 2);
     writer
+}
+
+/// The weights that [`snapshot`] is of.
+pub(crate) fn kept_weights() -> PathBuf {
+    fixture("qwen2")
+}
+
+/// A KV cache as it is kept.
+pub(crate) fn snapshot() -> Vec<u8> {
+    let (decoder, key) = kept_model(&kept_weights());
+    let mut session = Session::new(decoder).unwrap();
+    session.sync(decoder, &[1, 5, 9, 2, 7], &|| false).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("snapshot");
+    session.save(*key, &path).unwrap();
+    read(&path)
 }
 
 /// A tokenizer that is in order, for chat templates that are not.
