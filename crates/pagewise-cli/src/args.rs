@@ -107,7 +107,7 @@ pub(crate) struct OpeningArgs {
     #[arg(long)]
     pub(crate) no_snapshot: bool,
     /// After a flush, reuses pieces of the KV cache of at least N tokens at their new place: faster,
-    /// but an approximation [default: never]
+    /// but an approximation, so nothing is kept on disk [default: never]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) cache_reuse: Option<u32>,
     /// Lets a model that was trained to think do so before each call, for at most N tokens

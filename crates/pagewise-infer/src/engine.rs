@@ -38,7 +38,7 @@ pub struct EngineOptions {
     /// memory, and a long prompt time.
     pub default_window_tokens: usize,
     /// The file that keeps the KV cache of main context between two runs of the program; none if
-    /// `None`.
+    /// `None`, and if pieces are reused at another place.
     pub snapshot: Option<PathBuf>,
     /// Reuses also pieces of the KV cache of at least so many tokens that now stand at another place,
     /// which is an approximation: see [`Session::sync_moving`]. Never if `None`.
@@ -133,7 +133,10 @@ impl Engine {
             "model loaded"
         );
         let key = || SnapshotKey::new(model.weights.fingerprint(), &model.decoder);
-        let snapshot = options.snapshot.clone().map(|path| Snapshot { path, key: key() });
+        // An approximation must not pass for the exact cache of a later run.
+        let is_exact = options.cache_reuse_tokens.is_none();
+        let snapshot = options.snapshot.clone().filter(|_| is_exact);
+        let snapshot = snapshot.map(|path| Snapshot { path, key: key() });
         Ok(Self {
             thinking,
             snapshot,
