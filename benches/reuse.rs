@@ -11,8 +11,10 @@
 //!   the next token's distribution, and how often its likeliest token is another, along the answer
 //!   that was given.
 //!
-//!     cargo bench -p pagewise-cli --bench reuse -- --script tests/data/conversation-dev.json \
-//!         --model FILE.gguf [--window 2048] [--turns N] [--threads N]
+//! ```text
+//! cargo bench -p pagewise-cli --bench reuse -- --script tests/data/conversation-dev.json \
+//!     --model FILE.gguf [--window 2048] [--turns N] [--threads N]
+//! ```
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::fs;
