@@ -5,7 +5,7 @@
 //!
 //! `scripts/check-peer` has another program read the files and compares.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::env;
 use std::fs;
