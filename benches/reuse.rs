@@ -3,8 +3,8 @@
 //! The turns of a script go through an agent, and every request to the model is recorded. Then:
 //!
 //! - **layout**: the prompt tokens that each event had to read, in events with a flush and without;
-//! - **restart** (if main context has 3,000 tokens or more): the time to the first token of a message
-//!   after a restart, with what the last run kept and without;
+//! - **restart** (once main context has 3,000 tokens): the time to the first token of a message after
+//!   a restart, with what the last run kept and without;
 //! - **calls**: up to 50 recorded calls again, each from a cache that holds its prompt: one token at a
 //!   time, with forced tokens in chunks, and with guesses as well; the texts must be the same;
 //! - **moved**: what position-shifted reuse saves after a flush, and what it costs: the divergence of
@@ -39,7 +39,7 @@ use serde::Deserialize;
 
 const CLOCK: &str = "2026-01-05T09:00:00Z";
 
-/// From so many tokens of main context on, a restart is measured.
+/// Once main context has so many tokens, a restart is measured.
 const RESTART_TOKENS: usize = 3000;
 
 /// Recorded calls that are made again.
@@ -89,22 +89,25 @@ fn main() -> Result<()> {
     let text = fs::read_to_string(&args.script).context("the script")?;
     let Script { mut turns } = serde_json::from_str(&text).context("the script")?;
     turns.truncate(args.turns.unwrap_or(usize::MAX));
-    let last = turns.pop().ok_or_else(|| anyhow!("the script has no turns"))?;
 
     let home = tempfile::tempdir()?;
     let mut run = Run::open(&args, home.path(), true)?;
-    let mut outcomes = Vec::new();
+    let (mut outcomes, mut recorded) = (Vec::new(), Vec::new());
+    let mut restarted = false;
     for (n, turn) in turns.iter().enumerate() {
+        let used = outcomes.last().map_or(0, |outcome: &Outcome| outcome.context.used);
+        if used >= RESTART_TOKENS && !restarted {
+            recorded.extend(run.close()?);
+            measure_restart(&args, home.path(), turn, used)?;
+            run = Run::open(&args, home.path(), true)?;
+            restarted = true;
+        }
         let outcome = run.say(turn)?;
         eprintln!("turn {} of {}: {:.1} s", n + 1, turns.len(), outcome.seconds);
         outcomes.push(outcome);
     }
+    recorded.extend(run.close()?);
     print_layout(&outcomes);
-    let used = outcomes.last().map_or(0, |outcome| outcome.context.used);
-    let recorded = run.close()?;
-    if used >= RESTART_TOKENS {
-        measure_restart(&args, home.path(), &last, used)?;
-    }
     measure_calls(&args, &recorded)?;
     measure_moved(&args, &recorded)
 }
