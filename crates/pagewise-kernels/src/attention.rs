@@ -12,11 +12,12 @@ mod tile;
 
 use crate::ThreadPool;
 use crate::isa::multiversion;
+use crate::lines::Lines;
 use crate::simd::PADDING;
 use half::f16;
 use std::cell::RefCell;
 use std::ops::Range;
-use tile::{Element, Scratch};
+use tile::Element;
 
 /// Query rows a task aims at: widening a tile of the cache is shared by so many, and with the
 /// queries and sums of more of them the second-level cache would be the smaller one.
@@ -49,9 +50,9 @@ pub struct Attention {
 
 thread_local! {
     /// The buffers of the task that a thread runs.
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
+    static SCRATCH: RefCell<Lines> = RefCell::default();
     /// What tasks have of their rows: of one at a time, or of a whole call's on its thread.
-    static PARTIALS: RefCell<Scratch> = RefCell::default();
+    static PARTIALS: RefCell<Lines> = RefCell::default();
 }
 
 /// What a task has of its rows: the weighted sums of values, `(rows, head_dim)`, both padded, and

@@ -82,7 +82,7 @@ fn tiles(isa: Isa, scratch: &mut [Vec<f32>; ROWS], product: &Product<'_>) {
         }
         match isa.family() {
             // SAFETY: an `Isa` is only made for a machine that has its features.
-            Family::Avx512Vnni => return unsafe { avx512(isa, scratch, product) },
+            Family::Avx512Vnni | Family::Amx => return unsafe { avx512(isa, scratch, product) },
             // SAFETY: as above.
             Family::Avx2 => return unsafe { avx2(isa, scratch, product) },
             Family::Portable => {}

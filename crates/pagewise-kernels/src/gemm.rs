@@ -6,6 +6,7 @@
 
 use crate::BlockType;
 use crate::activations::Activations;
+use crate::bf16::transpose_16x16;
 use crate::gemv::unpack;
 use crate::matrix::{Matrix, Output};
 use crate::unpack::Unpacked;
@@ -99,14 +100,10 @@ fn run<const SUB: usize, const SUBS: usize, const SYMMETRIC: bool>(
             let n_rows = (rows.end - first_row).min(ROWS);
             fill(panel, matrix, first_row, n_rows, cols.clone());
             if first_row + ROWS < rows.end {
-                prefetch(
-                    matrix,
-                    first_row + ROWS..rows.end.min(first_row + 2 * ROWS),
-                    cols.clone(),
-                );
+                matrix.prefetch(first_row + ROWS..rows.end.min(first_row + 2 * ROWS), cols.clone());
             } else {
                 let next = cols.end..n_cols.min(cols.end + COLS);
-                prefetch(matrix, rows.start..rows.end.min(rows.start + ROWS), next);
+                matrix.prefetch(rows.start..rows.end.min(rows.start + ROWS), next);
             }
             let mut column = 0;
             while column < activations.m {
@@ -118,20 +115,6 @@ fn run<const SUB: usize, const SUBS: usize, const SYMMETRIC: bool>(
                     _ => tile_product::<SUB, SUBS, SYMMETRIC, TILE>(panel, activations, out, tile),
                 };
             }
-        }
-    }
-}
-
-/// Asks for the blocks of the next panel: a few hundred bytes in each of many rows, which the
-/// processor does not foresee by itself.
-#[target_feature(enable = "avx512f")]
-fn prefetch(matrix: &Matrix<'_>, rows: Range<usize>, cols: Range<usize>) {
-    let block_type = matrix.block_type();
-    let (len, bytes) = (block_type.block_len(), block_type.block_bytes());
-    for row in rows {
-        let blocks = &matrix.row(row)[cols.start / len * bytes..cols.end / len * bytes];
-        for line in blocks.chunks(64) {
-            _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast());
         }
     }
 }
@@ -180,40 +163,18 @@ fn fill(
 #[target_feature(enable = "avx512f")]
 fn transpose(staging: &[u8; 16 * COLS], at: usize, quants: &mut [u8; ROWS * COLS], half: usize) {
     assert!(at + 64 <= COLS);
-    let zero = _mm512_setzero_si512();
-    let (mut r, mut t) = ([zero; 16], [zero; 16]);
+    let mut r = [_mm512_setzero_si512(); 16];
     for (lane, r) in r.iter_mut().enumerate() {
         // SAFETY: `at + 64 <= COLS`, so the load stays within the lane's `COLS` bytes.
         unsafe {
             *r = _mm512_loadu_si512(staging.as_ptr().add(lane * COLS + at).cast());
         }
     }
-    for i in 0..8 {
-        t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
-        t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
-    }
-    for i in 0..4 {
-        r[4 * i] = _mm512_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
-        r[4 * i + 1] = _mm512_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
-        r[4 * i + 2] = _mm512_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
-        r[4 * i + 3] = _mm512_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
-    }
-    // Now 128-bit lane `l` of `r[4 * i + j]` has rows 4i..4i+4 of vector column 4l + j.
-    for j in 0..4 {
-        let even_a = _mm512_shuffle_i32x4::<0x88>(r[j], r[4 + j]);
-        let even_b = _mm512_shuffle_i32x4::<0x88>(r[8 + j], r[12 + j]);
-        let odd_a = _mm512_shuffle_i32x4::<0xdd>(r[j], r[4 + j]);
-        let odd_b = _mm512_shuffle_i32x4::<0xdd>(r[8 + j], r[12 + j]);
-        t[j] = _mm512_shuffle_i32x4::<0x88>(even_a, even_b);
-        t[8 + j] = _mm512_shuffle_i32x4::<0xdd>(even_a, even_b);
-        t[4 + j] = _mm512_shuffle_i32x4::<0x88>(odd_a, odd_b);
-        t[12 + j] = _mm512_shuffle_i32x4::<0xdd>(odd_a, odd_b);
-    }
-    for (i, t) in t.iter().enumerate() {
+    for (i, t) in transpose_16x16(r).into_iter().enumerate() {
         // SAFETY: `at / 4 + i < COLS / 4` and `half < 2`, so the store stays within the panel.
         unsafe {
             let to = quants.as_mut_ptr().add((at / 4 + i) * ROWS * 4 + half * 64);
-            _mm512_storeu_si512(to.cast(), *t);
+            _mm512_storeu_si512(to.cast(), t);
         }
     }
 }

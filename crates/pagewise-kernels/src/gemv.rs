@@ -74,7 +74,7 @@ impl<const N: usize> Columns<N> {
 ///
 /// The methods read one block at each pointer. They must be inlined into a function with the
 /// target features of this module.
-trait Pair {
+pub(crate) trait Pair {
     const BYTES: usize;
     /// Where the quants have their zero, for the symmetric types.
     const OFFSET: Option<f32>;
@@ -83,7 +83,7 @@ trait Pair {
 }
 
 #[inline(always)]
-unsafe fn half_pair(a: *const u8, b: *const u8) -> __m128 {
+pub(crate) unsafe fn half_pair(a: *const u8, b: *const u8) -> __m128 {
     // SAFETY: the caller's blocks have two bytes at the pointers.
     unsafe {
         let a = u32::from(a.cast::<u16>().read_unaligned());
@@ -118,7 +118,7 @@ unsafe fn add_fifth_bits(quants: __m512i, a: *const u8, b: *const u8) -> __m512i
 
 macro_rules! pair {
     ($name:ident, $bytes:expr, $offset:expr, |$a:ident, $b:ident| $quants:expr) => {
-        struct $name;
+        pub(crate) struct $name;
 
         impl Pair for $name {
             const BYTES: usize = $bytes;
@@ -259,7 +259,7 @@ fn pair_row<T: Pair, const N: usize>(
 }
 
 /// A type with 256 weights to a block. As for [`Pair`], to be inlined.
-trait SuperBlock {
+pub(crate) trait SuperBlock {
     const BYTES: usize;
     /// Weights that share a scale.
     const SUB: usize;
@@ -272,8 +272,8 @@ trait SuperBlock {
     unsafe fn scales(block: *const u8) -> (__m512, __m512);
 }
 
-struct Q4K;
-struct Q5K;
+pub(crate) struct Q4K;
+pub(crate) struct Q5K;
 struct Q6K;
 
 /// Brings the eight scales and minima of a Q4_K or Q5_K block to `f32`.

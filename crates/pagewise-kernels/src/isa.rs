@@ -16,6 +16,8 @@ pub(crate) enum Family {
     Avx2,
     /// x86-64 with AVX-512 (F, BW, VL, DQ) and VNNI.
     Avx512Vnni,
+    /// The same with BF16, and AMX for that.
+    Amx,
 }
 
 impl Isa {
@@ -29,7 +31,7 @@ impl Isa {
 
     /// Returns the families this machine runs, the better ones later.
     pub fn available() -> impl Iterator<Item = Self> {
-        [Family::Portable, Family::Avx2, Family::Avx512Vnni]
+        [Family::Portable, Family::Avx2, Family::Avx512Vnni, Family::Amx]
             .into_iter()
             .filter(|family| family.is_available())
             .map(Self)
@@ -48,16 +50,17 @@ impl Family {
             let avx2 = is_x86_feature_detected!("avx2")
                 && is_x86_feature_detected!("fma")
                 && is_x86_feature_detected!("f16c");
+            let avx512_vnni = avx2
+                && is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vnni");
             match self {
                 Self::Portable => true,
                 Self::Avx2 => avx2,
-                Self::Avx512Vnni => {
-                    avx2 && is_x86_feature_detected!("avx512f")
-                        && is_x86_feature_detected!("avx512bw")
-                        && is_x86_feature_detected!("avx512vl")
-                        && is_x86_feature_detected!("avx512dq")
-                        && is_x86_feature_detected!("avx512vnni")
-                }
+                Self::Avx512Vnni => avx512_vnni,
+                Self::Amx => avx512_vnni && crate::amx::is_available(),
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
@@ -82,8 +85,10 @@ macro_rules! multiversion {
                 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
                 fn avx512($($arg: $ty),*) $(-> $ret)? { $body($($arg),*) }
                 match isa.family() {
-                    // SAFETY: an `Isa` is only made for a machine that has its features.
-                    $crate::isa::Family::Avx512Vnni => return unsafe { avx512($($arg),*) },
+                    $crate::isa::Family::Avx512Vnni | $crate::isa::Family::Amx => {
+                        // SAFETY: an `Isa` is only made for a machine that has its features.
+                        return unsafe { avx512($($arg),*) };
+                    }
                     // SAFETY: as above.
                     $crate::isa::Family::Avx2 => return unsafe { avx2($($arg),*) },
                     $crate::isa::Family::Portable => {}

@@ -12,9 +12,15 @@
 #![allow(clippy::needless_range_loop)]
 
 mod activations;
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+mod amx;
 mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+mod bf16;
 mod block;
 mod elementwise;
 mod error;
@@ -27,6 +33,7 @@ mod gemm;
 #[allow(unsafe_code)]
 mod gemv;
 mod isa;
+mod lines;
 mod matrix;
 mod pool;
 mod rowwise;

@@ -2,6 +2,8 @@
 
 use crate::activations::Activations;
 #[cfg(target_arch = "x86_64")]
+use crate::bf16::TiledActivations;
+#[cfg(target_arch = "x86_64")]
 use crate::isa::Family;
 use crate::rowwise::{self, unpack_row};
 use crate::unpack::Unpacked;
@@ -16,6 +18,10 @@ const TASK_BYTES: usize = 48 * 1024;
 /// Rows of weights in one task of a product with many activations.
 const TASK_ROWS: usize = 64;
 
+/// Most rows of weights in one task of a product in tiles: their sums are in the second-level cache.
+#[cfg(target_arch = "x86_64")]
+const MAX_TILE_ROWS: usize = 128;
+
 /// Returns from how many activations on unpacking weights into panels pays (measured).
 #[cfg(target_arch = "x86_64")]
 fn panels_from(block_type: BlockType) -> usize {
@@ -23,6 +29,23 @@ fn panels_from(block_type: BlockType) -> usize {
         (false, _) => 2,
         (true, 256) => 14,
         (true, _) => 8,
+    }
+}
+
+/// Returns whether a product of `m` activations is one in tiles of `bf16`.
+pub(crate) fn uses_tiles(isa: Isa, block_type: BlockType, m: usize) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        /// From so many activations on it pays (measured).
+        const FROM: usize = 5;
+        // Rounded to `bf16`, these would lose what the file keeps.
+        let is_finer = matches!(block_type, BlockType::F32 | BlockType::F16);
+        isa.family() == Family::Amx && m >= FROM && !is_finer
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = (isa, block_type, m);
+        false
     }
 }
 
@@ -67,6 +90,12 @@ impl Output {
         }
     }
 
+    /// Returns the length of a row.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
     /// Returns where the product of one row of activations and one row of weights belongs.
     #[inline(always)]
     pub(crate) fn at(&self, activation: usize, row: usize) -> *mut f32 {
@@ -76,6 +105,8 @@ impl Output {
 
 thread_local! {
     static ACTIVATIONS: RefCell<Activations> = RefCell::default();
+    #[cfg(target_arch = "x86_64")]
+    static TILED_ACTIVATIONS: RefCell<TiledActivations> = RefCell::default();
 }
 
 impl<'a> Matrix<'a> {
@@ -124,6 +155,24 @@ impl<'a> Matrix<'a> {
         &self.bytes[row * self.row_bytes..(row + 1) * self.row_bytes]
     }
 
+    /// Asks for the blocks of `cols` of `rows`: a few hundred bytes in each of many rows, which the
+    /// processor does not foresee by itself.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn prefetch(&self, rows: Range<usize>, cols: Range<usize>) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        let (len, bytes) = (self.block_type.block_len(), self.block_type.block_bytes());
+        let range = cols.start / len * bytes..cols.end / len * bytes;
+        for row in rows {
+            for line in self.row(row)[range.clone()].chunks(64) {
+                // SAFETY: every x86-64 processor has the instruction, which reads nothing.
+                #[allow(unsafe_code)]
+                unsafe {
+                    _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast());
+                }
+            }
+        }
+    }
+
     /// Multiplies `activations`, `(m, n_cols)`, with the transpose of the matrix into `out`, `(m, n_rows)`.
     ///
     /// Quantised weights meet activations rounded to eight bits, with one scale per 32 of them or,
@@ -147,6 +196,18 @@ impl<'a> Matrix<'a> {
             return;
         }
         let out = Output::new(out, self.n_rows);
+        #[cfg(target_arch = "x86_64")]
+        if uses_tiles(pool.isa(), self.block_type, m) {
+            // Taken out of its cell, so that a product inside a task of another finds an empty one
+            // instead of a borrowed one.
+            let mut tiled = TILED_ACTIVATIONS.take();
+            tiled.pack(activations, self.n_cols, pool);
+            self.for_row_ranges(self.tile_rows_per_task(pool), pool, &|rows| {
+                crate::amx::multiply(self, rows, &tiled, &out);
+            });
+            TILED_ACTIVATIONS.set(tiled);
+            return;
+        }
         if self.block_type.is_float() {
             let rows_per_task = self.rows_per_task(m);
             self.for_row_ranges(rows_per_task, pool, &|rows| {
@@ -154,8 +215,7 @@ impl<'a> Matrix<'a> {
             });
             return;
         }
-        // Taken out of its cell, so that a product inside a task of another finds an empty one
-        // instead of a borrowed one.
+        // Taken out of its cell as above.
         let mut quantized = ACTIVATIONS.take();
         quantized.quantize(self.block_type, activations, self.n_cols, pool);
         self.multiply_quantized(&quantized, &out, pool);
@@ -165,7 +225,7 @@ impl<'a> Matrix<'a> {
     fn multiply_quantized(&self, activations: &Activations, out: &Output, pool: &ThreadPool) {
         let rows_per_task = self.rows_per_task(activations.m);
         #[cfg(target_arch = "x86_64")]
-        if pool.isa().family() == Family::Avx512Vnni {
+        if pool.isa().family() >= Family::Avx512Vnni {
             if activations.m >= panels_from(self.block_type) {
                 self.for_row_ranges(rows_per_task, pool, &|rows| {
                     crate::gemm::multiply(self, rows, activations, out);
@@ -190,6 +250,14 @@ impl<'a> Matrix<'a> {
         }
         // A multiple of the panel height, so that only the last panel is partial.
         (TASK_BYTES / self.row_bytes.max(1)).next_multiple_of(32).clamp(32, 512)
+    }
+
+    /// Enough rows for a stretch of activations to be read from the nearer caches, few enough for
+    /// every thread to have several tasks.
+    #[cfg(target_arch = "x86_64")]
+    fn tile_rows_per_task(&self, pool: &ThreadPool) -> usize {
+        let rows = self.n_rows / (4 * pool.threads());
+        (rows / crate::amx::ROWS * crate::amx::ROWS).clamp(crate::amx::ROWS, MAX_TILE_ROWS)
     }
 
     fn for_row_ranges(&self, step: usize, pool: &ThreadPool, task: &(dyn Fn(Range<usize>) + Sync)) {

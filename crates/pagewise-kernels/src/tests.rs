@@ -1,5 +1,6 @@
 //! Every block type on every instruction set this machine has, against plain `f64` arithmetic.
 
+use crate::matrix::uses_tiles;
 use crate::unpack::f16_to_f32;
 use crate::{BlockType, Isa, Matrix, ShapeError, ThreadPool};
 use proptest::prelude::*;
@@ -112,8 +113,12 @@ fn weight(block_type: BlockType, block: &[u8], i: usize) -> f64 {
     }
 }
 
-/// Rounds activations to eight bits per block of the weights, as the kernels are documented to.
-fn rounded(block_type: BlockType, activations: &[f32]) -> Vec<f64> {
+/// Rounds activations to eight bits per block of the weights, or to `bf16`, as the kernels are
+/// documented to.
+fn rounded(isa: Isa, block_type: BlockType, activations: &[f32], m: usize) -> Vec<f64> {
+    if uses_tiles(isa, block_type, m) {
+        return activations.iter().map(|&a| half::bf16::from_f32(a).to_f64()).collect();
+    }
     if block_type.is_float() {
         return activations.iter().map(|&a| f64::from(a)).collect();
     }
@@ -179,12 +184,20 @@ impl Case {
         weight(self.block_type, &self.weights[block..block + size], col % len)
     }
 
-    /// Holds every output against the product of the exact weights and the rounded activations.
+    /// Holds every output against the product of the weights, exact or as `bf16`, and the rounded
+    /// activations.
     fn check(&self, pool: &ThreadPool) {
-        let rounded = rounded(self.block_type, &self.activations);
         let (isa, out) = (pool.isa(), self.product(pool));
+        let rounded = rounded(isa, self.block_type, &self.activations, self.m);
+        let is_tiled = uses_tiles(isa, self.block_type, self.m);
+        // Tiles add up a whole row in one sum.
+        let of_magnitude = if is_tiled { 2e-5 } else { 2e-6 };
         for row in 0..self.n_rows {
-            let weights: Vec<f64> = (0..self.n_cols).map(|col| self.weight(row, col)).collect();
+            let weight = |col| match self.weight(row, col) {
+                weight if is_tiled => half::bf16::from_f32(weight as f32).to_f64(),
+                weight => weight,
+            };
+            let weights: Vec<f64> = (0..self.n_cols).map(weight).collect();
             for i in 0..self.m {
                 let range = i * self.n_cols..(i + 1) * self.n_cols;
                 let products = weights.iter().zip(&rounded[range.clone()]).map(|(w, a)| w * a);
@@ -196,8 +209,9 @@ impl Case {
                 let actual = f64::from(out[i * self.n_rows + row]);
                 // Scale times quant and minimum nearly cancel in some types, which costs a few
                 // bits against the sum of magnitudes.
-                let tolerance =
-                    2e-6 * magnitude + 1e-6 * self.offset_magnitude(row, &rounded[range]) + 1e-30;
+                let tolerance = of_magnitude * magnitude
+                    + 1e-6 * self.offset_magnitude(row, &rounded[range])
+                    + 1e-30;
                 assert!(
                     (actual - expected).abs() <= tolerance,
                     "{:?} {isa:?} row {row} activation {i} of {}x{} m={}: {actual}, not {expected} (within {tolerance})",
@@ -230,12 +244,21 @@ fn multiplies_every_type_on_every_isa() {
         for (seed, (n_rows, n_weights)) in
             [(1, 256), (7, 1280), (33, 768), (70, 2304)].into_iter().enumerate()
         {
-            for m in [1, 2, 3, 4, 5, 7, 8, 13, 33] {
+            for m in [1, 2, 3, 4, 5, 7, 8, 13, 16, 33, 50] {
                 let n_blocks = n_weights / block_type.block_len();
                 let case = Case::new(seed as u64, block_type, n_rows, n_blocks, m, 0.1);
                 pools.iter().for_each(|pool| case.check(pool));
             }
         }
+    }
+}
+
+/// So many activations that their sums are not all kept at once.
+#[test]
+fn multiplies_many_activations() {
+    for block_type in [BlockType::Q4K, BlockType::BF16] {
+        let case = Case::new(7, block_type, 40, 1024 / block_type.block_len(), 530, 0.1);
+        pools(2).iter().for_each(|pool| case.check(pool));
     }
 }
 
@@ -271,7 +294,7 @@ proptest! {
 fn does_not_depend_on_the_number_of_threads() {
     let pools = [1, 2, 3].map(pools);
     for block_type in BlockType::ALL {
-        for m in [1, 4, 20] {
+        for m in [1, 4, 20, 40] {
             let case = Case::new(5, block_type, 301, 1024 / block_type.block_len(), m, 1.0);
             for isa in 0..pools[0].len() {
                 let [one, two, three] = pools.each_ref().map(|pools| case.product(&pools[isa]));

@@ -8,6 +8,7 @@
 use super::{Block, CHUNK, FEW_ROWS, Partial};
 use crate::Isa;
 use crate::elementwise::softcap_body;
+use crate::lines::Lines;
 use crate::simd::{PADDING, Portable, Simd};
 use half::f16;
 use std::ops::Range;
@@ -17,34 +18,6 @@ use std::ops::Range;
 const TILE: usize = 96;
 /// Rows of weights that meet values at once.
 const MIX_ROWS: usize = 4;
-
-/// One cache line, so that no vector crosses two.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([f32; PADDING]);
-
-/// A thread's buffers; they grow to what the largest task needs and stay.
-#[derive(Default)]
-pub(super) struct Scratch(Vec<Line>);
-
-impl Scratch {
-    /// Returns buffers of these lengths, each a multiple of [`PADDING`], with any content.
-    pub(super) fn parts<const N: usize>(&mut self, lens: [usize; N]) -> [&mut [f32]; N] {
-        let total: usize = lens.iter().sum();
-        if self.0.len() * PADDING < total {
-            self.0.resize(total.div_ceil(PADDING), Line([0.0; PADDING]));
-        }
-        // SAFETY: a `Line` is `PADDING` floats without anything between them.
-        #[allow(unsafe_code)]
-        let mut rest = unsafe {
-            std::slice::from_raw_parts_mut(
-                self.0.as_mut_ptr().cast::<f32>(),
-                self.0.len() * PADDING,
-            )
-        };
-        lens.map(|len| rest.split_off_mut(..len).unwrap_or_default())
-    }
-}
 
 /// What a KV cache is made of.
 pub(super) trait Element: Copy + Sync {
@@ -87,7 +60,7 @@ pub(super) fn attend<T: Element>(
     isa: Isa,
     block: &Block<'_, T>,
     positions: Range<usize>,
-    scratch: &mut Scratch,
+    scratch: &mut Lines,
     partial: Partial<'_>,
 ) {
     #[cfg(target_arch = "x86_64")]
@@ -99,7 +72,7 @@ pub(super) fn attend<T: Element>(
         fn avx2<T: Element>(
             block: &Block<'_, T>,
             positions: Range<usize>,
-            scratch: &mut Scratch,
+            scratch: &mut Lines,
             to: Partial<'_>,
         ) {
             // SAFETY: this function has the features of `__m256`.
@@ -109,7 +82,7 @@ pub(super) fn attend<T: Element>(
         fn avx512<T: Element>(
             block: &Block<'_, T>,
             positions: Range<usize>,
-            scratch: &mut Scratch,
+            scratch: &mut Lines,
             to: Partial<'_>,
         ) {
             // SAFETY: this function has the features of `__m512`.
@@ -117,7 +90,9 @@ pub(super) fn attend<T: Element>(
         }
         match isa.family() {
             // SAFETY: an `Isa` is only made for a machine that has its features.
-            Family::Avx512Vnni => return unsafe { avx512(block, positions, scratch, partial) },
+            Family::Avx512Vnni | Family::Amx => {
+                return unsafe { avx512(block, positions, scratch, partial) };
+            }
             // SAFETY: as above.
             Family::Avx2 => return unsafe { avx2(block, positions, scratch, partial) },
             Family::Portable => {}
@@ -136,7 +111,7 @@ pub(super) fn attend<T: Element>(
 unsafe fn attend_with<S: Simd, T: Element>(
     block: &Block<'_, T>,
     positions: Range<usize>,
-    scratch: &mut Scratch,
+    scratch: &mut Lines,
     partial: Partial<'_>,
 ) {
     let (rows, head_dim) = (block.rows(), block.attention.head_dim);
@@ -207,7 +182,7 @@ unsafe fn exp2<S: Simd>(x: S) -> S {
 unsafe fn many<S: Simd, T: Element>(
     block: &Block<'_, T>,
     positions: Range<usize>,
-    scratch: &mut Scratch,
+    scratch: &mut Lines,
     partial: Partial<'_>,
 ) {
     let (rows, dim) = (block.rows(), block.attention.head_dim);
@@ -489,7 +464,7 @@ impl<T: Element> Mix<T> {
 unsafe fn few<S: Simd, T: Element>(
     block: &Block<'_, T>,
     positions: Range<usize>,
-    scratch: &mut Scratch,
+    scratch: &mut Lines,
     partial: Partial<'_>,
 ) {
     let (rows, dim, len) = (block.rows(), block.attention.head_dim, positions.len());
@@ -639,7 +614,7 @@ mod tests {
             }
             match isa.family() {
                 // SAFETY: an `Isa` is only made for a machine that has its features.
-                Family::Avx512Vnni => return unsafe { avx512(x) },
+                Family::Avx512Vnni | Family::Amx => return unsafe { avx512(x) },
                 // SAFETY: as above.
                 Family::Avx2 => return unsafe { avx2(x) },
                 Family::Portable => {}

@@ -1,0 +1,366 @@
+//! Many activations on the tile registers of AMX: weights and activations as `bf16`, sums in `f32`.
+//!
+//! A stretch of 32 rows of weights is unpacked into tiles that fit the first-level cache and meets
+//! every activation, so the cost of unpacking is shared by all of them. `f32` sums hold for a whole
+//! row, so no scale has to be applied inside a product, whatever the type of the weights.
+//!
+//! A tile register has 16 rows of 64 bytes. A product adds to 16 × 16 sums what 32 columns give:
+//!
+//! ```text
+//!              sums                      weights                     activations
+//!          16 activations               32 columns                  16 activations
+//!        ┌────────────────┐          ┌────────────────┐          ┌────────────────┐
+//!     16 │                │       16 │ a row as it    │       16 │ pairs of       │
+//!   rows │ f32            │ +=  rows │ lies in memory │ ×  pairs │ neighbouring   │
+//!        │                │          │ bf16           │          │ columns, bf16  │
+//!        └────────────────┘          └────────────────┘          └────────────────┘
+//! ```
+//!
+//! So weights need no transposition; activations are packed once for all rows, and sums are
+//! transposed once for all columns. Two tiles of weights and two of activations are in registers at
+//! a time, and the four products of these.
+
+use crate::bf16::{
+    TILE_BYTES, TILE_COLS, TILE_ROWS, TiledActivations, transpose_16x16, unpack_tiles,
+};
+use crate::lines::Lines;
+use crate::matrix::{Matrix, Output};
+use std::arch::asm;
+use std::arch::x86_64::*;
+use std::cell::RefCell;
+use std::ops::Range;
+use std::sync::OnceLock;
+
+/// Rows of weights that are multiplied together.
+pub(crate) const ROWS: usize = 2 * TILE_ROWS;
+/// Columns that are multiplied together: so many of 32 rows leave room in the first-level cache. A
+/// multiple of every block's length.
+const COLS: usize = 256;
+/// Tiles of activations whose sums stay in the second-level cache.
+const TOKEN_TILES: usize = 32;
+
+/// Returns whether this machine has AMX for `bf16` and lets this process use it.
+///
+/// The kernel gives the registers' memory only to processes that ask for it, once for all threads.
+pub(crate) fn is_available() -> bool {
+    static IS_AVAILABLE: OnceLock<bool> = OnceLock::new();
+    *IS_AVAILABLE
+        .get_or_init(|| is_x86_feature_detected!("avx512bf16") && has_tiles() && may_use_tiles())
+}
+
+fn has_tiles() -> bool {
+    const BF16: u32 = 1 << 22;
+    const TILE: u32 = 1 << 24;
+    __cpuid(0).eax >= 7 && __cpuid_count(7, 0).edx & (BF16 | TILE) == BF16 | TILE
+}
+
+#[cfg(target_os = "linux")]
+fn may_use_tiles() -> bool {
+    const ARCH_PRCTL: i64 = 158;
+    const REQUEST_PERMISSION: i64 = 0x1023;
+    const TILE_DATA: i64 = 18;
+    let result: i64;
+    // SAFETY: this system call changes nothing but what the process may use.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") ARCH_PRCTL => result,
+            in("rdi") REQUEST_PERMISSION,
+            in("rsi") TILE_DATA,
+            out("rcx") _,
+            out("r11") _,
+            options(nostack),
+        );
+    }
+    result == 0
+}
+
+#[cfg(not(target_os = "linux"))]
+fn may_use_tiles() -> bool {
+    false
+}
+
+/// The tile registers of this thread, each of 16 rows of 64 bytes, until it is dropped.
+struct Tiles;
+
+impl Tiles {
+    /// # Safety
+    ///
+    /// [`is_available`] is true.
+    unsafe fn configure() -> Self {
+        #[repr(C, align(64))]
+        struct Config {
+            palette: u8,
+            start_row: u8,
+            reserved: [u8; 14],
+            bytes_per_row: [u16; 16],
+            rows: [u8; 16],
+        }
+        let mut config = Config {
+            palette: 1,
+            start_row: 0,
+            reserved: [0; 14],
+            bytes_per_row: [0; 16],
+            rows: [0; 16],
+        };
+        config.bytes_per_row[..8].fill(64);
+        config.rows[..8].fill(TILE_ROWS as u8);
+        // SAFETY: the configuration is one of palette 1, and the instruction is there.
+        unsafe {
+            asm!("ldtilecfg [{}]", in(reg) &raw const config, options(nostack, readonly));
+        }
+        Self
+    }
+}
+
+impl Drop for Tiles {
+    fn drop(&mut self) {
+        // SAFETY: there is a `Tiles` only where the instruction is. Registers that are in use would
+        // be saved at every change of threads.
+        unsafe { asm!("tilerelease", options(nostack, nomem)) }
+    }
+}
+
+thread_local! {
+    /// The weights and the sums of the task that a thread runs.
+    static SCRATCH: RefCell<[Lines; 2]> = RefCell::default();
+}
+
+/// Computes the outputs of `rows` for all activations.
+pub(crate) fn multiply(
+    matrix: &Matrix<'_>,
+    rows: Range<usize>,
+    activations: &TiledActivations,
+    out: &Output,
+) {
+    SCRATCH.with_borrow_mut(|[weights, sums]| {
+        // SAFETY: called only on a pool whose `Isa` is `Family::Amx`; `activations` was packed for
+        // this matrix and `out` is `(m, n_rows)`, checked by `Matrix::matmul`.
+        unsafe { run(matrix, rows, activations, out, weights, sums) }
+    });
+}
+
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16")]
+unsafe fn run(
+    matrix: &Matrix<'_>,
+    rows: Range<usize>,
+    activations: &TiledActivations,
+    out: &Output,
+    weights: &mut Lines,
+    sums: &mut Lines,
+) {
+    let n_cols = matrix.n_cols();
+    assert_eq!(activations.n_cols(), n_cols);
+    // SAFETY: the caller's machine has AMX.
+    let _tiles = unsafe { Tiles::configure() };
+    let n_stretches = rows.len().div_ceil(ROWS);
+    let weights = weights.bytes(2 * TILE_BYTES * COLS / TILE_COLS);
+    for tokens in (0..activations.n_tiles()).step_by(TOKEN_TILES) {
+        let tokens = tokens..activations.n_tiles().min(tokens + TOKEN_TILES);
+        // Of each stretch of rows and each tile of activations, two tiles of sums.
+        let sums = sums.bytes(n_stretches * tokens.len() * 2 * TILE_BYTES);
+        matrix.prefetch(rows.clone(), 0..n_cols.min(COLS));
+        for first_col in (0..n_cols).step_by(COLS) {
+            let cols = first_col..n_cols.min(first_col + COLS);
+            let next_cols = cols.end..n_cols.min(cols.end + COLS);
+            let n_col_tiles = cols.len().div_ceil(TILE_COLS);
+            for (stretch, sums) in sums.chunks_exact_mut(tokens.len() * 2 * TILE_BYTES).enumerate()
+            {
+                let first_row = rows.start + stretch * ROWS;
+                let stretch_rows = first_row..rows.end.min(first_row + ROWS);
+                unpack_tiles(matrix, stretch_rows.clone(), cols.clone(), weights);
+                matrix.prefetch(stretch_rows, next_cols.clone());
+                let upper = weights.as_ptr();
+                let lower = upper.wrapping_add(n_col_tiles * TILE_BYTES);
+                let mut sums = sums.as_mut_ptr();
+                let mut token = tokens.start;
+                while token < tokens.end {
+                    let first = activations.tiles(token, first_col / TILE_COLS, n_col_tiles);
+                    // SAFETY: weights have `n_col_tiles` tiles at either pointer, activations at
+                    // each of theirs, and there are four tiles of sums for two of activations.
+                    unsafe {
+                        if token + 1 < tokens.end {
+                            let second =
+                                activations.tiles(token + 1, first_col / TILE_COLS, n_col_tiles);
+                            let products = [upper, lower, first.as_ptr(), second.as_ptr()];
+                            multiply_2x2(products, n_col_tiles, sums, first_col == 0);
+                            sums = sums.add(4 * TILE_BYTES);
+                            token += 2;
+                        } else {
+                            multiply_2x1(
+                                [upper, lower, first.as_ptr()],
+                                n_col_tiles,
+                                sums,
+                                first_col == 0,
+                            );
+                            sums = sums.add(2 * TILE_BYTES);
+                            token += 1;
+                        }
+                    }
+                }
+            }
+        }
+        // Tokens first: what is written of each lies together.
+        for (at, token) in tokens.clone().enumerate() {
+            let first_token = token * TILE_ROWS;
+            let n_tokens = (activations.m() - first_token).min(TILE_ROWS);
+            for stretch in 0..n_stretches {
+                let sums = &sums[(stretch * tokens.len() + at) * 2 * TILE_BYTES..];
+                let first_row = rows.start + stretch * ROWS;
+                for (half, sums) in sums[..2 * TILE_BYTES].chunks_exact(TILE_BYTES).enumerate() {
+                    let first_row = first_row + half * TILE_ROWS;
+                    let n_rows = rows.end.saturating_sub(first_row).min(TILE_ROWS);
+                    // SAFETY: the tokens and the rows are there.
+                    unsafe { store_sums(sums, (first_token, n_tokens), (first_row, n_rows), out) };
+                }
+            }
+        }
+    }
+}
+
+/// Adds the products of two rows of tiles of weights and two of activations, all `n` tiles long, to
+/// four tiles of sums, or puts them there.
+///
+/// # Safety
+///
+/// The tiles are there and the registers are configured.
+#[inline(always)]
+unsafe fn multiply_2x2(
+    [upper, lower, first, second]: [*const u8; 4],
+    n: usize,
+    sums: *mut u8,
+    is_first: bool,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!(
+            "test {is_first:e}, {is_first:e}",
+            "jnz 2f",
+            "tileloadd tmm0, [{sums} + {stride}]",
+            "tileloadd tmm1, [{sums} + {stride} + 1024]",
+            "tileloadd tmm2, [{sums} + {stride} + 2048]",
+            "tileloadd tmm3, [{sums} + {stride} + 3072]",
+            "jmp 3f",
+            "2:",
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "tilezero tmm2",
+            "tilezero tmm3",
+            "3:",
+            "tileloadd tmm4, [{upper} + {stride}]",
+            "tileloadd tmm6, [{first} + {stride}]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tileloadd tmm5, [{lower} + {stride}]",
+            "tdpbf16ps tmm1, tmm5, tmm6",
+            "tileloadd tmm7, [{second} + {stride}]",
+            "tdpbf16ps tmm2, tmm4, tmm7",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "add {upper}, 1024",
+            "add {lower}, 1024",
+            "add {first}, 1024",
+            "add {second}, 1024",
+            "dec {n}",
+            "jnz 3b",
+            "tilestored [{sums} + {stride}], tmm0",
+            "tilestored [{sums} + {stride} + 1024], tmm1",
+            "tilestored [{sums} + {stride} + 2048], tmm2",
+            "tilestored [{sums} + {stride} + 3072], tmm3",
+            upper = inout(reg) upper => _,
+            lower = inout(reg) lower => _,
+            first = inout(reg) first => _,
+            second = inout(reg) second => _,
+            n = inout(reg) n => _,
+            sums = in(reg) sums,
+            stride = in(reg) 64usize,
+            is_first = in(reg) u32::from(is_first),
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack),
+        );
+    }
+}
+
+/// As [`multiply_2x2`] with one row of tiles of activations: two tiles of sums.
+///
+/// # Safety
+///
+/// The tiles are there and the registers are configured.
+#[inline(always)]
+unsafe fn multiply_2x1(
+    [upper, lower, first]: [*const u8; 3],
+    n: usize,
+    sums: *mut u8,
+    is_first: bool,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!(
+            "test {is_first:e}, {is_first:e}",
+            "jnz 2f",
+            "tileloadd tmm0, [{sums} + {stride}]",
+            "tileloadd tmm1, [{sums} + {stride} + 1024]",
+            "jmp 3f",
+            "2:",
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "3:",
+            "tileloadd tmm6, [{first} + {stride}]",
+            "tileloadd tmm4, [{upper} + {stride}]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tileloadd tmm5, [{lower} + {stride}]",
+            "tdpbf16ps tmm1, tmm5, tmm6",
+            "add {upper}, 1024",
+            "add {lower}, 1024",
+            "add {first}, 1024",
+            "dec {n}",
+            "jnz 3b",
+            "tilestored [{sums} + {stride}], tmm0",
+            "tilestored [{sums} + {stride} + 1024], tmm1",
+            upper = inout(reg) upper => _,
+            lower = inout(reg) lower => _,
+            first = inout(reg) first => _,
+            n = inout(reg) n => _,
+            sums = in(reg) sums,
+            stride = in(reg) 64usize,
+            is_first = in(reg) u32::from(is_first),
+            out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm5") _, out("tmm6") _,
+            options(nostack),
+        );
+    }
+}
+
+/// Writes a tile of sums, `(16 rows, 16 tokens)`, to the output: so many tokens and rows of it from
+/// the given ones on.
+///
+/// # Safety
+///
+/// The output has these.
+#[target_feature(enable = "avx512f")]
+unsafe fn store_sums(
+    sums: &[u8],
+    (first_token, n_tokens): (usize, usize),
+    (first_row, n_rows): (usize, usize),
+    out: &Output,
+) {
+    assert_eq!(sums.len(), TILE_BYTES);
+    // SAFETY: a tile has 16 vectors; the caller's promise for the output, and the mask leaves out
+    // the rows past the last.
+    unsafe {
+        let vector = |row: usize| _mm512_load_si512(sums.as_ptr().add(64 * row).cast());
+        let tokens = transpose_16x16(std::array::from_fn(vector));
+        if (n_tokens, n_rows) == (TILE_ROWS, TILE_ROWS) {
+            // Constants, so that the vectors stay in registers.
+            let mut to = out.at(first_token, first_row);
+            for rows in tokens {
+                _mm512_storeu_ps(to, _mm512_castsi512_ps(rows));
+                to = to.wrapping_add(out.n_rows());
+            }
+            return;
+        }
+        let mask = (1u32 << n_rows).wrapping_sub(1) as u16;
+        for (token, rows) in tokens.into_iter().take(n_tokens).enumerate() {
+            let to = out.at(first_token + token, first_row);
+            _mm512_mask_storeu_ps(to, mask, _mm512_castsi512_ps(rows));
+        }
+    }
+}
