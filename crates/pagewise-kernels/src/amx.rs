@@ -24,7 +24,8 @@ use crate::bf16::{
     TILE_BYTES, TILE_COLS, TILE_ROWS, TiledActivations, transpose_16x16, unpack_tiles,
 };
 use crate::lines::Lines;
-use crate::matrix::{Matrix, Output};
+use crate::matrix::Matrix;
+use crate::product::Output;
 use std::arch::asm;
 use std::arch::x86_64::*;
 use std::cell::RefCell;

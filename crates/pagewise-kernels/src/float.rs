@@ -1,7 +1,8 @@
 //! Floating point weights against floating point activations.
 
 use crate::isa::multiversion;
-use crate::matrix::{Matrix, Output};
+use crate::matrix::Matrix;
+use crate::product::Output;
 use crate::simd::{PADDING, Portable, Simd};
 use crate::unpack::f16_to_f32;
 use crate::{BlockType, Isa};

@@ -6,7 +6,8 @@
 
 use crate::BlockType;
 use crate::activations::Activations;
-use crate::matrix::{Matrix, Output};
+use crate::matrix::Matrix;
+use crate::product::Output;
 use crate::unpack::{Unpacked, six_bit_scales};
 use std::arch::x86_64::*;
 use std::ops::Range;

@@ -36,6 +36,7 @@ mod isa;
 mod lines;
 mod matrix;
 mod pool;
+mod product;
 mod rowwise;
 #[allow(unsafe_code)]
 mod simd;
@@ -52,3 +53,4 @@ pub use error::ShapeError;
 pub use isa::Isa;
 pub use matrix::Matrix;
 pub use pool::ThreadPool;
+pub use product::{Product, multiply};

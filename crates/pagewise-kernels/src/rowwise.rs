@@ -5,7 +5,8 @@
 
 use crate::activations::Activations;
 use crate::isa::multiversion;
-use crate::matrix::{Matrix, Output};
+use crate::matrix::Matrix;
+use crate::product::Output;
 use crate::unpack::{Unpacked, unpack};
 use crate::{BlockType, Isa};
 use std::cell::RefCell;

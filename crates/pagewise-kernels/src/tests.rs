@@ -1,6 +1,6 @@
 //! Every block type on every instruction set this machine has, against plain `f64` arithmetic.
 
-use crate::matrix::uses_tiles;
+use crate::product::uses_tiles;
 use crate::unpack::f16_to_f32;
 use crate::{BlockType, Isa, Matrix, ShapeError, ThreadPool};
 use proptest::prelude::*;

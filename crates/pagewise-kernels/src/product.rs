@@ -1,0 +1,299 @@
+//! Products of the same activations with one matrix or several, and the choice of the kernel for each.
+
+use crate::activations::Activations;
+#[cfg(target_arch = "x86_64")]
+use crate::bf16::TiledActivations;
+#[cfg(target_arch = "x86_64")]
+use crate::isa::Family;
+use crate::{BlockType, Isa, Matrix, ThreadPool, float, rowwise};
+use std::cell::RefCell;
+use std::ops::Range;
+
+/// Bytes of weights in one task of a product with few activations: large enough to hide the
+/// hand-out, small enough that no thread waits long for the last one.
+const TASK_BYTES: usize = 48 * 1024;
+
+/// Rows of weights in one task of a product with many activations.
+const TASK_ROWS: usize = 64;
+
+/// Most rows of weights in one task of a product in tiles: their sums are in the second-level cache.
+#[cfg(target_arch = "x86_64")]
+const MAX_TILE_ROWS: usize = 128;
+
+/// Most products that are made together.
+const MAX_PRODUCTS: usize = 3;
+
+/// A matrix and where its products with `m` activations belong, `(m, n_rows)`.
+pub struct Product<'a> {
+    /// The weights.
+    pub matrix: Matrix<'a>,
+    /// The output.
+    pub out: &'a mut [f32],
+}
+
+/// The output of a product, `(m, n_rows)`, written by several threads at disjoint places.
+pub(crate) struct Output {
+    start: *mut f32,
+    m: usize,
+    n_rows: usize,
+}
+
+// SAFETY: tasks write disjoint rows of weights, hence disjoint elements, and nobody reads before
+// all tasks have ended.
+#[allow(unsafe_code)]
+unsafe impl Sync for Output {}
+
+impl Output {
+    fn new(out: &mut [f32], n_rows: usize) -> Self {
+        Self { start: out.as_mut_ptr(), m: out.len() / n_rows, n_rows }
+    }
+
+    /// Stores the product of one row of activations and one row of weights.
+    #[inline(always)]
+    pub(crate) fn set(&self, activation: usize, row: usize, value: f32) {
+        debug_assert!(activation < self.m && row < self.n_rows);
+        // SAFETY: the kernels stay within `(m, n_rows)`, and only the task that owns `row`
+        // touches this element.
+        #[allow(unsafe_code)]
+        unsafe {
+            *self.at(activation, row) = value;
+        }
+    }
+
+    /// Returns the length of a row.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    /// Returns where the product of one row of activations and one row of weights belongs.
+    #[inline(always)]
+    pub(crate) fn at(&self, activation: usize, row: usize) -> *mut f32 {
+        self.start.wrapping_add(activation * self.n_rows + row)
+    }
+}
+
+/// Which kernel makes a product.
+#[derive(Clone, Copy, PartialEq)]
+enum Kernel {
+    /// In tiles of `bf16`.
+    #[cfg(target_arch = "x86_64")]
+    Tiles,
+    /// In integers, with panels of unpacked weights.
+    #[cfg(target_arch = "x86_64")]
+    Panels,
+    /// In integers, weights unpacked in registers.
+    #[cfg(target_arch = "x86_64")]
+    Registers,
+    /// In integers, a row at a time.
+    Rows,
+    /// In `f32`.
+    Floats,
+}
+
+impl Kernel {
+    fn choose(isa: Isa, block_type: BlockType, m: usize) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if uses_tiles(isa, block_type, m) {
+                return Self::Tiles;
+            }
+            if isa.family() >= Family::Avx512Vnni && !block_type.is_float() {
+                if m >= panels_from(block_type) {
+                    return Self::Panels;
+                }
+                if crate::gemv::supports(block_type) {
+                    return Self::Registers;
+                }
+            }
+        }
+        let _ = (isa, m);
+        if block_type.is_float() { Self::Floats } else { Self::Rows }
+    }
+}
+
+/// Returns from how many activations on unpacking weights into panels pays (measured).
+#[cfg(target_arch = "x86_64")]
+fn panels_from(block_type: BlockType) -> usize {
+    match (crate::gemv::supports(block_type), block_type.block_len()) {
+        (false, _) => 2,
+        (true, 256) => 14,
+        (true, _) => 8,
+    }
+}
+
+/// Returns whether a product of `m` activations is one in tiles of `bf16`.
+pub(crate) fn uses_tiles(isa: Isa, block_type: BlockType, m: usize) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        /// From so many activations on it pays (measured).
+        const FROM: usize = 5;
+        // Rounded to `bf16`, these would lose what the file keeps.
+        let is_finer = matches!(block_type, BlockType::F32 | BlockType::F16);
+        isa.family() == Family::Amx && m >= FROM && !is_finer
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = (isa, block_type, m);
+        false
+    }
+}
+
+/// Activations in the forms that kernels take; the buffers are reused by the next call.
+#[derive(Default)]
+struct Prepared {
+    #[cfg(target_arch = "x86_64")]
+    tiled: TiledActivations,
+    /// For each product; those of the same form share the first one's.
+    quantized: [Activations; MAX_PRODUCTS],
+}
+
+thread_local! {
+    static PREPARED: RefCell<Prepared> = RefCell::default();
+}
+
+/// A product with what its tasks need.
+struct Planned<'a> {
+    matrix: Matrix<'a>,
+    out: Output,
+    kernel: Kernel,
+    /// Which quantised activations it takes.
+    quantized: usize,
+    rows_per_task: usize,
+    n_tasks: usize,
+}
+
+impl Planned<'_> {
+    fn task(&self, index: usize) -> Range<usize> {
+        index * self.rows_per_task..self.matrix.n_rows().min((index + 1) * self.rows_per_task)
+    }
+}
+
+/// Multiplies `activations`, `(m, n_cols)`, with the transposes of up to three matrices of `n_cols`
+/// columns.
+///
+/// Quantised weights meet activations rounded to eight bits, with one scale per 32 of them or, for
+/// the `Q?K` types, per 256; with AMX, five activations or more and all weights but `F32` and `F16`
+/// are rounded to `bf16`. The result does not depend on the number of threads, nor on what else is
+/// multiplied.
+///
+/// # Panics
+///
+/// When a slice does not have the stated shape, or there are more matrices.
+pub fn multiply(activations: &[f32], m: usize, products: &mut [Product<'_>], pool: &ThreadPool) {
+    assert!(products.len() <= MAX_PRODUCTS, "at most {MAX_PRODUCTS} products are made together");
+    // Taken out of its cell, so that a product inside a task of another finds an empty one instead
+    // of a borrowed one.
+    let mut prepared = PREPARED.take();
+    let mut planned: [Option<Planned<'_>>; MAX_PRODUCTS] = Default::default();
+    for (index, Product { matrix, out }) in products.iter_mut().enumerate() {
+        let (n_rows, n_cols) = (matrix.n_rows(), matrix.n_cols());
+        assert_eq!(Some(activations.len()), m.checked_mul(n_cols), "activations are (m, n_cols)");
+        assert_eq!(Some(out.len()), m.checked_mul(n_rows), "the output is (m, n_rows)");
+        if out.is_empty() {
+            continue;
+        }
+        if n_cols == 0 {
+            out.fill(0.0);
+            continue;
+        }
+        let kernel = Kernel::choose(pool.isa(), matrix.block_type(), m);
+        let rows_per_task = rows_per_task(matrix, kernel, m, pool);
+        let quantized = prepared.make(kernel, matrix, activations, index, &planned, pool);
+        let (n_tasks, out) = (n_rows.div_ceil(rows_per_task), Output::new(out, n_rows));
+        planned[index] =
+            Some(Planned { matrix: *matrix, out, kernel, quantized, rows_per_task, n_tasks });
+    }
+    let planned = planned.each_ref().map(Option::as_ref);
+    let n_tasks = planned.iter().flatten().map(|product| product.n_tasks).sum();
+    pool.run(n_tasks, &|task| {
+        let mut task = task;
+        for product in planned.iter().flatten() {
+            if task < product.n_tasks {
+                return prepared.run(product, product.task(task), activations, m, pool.isa());
+            }
+            task -= product.n_tasks;
+        }
+    });
+    PREPARED.set(prepared);
+}
+
+impl Prepared {
+    /// Brings the activations into the form that product number `index` takes, unless an earlier
+    /// one has; returns which quantised ones it takes.
+    fn make(
+        &mut self,
+        kernel: Kernel,
+        matrix: &Matrix<'_>,
+        activations: &[f32],
+        index: usize,
+        earlier: &[Option<Planned<'_>>; MAX_PRODUCTS],
+        pool: &ThreadPool,
+    ) -> usize {
+        let form = |block_type: BlockType| {
+            (block_type.block_len(), block_type.sub_len(), block_type.offset())
+        };
+        let mut earlier = earlier.iter().flatten();
+        match kernel {
+            Kernel::Floats => index,
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Tiles => {
+                if !earlier.any(|product| product.kernel == Kernel::Tiles) {
+                    self.tiled.pack(activations, matrix.n_cols(), pool);
+                }
+                index
+            }
+            _ => {
+                let is_same = |product: &&Planned<'_>| {
+                    form(product.matrix.block_type()) == form(matrix.block_type())
+                };
+                if let Some(product) = earlier.find(is_same) {
+                    return product.quantized;
+                }
+                let n_cols = matrix.n_cols();
+                self.quantized[index].quantize(matrix.block_type(), activations, n_cols, pool);
+                index
+            }
+        }
+    }
+
+    /// Computes `rows` of a product.
+    fn run(
+        &self,
+        product: &Planned<'_>,
+        rows: Range<usize>,
+        activations: &[f32],
+        m: usize,
+        isa: Isa,
+    ) {
+        let Planned { matrix, out, .. } = product;
+        let quantized = &self.quantized[product.quantized];
+        match product.kernel {
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Tiles => crate::amx::multiply(matrix, rows, &self.tiled, out),
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Panels => crate::gemm::multiply(matrix, rows, quantized, out),
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Registers => crate::gemv::multiply(matrix, rows, quantized, out),
+            Kernel::Rows => rowwise::multiply(isa, matrix, rows, quantized, out),
+            Kernel::Floats => float::multiply(isa, matrix, rows, activations, m, out),
+        }
+    }
+}
+
+fn rows_per_task(matrix: &Matrix<'_>, kernel: Kernel, m: usize, pool: &ThreadPool) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if kernel == Kernel::Tiles {
+        use crate::amx::ROWS;
+        // Enough rows for a stretch of activations to be read from the nearer caches, few enough for
+        // every thread to have several tasks.
+        let rows = matrix.n_rows() / (4 * pool.threads());
+        return (rows / ROWS * ROWS).clamp(ROWS, MAX_TILE_ROWS);
+    }
+    let _ = (kernel, pool);
+    if m >= TASK_ROWS / 2 {
+        return TASK_ROWS;
+    }
+    // A multiple of the panel height, so that only the last panel is partial.
+    (TASK_BYTES / matrix.row_bytes().max(1)).next_multiple_of(32).clamp(32, 512)
+}
