@@ -7,6 +7,7 @@ use candle_core::Device;
 use pagewise_kernels::{Isa, ThreadPool};
 
 use crate::LoadError;
+use crate::rows::{Buffer, Buffers};
 
 /// Which device a model is asked to run on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,12 +31,13 @@ pub struct Compute {
     pool: Option<Arc<ThreadPool>>,
     /// Whether our own kernels have keys and values in f32.
     has_exact_cache: bool,
+    buffers: Arc<Buffers>,
 }
 
 impl Compute {
     /// Finds the device; `threads` is how many of the processor's to use, all of them if `None`.
     pub fn new(choice: DeviceChoice, threads: Option<usize>) -> Result<Self, LoadError> {
-        let gpu = |device: Device| Self { device, pool: None, has_exact_cache: false };
+        let gpu = |device| Self::with(device, None);
         match choice {
             DeviceChoice::Cpu => Ok(Self::cpu(threads)),
             DeviceChoice::Cuda => cuda().map(gpu),
@@ -53,13 +55,17 @@ impl Compute {
         // On other processors candle has vector kernels and we do not.
         let isa = Isa::detect();
         let pool = (isa != Isa::PORTABLE).then(|| Arc::new(ThreadPool::with_isa(threads, isa)));
-        Self { device: Device::Cpu, pool, has_exact_cache: false }
+        Self::with(Device::Cpu, pool)
     }
 
     /// Takes the processor without our own kernels, as if they did not serve it; slow, for
     /// comparisons.
     pub fn portable() -> Self {
-        Self { device: Device::Cpu, pool: None, has_exact_cache: false }
+        Self::with(Device::Cpu, None)
+    }
+
+    fn with(device: Device, pool: Option<Arc<ThreadPool>>) -> Self {
+        Self { device, pool, has_exact_cache: false, buffers: Arc::default() }
     }
 
     /// Keeps keys and values as f32 everywhere, in twice the memory that our own kernels take; for
@@ -85,6 +91,11 @@ impl Compute {
     /// Whether our own kernels have keys and values in f32.
     pub(crate) fn has_exact_cache(&self) -> bool {
         self.has_exact_cache
+    }
+
+    /// Returns memory for `len` numbers, which have any value.
+    pub(crate) fn buffer(&self, len: usize) -> Buffer {
+        self.buffers.take(len)
     }
 
     /// Returns the threads of our own kernels.

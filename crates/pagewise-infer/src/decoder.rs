@@ -5,14 +5,14 @@ mod config;
 mod layer;
 mod rope;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use half::f16;
 use pagewise_kernels::{Attention, ThreadPool};
 
 use crate::compute::Compute;
 use crate::kv_cache::Slices;
 use crate::linear::{Embedding, Linear};
-use crate::ops::{to_floats, with_floats};
+use crate::rows::{Rows, Vector};
 use crate::weights::{Loader, Weights};
 use crate::{InferError, KvCache, LoadError};
 use attention::Attending;
@@ -42,7 +42,7 @@ pub struct Decoder {
     compute: Compute,
     embedding: Embedding,
     layers: Vec<Layer>,
-    output_norm: Tensor,
+    output_norm: Vector,
     head: Linear,
     ropes: Vec<RopeTable>,
 }
@@ -173,9 +173,10 @@ impl Decoder {
             let mut row = first.saturating_sub(start).min(chunk.len());
             while row < chunk.len() {
                 let n_rows = LOGIT_ROWS.min(chunk.len() - row);
-                let logits = self.logits(&hidden.narrow(0, row, n_rows)?)?;
-                let logits: Vec<f32> = logits.flatten_all()?.to_vec1()?;
-                logits.chunks(self.config.vocabulary).for_each(&mut *on_logits);
+                let logits = self.logits(&self.compute.narrow(&hidden, row, n_rows)?)?;
+                logits.read(|logits| {
+                    logits.chunks(self.config.vocabulary).for_each(&mut *on_logits);
+                })?;
                 row += n_rows;
             }
             start += chunk.len();
@@ -195,18 +196,18 @@ impl Decoder {
         Ok(rows)
     }
 
-    fn logits(&self, hidden: &Tensor) -> Result<Tensor, InferError> {
-        let mut logits = self.head.forward(&self.norm(hidden, &self.output_norm)?)?;
-        if self.config.logit_scale != 1.0 {
-            logits = (logits * f64::from(self.config.logit_scale))?;
-        }
+    fn logits(&self, hidden: &Rows) -> Result<Rows, InferError> {
+        let hidden = self.norm(hidden, &self.output_norm)?;
+        let logits = self.head.forward(&hidden, &self.compute)?;
+        let logits = self.compute.scale(logits, self.config.logit_scale)?;
         match self.config.logit_softcap {
-            Some(cap) => self.compute.softcap(&logits, cap),
+            Some(cap) => self.compute.softcap(logits, cap),
             None => Ok(logits),
         }
     }
 
-    fn norm(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor, InferError> {
+    /// Norms the rows of `x`, or pieces of them as long as `weight`: their heads.
+    fn norm(&self, x: &Rows, weight: &Vector) -> Result<Rows, InferError> {
         self.compute.rms_norm(x, weight, self.config.rms_epsilon)
     }
 
@@ -216,13 +217,13 @@ impl Decoder {
         is_cancelled: &dyn Fn() -> bool,
         tokens: &[u32],
         cache: &mut KvCache,
-    ) -> Result<Tensor, InferError> {
+    ) -> Result<Rows, InferError> {
         if tokens.is_empty() {
             return Err(InferError::NoTokens);
         }
         cache.reserve(tokens.len())?;
         let scale = self.config.embedding_scale;
-        let mut x = self.embedding.forward(tokens, scale, self.compute.device())?;
+        let mut x = self.embedding.forward(tokens, scale, &self.compute)?;
         for (index, layer) in self.layers.iter().enumerate() {
             // What the layers before have written is not counted yet, and will be overwritten.
             if is_cancelled() {
@@ -243,9 +244,9 @@ impl Decoder {
     fn add(
         &self,
         norms: &Norms,
-        x: Tensor,
-        half: impl FnOnce(&Tensor) -> Result<Tensor, InferError>,
-    ) -> Result<Tensor, InferError> {
+        x: Rows,
+        half: impl FnOnce(&Rows) -> Result<Rows, InferError>,
+    ) -> Result<Rows, InferError> {
         let mut y = match &norms.before {
             Some(norm) => half(&self.norm(&x, norm)?)?,
             None => half(&x)?,
@@ -253,37 +254,32 @@ impl Decoder {
         if let Some(norm) = &norms.behind {
             y = self.norm(&y, norm)?;
         }
-        if self.config.residual_scale != 1.0 {
-            y = (y * f64::from(self.config.residual_scale))?;
-        }
-        Ok((x + y)?)
+        self.compute.add(x, &self.compute.scale(y, self.config.residual_scale)?)
     }
 
-    fn feed_forward(&self, layer: &FeedForward, x: &Tensor) -> Result<Tensor, InferError> {
+    fn feed_forward(&self, layer: &FeedForward, x: &Rows) -> Result<Rows, InferError> {
         match layer {
             FeedForward::One(network) => self.network(network, x),
             FeedForward::Experts(experts) => self.experts(experts, x),
         }
     }
 
-    fn network(&self, network: &Network, x: &Tensor) -> Result<Tensor, InferError> {
-        let (gate, up) = (network.gate.forward(x)?, network.up.forward(x)?);
-        network.down.forward(&self.compute.gate(self.config.activation, &gate, &up)?)
+    fn network(&self, network: &Network, x: &Rows) -> Result<Rows, InferError> {
+        let compute = &self.compute;
+        let [gate, up] = Linear::forward_all([&network.gate, &network.up], x, compute)?;
+        network.down.forward(&compute.gate(self.config.activation, gate, &up)?, compute)
     }
 
     /// Takes each token through the experts that it chooses.
-    fn experts(&self, layer: &ExpertsLayer, x: &Tensor) -> Result<Tensor, InferError> {
-        let device = self.compute.device();
-        let routes = layer.route(&layer.router.forward(x)?.to_vec2()?);
-        let mut y = x.zeros_like()?;
+    fn experts(&self, layer: &ExpertsLayer, x: &Rows) -> Result<Rows, InferError> {
+        let scores = layer.router.forward(x, &self.compute)?;
+        let routes = scores.read(|scores| layer.route(scores))?;
+        let mut y = self.compute.zeros_like(x)?;
         for (network, (tokens, shares)) in layer.experts.iter().zip(routes) {
-            if tokens.is_empty() {
-                continue;
+            if !tokens.is_empty() {
+                let expert = self.network(network, &self.compute.select(x, &tokens)?)?;
+                y = self.compute.add_shares(y, &expert, &tokens, &shares)?;
             }
-            let shares = Tensor::from_vec(shares, (tokens.len(), 1), device)?;
-            let tokens = Tensor::new(tokens, device)?;
-            let expert = self.network(network, &x.index_select(&tokens, 0)?)?;
-            y = y.index_add(&tokens, &expert.broadcast_mul(&shares)?, 0)?;
         }
         Ok(y)
     }
@@ -293,28 +289,21 @@ impl Decoder {
         &self,
         index: usize,
         layer: &AttentionLayer,
-        x: &Tensor,
+        x: &Rows,
         cache: &mut KvCache,
-    ) -> Result<Tensor, InferError> {
-        let mut queries = layer.query.forward(x)?;
-        let mut keys = layer.key.forward(x)?;
-        let values = layer.value.forward(x)?;
+    ) -> Result<Rows, InferError> {
+        let inputs = [&layer.query, &layer.key, &layer.value];
+        let [mut queries, mut keys, values] = Linear::forward_all(inputs, x, &self.compute)?;
         if let Some([query_norm, key_norm]) = &layer.norms {
-            queries = self.norm_heads(&queries, query_norm)?;
-            keys = self.norm_heads(&keys, key_norm)?;
+            queries = self.norm(&queries, query_norm)?;
+            keys = self.norm(&keys, key_norm)?;
         }
         let heads = [queries, keys, values];
         let mixed = match self.compute.pool() {
             Some(pool) => self.attend_slices(index, layer, heads, cache, pool)?,
             None => self.attend_tensors(index, layer, heads, cache)?,
         };
-        layer.output.forward(&mixed)
-    }
-
-    /// Norms `x`, `(T, n)`, in pieces as long as `weight`: heads, or all of them at once.
-    fn norm_heads(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor, InferError> {
-        let pieces = x.reshape(((), weight.elem_count()))?;
-        Ok(self.norm(&pieces, weight)?.reshape(x.shape())?)
+        layer.output.forward(&mixed, &self.compute)
     }
 
     fn attending(&self, layer: &AttentionLayer) -> Attending {
@@ -331,20 +320,19 @@ impl Decoder {
         &self,
         index: usize,
         layer: &AttentionLayer,
-        [queries, keys, values]: [Tensor; 3],
+        [mut queries, mut keys, values]: [Rows; 3],
         cache: &mut KvCache,
         pool: &ThreadPool,
-    ) -> Result<Tensor, InferError> {
+    ) -> Result<Rows, InferError> {
         let DecoderConfig { n_heads, n_kv_heads, head_dim, .. } = self.config;
         let (past, capacity) = (cache.len(), cache.capacity());
-        let shape = queries.shape().clone();
-        let (mut queries, mut keys) = (to_floats(&queries)?, to_floats(&keys)?);
         if let Some(rope) = layer.rope {
-            self.ropes[rope].turn(&mut queries, n_heads, head_dim, past);
-            self.ropes[rope].turn(&mut keys, n_kv_heads, head_dim, past);
+            self.ropes[rope].turn(queries.slice_mut()?, n_heads, head_dim, past);
+            self.ropes[rope].turn(keys.slice_mut()?, n_kv_heads, head_dim, past);
         }
-        let cached = with_floats(&values, |values| cache.write_slices(index, [&keys, values]))??;
-        let mut mixed = vec![0f32; queries.len()];
+        let cached = cache.write_slices(index, [keys.slice()?, values.slice()?])?;
+        let queries = queries.slice()?;
+        let mut mixed = self.compute.buffer(queries.len());
         let Attending { scale, softcap, window } = self.attending(layer);
         let attention = Attention {
             n_head: n_heads,
@@ -358,35 +346,37 @@ impl Decoder {
         };
         match cached {
             Slices::Halves([keys, values]) => {
-                attention.run(&queries, keys, values, &mut mixed, pool);
+                attention.run(queries, keys, values, &mut mixed, pool);
             }
             Slices::Floats([keys, values]) => {
-                attention.run_exact(&queries, keys, values, &mut mixed, pool);
+                attention.run_exact(queries, keys, values, &mut mixed, pool);
             }
         }
-        Ok(Tensor::from_vec(mixed, shape, &Device::Cpu)?)
+        Ok(Rows::from_buffer(mixed, n_heads * head_dim))
     }
 
     fn attend_tensors(
         &self,
         index: usize,
         layer: &AttentionLayer,
-        [queries, keys, values]: [Tensor; 3],
+        [queries, keys, values]: [Rows; 3],
         cache: &mut KvCache,
-    ) -> Result<Tensor, InferError> {
+    ) -> Result<Rows, InferError> {
         let DecoderConfig { n_heads, n_kv_heads, head_dim, .. } = self.config;
-        let n_tokens = queries.dim(0)?;
+        let n_tokens = queries.n_rows();
         let past = cache.len();
-        let heads = |x: Tensor, n: usize| x.reshape((n_tokens, n, head_dim))?.transpose(0, 1);
-        let mut queries = heads(queries, n_heads)?;
-        let mut keys = heads(keys, n_kv_heads)?;
-        let values = heads(values, n_kv_heads)?;
+        let heads = |x: &Rows, n: usize| -> Result<Tensor, InferError> {
+            Ok(x.tensor()?.reshape((n_tokens, n, head_dim))?.transpose(0, 1)?)
+        };
+        let mut queries = heads(&queries, n_heads)?;
+        let mut keys = heads(&keys, n_kv_heads)?;
+        let values = heads(&values, n_kv_heads)?;
         if let Some(rope) = layer.rope {
             queries = self.ropes[rope].apply(&queries, past)?;
             keys = self.ropes[rope].apply(&keys, past)?;
         }
         let [keys, values] = cache.write_tensors(index, [&keys, &values])?;
-        self.attending(layer).attend(&self.compute, &queries, &keys, &values)
+        Rows::from_tensor(self.attending(layer).attend(&queries, &keys, &values)?)
     }
 
     /// Convolves the gated input with the last few tokens', each number by itself, and gates again.
@@ -394,16 +384,17 @@ impl Decoder {
         &self,
         index: usize,
         layer: &ShortConvLayer,
-        x: &Tensor,
+        x: &Rows,
         cache: &mut KvCache,
-    ) -> Result<Tensor, InferError> {
-        let [input_gate, output_gate, x] = layer.input.each_ref().map(|linear| linear.forward(x));
-        let gated = (input_gate? * x?)?;
+    ) -> Result<Rows, InferError> {
+        let inputs = layer.input.each_ref();
+        let [input_gate, output_gate, x] = Linear::forward_all(inputs, x, &self.compute)?;
+        let gated = self.compute.multiply(input_gate, &x)?;
         let mixed = match self.compute.pool() {
             Some(_) => self.convolve_slices(index, layer, &gated, cache)?,
             None => self.convolve_tensors(index, layer, &gated, cache)?,
         };
-        layer.output.forward(&(output_gate? * mixed)?)
+        layer.output.forward(&self.compute.multiply(output_gate, &mixed)?, &self.compute)
     }
 
     /// Takes and returns `(T, hidden)`.
@@ -411,38 +402,38 @@ impl Decoder {
         &self,
         index: usize,
         layer: &ShortConvLayer,
-        x: &Tensor,
+        x: &Rows,
         cache: &mut KvCache,
-    ) -> Result<Tensor, InferError> {
+    ) -> Result<Rows, InferError> {
         let (past, hidden) = (cache.len(), self.config.hidden);
-        let kernel = layer.taps.dim(0)?;
-        let cached = with_floats(x, |x| cache.write_slices(index, [x]))??;
-        let mut mixed = vec![0f32; x.elem_count()];
-        with_floats(&layer.taps, |taps| {
-            for (token, mixed) in mixed.chunks_mut(hidden).enumerate() {
-                for (tap, taps) in taps.chunks(hidden).enumerate() {
-                    // Before the first token is nothing.
-                    let Some(at) = (past + token + tap + 1).checked_sub(kernel) else { continue };
-                    let inputs = at * hidden..(at + 1) * hidden;
-                    match &cached {
-                        Slices::Halves([x]) => add_products(mixed, taps, &x[inputs], f16::to_f32),
-                        Slices::Floats([x]) => add_products(mixed, taps, &x[inputs], |x| x),
-                    }
+        let kernel = layer.taps.len() / hidden;
+        let x = x.slice()?;
+        let cached = cache.write_slices(index, [x])?;
+        let mut mixed = self.compute.buffer(x.len());
+        mixed.fill(0.0);
+        for (token, mixed) in mixed.chunks_mut(hidden).enumerate() {
+            for (tap, taps) in layer.taps.chunks(hidden).enumerate() {
+                // Before the first token is nothing.
+                let Some(at) = (past + token + tap + 1).checked_sub(kernel) else { continue };
+                let inputs = at * hidden..(at + 1) * hidden;
+                match &cached {
+                    Slices::Halves([x]) => add_products(mixed, taps, &x[inputs], f16::to_f32),
+                    Slices::Floats([x]) => add_products(mixed, taps, &x[inputs], |x| x),
                 }
             }
-        })?;
-        Ok(Tensor::from_vec(mixed, x.shape(), &Device::Cpu)?)
+        }
+        Ok(Rows::from_buffer(mixed, hidden))
     }
 
     fn convolve_tensors(
         &self,
         index: usize,
         layer: &ShortConvLayer,
-        x: &Tensor,
+        x: &Rows,
         cache: &mut KvCache,
-    ) -> Result<Tensor, InferError> {
-        let (n_tokens, kernel) = (x.dim(0)?, layer.taps.dim(0)?);
-        let past = cache.len();
+    ) -> Result<Rows, InferError> {
+        let (x, past) = (x.tensor()?, cache.len());
+        let (n_tokens, kernel) = (x.dim(0)?, layer.taps_tensor.dim(0)?);
         let [inputs] = cache.write_tensors(index, [&x.unsqueeze(0)?])?;
         let inputs = inputs.squeeze(0)?;
         // Before the first token is nothing.
@@ -452,10 +443,10 @@ impl Decoder {
         let inputs = inputs.pad_with_zeros(0, n_missing, 0)?;
         let mut mixed = x.zeros_like()?;
         for tap in 0..kernel {
-            let taps = layer.taps.narrow(0, tap, 1)?;
+            let taps = layer.taps_tensor.narrow(0, tap, 1)?;
             mixed = (mixed + inputs.narrow(0, tap, n_tokens)?.broadcast_mul(&taps)?)?;
         }
-        Ok(mixed)
+        Rows::from_tensor(mixed)
     }
 }
 

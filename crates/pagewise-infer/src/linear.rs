@@ -1,21 +1,20 @@
 //! Weights of linear layers and of the embedding, as the device at hand multiplies them best.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use candle_core::quantized::{QMatMul, QStorage, QTensor};
 use candle_core::{Device, Module, Tensor};
-use pagewise_kernels::{Isa, Matrix, ThreadPool};
+use pagewise_kernels::{Isa, Matrix, Product, add_to_rows, multiply};
 
 use crate::compute::Compute;
-use crate::ops::with_floats;
+use crate::rows::Rows;
 use crate::weights::Weight;
 use crate::{InferError, LoadError};
 
 /// A linear layer: `x (T, in) -> x Wᵀ + b (T, out)`.
 pub(crate) enum Linear {
     /// The numbers in the map of the file, multiplied where they lie by our own kernels.
-    Mapped { weight: Weight, bias: Option<Vec<f32>>, pool: Arc<ThreadPool> },
+    Mapped { weight: Weight, bias: Option<Vec<f32>> },
     /// A copy of them, multiplied by candle: on GPUs, and on processors that our own kernels do not
     /// serve.
     Candle { weight: QMatMul, bias: Option<Tensor> },
@@ -28,44 +27,70 @@ impl Linear {
         bias: Option<Vec<f32>>,
         compute: &Compute,
     ) -> Result<Self, LoadError> {
-        if let Some(pool) = compute.pool() {
-            return Ok(Self::Mapped { weight, bias, pool: pool.clone() });
+        if compute.pool().is_some() {
+            return Ok(Self::Mapped { weight, bias });
         }
         let device = compute.device();
         let bias = bias.map(|bias| Tensor::new(bias, device)).transpose()?;
         Ok(Self::Candle { weight: candle_matrix(&weight, device)?, bias })
     }
 
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor, InferError> {
-        match self {
-            Self::Mapped { weight, bias, pool } => multiply(weight, x, bias.as_deref(), pool),
-            Self::Candle { weight, bias: None } => Ok(weight.forward(x)?),
-            Self::Candle { weight, bias: Some(bias) } => {
-                Ok(weight.forward(x)?.broadcast_add(bias)?)
+    pub(crate) fn forward(&self, x: &Rows, compute: &Compute) -> Result<Rows, InferError> {
+        let [y] = Self::forward_all([self], x, compute)?;
+        Ok(y)
+    }
+
+    /// Puts the same rows through up to three layers.
+    pub(crate) fn forward_all<const N: usize>(
+        layers: [&Self; N],
+        x: &Rows,
+        compute: &Compute,
+    ) -> Result<[Rows; N], InferError> {
+        let rows = match compute.pool() {
+            None => layers.into_iter().map(|layer| layer.forward_tensor(x)).collect(),
+            Some(pool) => {
+                let mapped = layers.map(Self::mapped);
+                let mut outputs = Vec::with_capacity(N);
+                for layer in mapped {
+                    let (matrix, bias) = layer?;
+                    outputs.push((matrix, bias, compute.buffer(x.n_rows() * matrix.n_rows())));
+                }
+                let mut products: Vec<_> = outputs
+                    .iter_mut()
+                    .map(|(matrix, _, out)| Product { matrix: *matrix, out })
+                    .collect();
+                multiply(x.slice()?, x.n_rows(), &mut products, pool);
+                let rows = outputs.into_iter().map(|(matrix, bias, mut y)| {
+                    if let Some(bias) = bias {
+                        add_to_rows(pool.isa(), &mut y, bias);
+                    }
+                    Ok(Rows::from_buffer(y, matrix.n_rows()))
+                });
+                rows.collect::<Result<Vec<_>, InferError>>()
             }
+        };
+        rows?.try_into().map_err(|_| unreachable!("as many as there are layers"))
+    }
+
+    fn mapped(&self) -> Result<(Matrix<'_>, Option<&[f32]>), InferError> {
+        match self {
+            Self::Mapped { weight, bias } => Ok((matrix(weight)?, bias.as_deref())),
+            Self::Candle { .. } => Err(wrong_kind()),
+        }
+    }
+
+    fn forward_tensor(&self, x: &Rows) -> Result<Rows, InferError> {
+        let Self::Candle { weight, bias } = self else { return Err(wrong_kind()) };
+        let y = weight.forward(x.tensor()?)?;
+        match bias {
+            None => Rows::from_tensor(y),
+            Some(bias) => Rows::from_tensor(y.broadcast_add(bias)?),
         }
     }
 }
 
-/// Multiplies `x`, `(T, n_cols)` on the CPU; returns `(T, n_rows)`.
-fn multiply(
-    weight: &Weight,
-    x: &Tensor,
-    bias: Option<&[f32]>,
-    pool: &ThreadPool,
-) -> Result<Tensor, InferError> {
-    let (n_tokens, n_rows) = (x.dim(0)?, weight.n_rows());
-    let mut y = vec![0f32; n_tokens * n_rows];
-    let matrix = matrix(weight)?;
-    with_floats(x, |x| matrix.matmul(x, n_tokens, &mut y, pool))?;
-    if let Some(bias) = bias {
-        for row in y.chunks_mut(n_rows) {
-            for (y, bias) in row.iter_mut().zip(bias) {
-                *y += bias;
-            }
-        }
-    }
-    Ok(Tensor::from_vec(y, (n_tokens, n_rows), &Device::Cpu)?)
+fn wrong_kind() -> InferError {
+    candle_core::Error::Msg("the layer was made for another device".into()).into()
 }
 
 fn matrix(weight: &Weight) -> Result<Matrix<'_>, InferError> {
@@ -102,20 +127,17 @@ impl Embedding {
         &self,
         tokens: &[u32],
         scale: f32,
-        device: &Device,
-    ) -> Result<Tensor, InferError> {
+        compute: &Compute,
+    ) -> Result<Rows, InferError> {
         let (n_rows, n_cols) = (self.weight.n_rows(), self.weight.n_cols());
         let matrix = matrix(&self.weight)?;
-        let mut rows = vec![0f32; tokens.len() * n_cols];
+        let mut rows = compute.buffer(tokens.len() * n_cols);
         for (&token, row) in tokens.iter().zip(rows.chunks_mut(n_cols)) {
             if token as usize >= n_rows {
                 return Err(InferError::UnknownToken { token, vocabulary: n_rows });
             }
             matrix.dequantize_row(self.isa, token as usize, row);
         }
-        if scale != 1.0 {
-            rows.iter_mut().for_each(|x| *x *= scale);
-        }
-        Ok(Tensor::from_vec(rows, (tokens.len(), n_cols), device)?)
+        compute.scale(compute.rows(rows, n_cols)?, scale)
     }
 }

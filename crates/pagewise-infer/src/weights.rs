@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use candle_core::Tensor;
 use pagewise_kernels::{BlockType, Isa, Matrix, ShapeError};
 
 use crate::compute::Compute;
 use crate::linear::Linear;
+use crate::rows::Vector;
 use crate::{DecoderConfig, Gguf, HfFolder, LoadError, TensorBytes, TensorType, families};
 
 /// The weights of a model, wherever they lie, under the names that GGUF gives them.
@@ -383,12 +383,12 @@ impl<'a> Loader<'a> {
     }
 
     /// Returns the weights of the norm `name`, `(len,)`.
-    pub(crate) fn norm(&self, name: &str, len: usize) -> Result<Tensor, LoadError> {
+    pub(crate) fn norm(&self, name: &str, len: usize) -> Result<Vector, LoadError> {
         let mut weights = self.tensor(&format!("{name}.weight"), &[len])?.floats()?;
         if self.config.norm_plus_one {
             weights.iter_mut().for_each(|weight| *weight += 1.0);
         }
-        Ok(Tensor::from_vec(weights, len, self.compute.device())?)
+        Ok(Vector::new(weights, self.compute)?)
     }
 
     /// Refuses weights of which something was not taken: left out in silence, it would make

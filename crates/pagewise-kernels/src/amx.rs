@@ -154,68 +154,93 @@ unsafe fn run(
     assert_eq!(activations.n_cols(), n_cols);
     // SAFETY: the caller's machine has AMX.
     let _tiles = unsafe { Tiles::configure() };
-    let n_stretches = rows.len().div_ceil(ROWS);
     let weights = weights.bytes(2 * TILE_BYTES * COLS / TILE_COLS);
     for tokens in (0..activations.n_tiles()).step_by(TOKEN_TILES) {
         let tokens = tokens..activations.n_tiles().min(tokens + TOKEN_TILES);
         // Of each stretch of rows and each tile of activations, two tiles of sums.
-        let sums = sums.bytes(n_stretches * tokens.len() * 2 * TILE_BYTES);
+        let stretch_bytes = tokens.len() * 2 * TILE_BYTES;
+        let sums = sums.bytes(rows.len().div_ceil(ROWS) * stretch_bytes);
         matrix.prefetch(rows.clone(), 0..n_cols.min(COLS));
-        for first_col in (0..n_cols).step_by(COLS) {
-            let cols = first_col..n_cols.min(first_col + COLS);
-            let next_cols = cols.end..n_cols.min(cols.end + COLS);
-            let n_col_tiles = cols.len().div_ceil(TILE_COLS);
-            for (stretch, sums) in sums.chunks_exact_mut(tokens.len() * 2 * TILE_BYTES).enumerate()
-            {
-                let first_row = rows.start + stretch * ROWS;
-                let stretch_rows = first_row..rows.end.min(first_row + ROWS);
-                unpack_tiles(matrix, stretch_rows.clone(), cols.clone(), weights);
-                matrix.prefetch(stretch_rows, next_cols.clone());
-                let upper = weights.as_ptr();
-                let lower = upper.wrapping_add(n_col_tiles * TILE_BYTES);
-                let mut sums = sums.as_mut_ptr();
-                let mut token = tokens.start;
-                while token < tokens.end {
-                    let first = activations.tiles(token, first_col / TILE_COLS, n_col_tiles);
-                    // SAFETY: weights have `n_col_tiles` tiles at either pointer, activations at
-                    // each of theirs, and there are four tiles of sums for two of activations.
-                    unsafe {
-                        if token + 1 < tokens.end {
-                            let second =
-                                activations.tiles(token + 1, first_col / TILE_COLS, n_col_tiles);
-                            let products = [upper, lower, first.as_ptr(), second.as_ptr()];
-                            multiply_2x2(products, n_col_tiles, sums, first_col == 0);
-                            sums = sums.add(4 * TILE_BYTES);
-                            token += 2;
-                        } else {
-                            multiply_2x1(
-                                [upper, lower, first.as_ptr()],
-                                n_col_tiles,
-                                sums,
-                                first_col == 0,
-                            );
-                            sums = sums.add(2 * TILE_BYTES);
-                            token += 1;
-                        }
-                    }
-                }
+        for cols in (0..n_cols).step_by(COLS).map(|first| first..n_cols.min(first + COLS)) {
+            let stretches = rows.clone().step_by(ROWS).zip(sums.chunks_exact_mut(stretch_bytes));
+            for (first_row, sums) in stretches {
+                let rows = first_row..rows.end.min(first_row + ROWS);
+                unpack_tiles(matrix, rows.clone(), cols.clone(), weights);
+                let stretch = Stretch { matrix, rows, cols: cols.clone(), weights };
+                // SAFETY: the registers are configured.
+                unsafe { stretch.multiply(activations, tokens.clone(), sums) };
             }
         }
         // Tokens first: what is written of each lies together.
-        for (at, token) in tokens.clone().enumerate() {
+        for (at, token) in tokens.enumerate() {
             let first_token = token * TILE_ROWS;
-            let n_tokens = (activations.m() - first_token).min(TILE_ROWS);
-            for stretch in 0..n_stretches {
-                let sums = &sums[(stretch * tokens.len() + at) * 2 * TILE_BYTES..];
-                let first_row = rows.start + stretch * ROWS;
-                for (half, sums) in sums[..2 * TILE_BYTES].chunks_exact(TILE_BYTES).enumerate() {
-                    let first_row = first_row + half * TILE_ROWS;
-                    let n_rows = rows.end.saturating_sub(first_row).min(TILE_ROWS);
+            let tokens = first_token..activations.m().min(first_token + TILE_ROWS);
+            let stretches = rows.clone().step_by(ROWS).zip(sums.chunks_exact(stretch_bytes));
+            for (first_row, sums) in stretches {
+                let halves = sums[at * 2 * TILE_BYTES..].chunks_exact(TILE_BYTES).take(2);
+                for (first_row, sums) in (first_row..rows.end).step_by(TILE_ROWS).zip(halves) {
+                    let rows = first_row..rows.end.min(first_row + TILE_ROWS);
                     // SAFETY: the tokens and the rows are there.
-                    unsafe { store_sums(sums, (first_token, n_tokens), (first_row, n_rows), out) };
+                    unsafe { store_sums(sums, tokens.clone(), rows, out) };
                 }
             }
         }
+    }
+}
+
+/// Some columns of up to [`ROWS`] rows of a matrix.
+struct Stretch<'a> {
+    matrix: &'a Matrix<'a>,
+    rows: Range<usize>,
+    cols: Range<usize>,
+    /// The same in tiles, `(2, cols / 32)`.
+    weights: &'a [u8],
+}
+
+impl Stretch<'_> {
+    /// Adds the products with tiles of activations to their sums, `(tokens, 2)` tiles, or puts them
+    /// there if these are the first columns.
+    ///
+    /// # Safety
+    ///
+    /// The registers are configured.
+    #[inline(always)]
+    unsafe fn multiply(
+        &self,
+        activations: &TiledActivations,
+        tokens: Range<usize>,
+        sums: &mut [u8],
+    ) {
+        let Self { cols, weights, .. } = self;
+        let is_first = cols.start == 0;
+        let n = cols.len().div_ceil(TILE_COLS);
+        assert!(weights.len() >= 2 * n * TILE_BYTES);
+        let (upper, lower) = (weights.as_ptr(), weights[n * TILE_BYTES..].as_ptr());
+        let n_tokens = tokens.len();
+        for (at, sums) in sums.chunks_mut(4 * TILE_BYTES).enumerate() {
+            let tiles = |token| activations.tiles(token, cols.start / TILE_COLS, n).as_ptr();
+            let token = tokens.start + 2 * at;
+            let first = tiles(token);
+            // SAFETY: there are `n` tiles at each pointer, and four of sums, or two at the end.
+            unsafe {
+                if sums.len() == 4 * TILE_BYTES {
+                    let products = [upper, lower, first, tiles(token + 1)];
+                    multiply_2x2(products, n, sums.as_mut_ptr(), is_first);
+                } else {
+                    multiply_2x1([upper, lower, first], n, sums.as_mut_ptr(), is_first);
+                }
+            }
+            self.prefetch_part(at, n_tokens.div_ceil(2));
+        }
+    }
+
+    /// Asks for the next columns of a part of the rows: for all at once would be more than the
+    /// processor asks for without waiting.
+    #[inline(always)]
+    fn prefetch_part(&self, part: usize, n_parts: usize) {
+        let next = self.cols.end..self.matrix.n_cols().min(self.cols.end + COLS);
+        let row = |part: usize| self.rows.start + part * self.rows.len() / n_parts;
+        self.matrix.prefetch(row(part)..row(part + 1), next);
     }
 }
 
@@ -330,38 +355,32 @@ unsafe fn multiply_2x1(
     }
 }
 
-/// Writes a tile of sums, `(16 rows, 16 tokens)`, to the output: so many tokens and rows of it from
-/// the given ones on.
+/// Writes a tile of sums, `(16 rows, 16 tokens)`, to the output.
 ///
 /// # Safety
 ///
-/// The output has these.
+/// The output has these tokens and rows, at most 16 each.
 #[target_feature(enable = "avx512f")]
-unsafe fn store_sums(
-    sums: &[u8],
-    (first_token, n_tokens): (usize, usize),
-    (first_row, n_rows): (usize, usize),
-    out: &Output,
-) {
+unsafe fn store_sums(sums: &[u8], tokens: Range<usize>, rows: Range<usize>, out: &Output) {
     assert_eq!(sums.len(), TILE_BYTES);
     // SAFETY: a tile has 16 vectors; the caller's promise for the output, and the mask leaves out
     // the rows past the last.
     unsafe {
         let vector = |row: usize| _mm512_load_si512(sums.as_ptr().add(64 * row).cast());
-        let tokens = transpose_16x16(std::array::from_fn(vector));
-        if (n_tokens, n_rows) == (TILE_ROWS, TILE_ROWS) {
-            // Constants, so that the vectors stay in registers.
-            let mut to = out.at(first_token, first_row);
-            for rows in tokens {
-                _mm512_storeu_ps(to, _mm512_castsi512_ps(rows));
+        let transposed = transpose_16x16(std::array::from_fn(vector));
+        let mut to = out.at(tokens.start, rows.start);
+        if (tokens.len(), rows.len()) == (TILE_ROWS, TILE_ROWS) {
+            // So many always: the vectors stay in registers.
+            for sums in transposed {
+                _mm512_storeu_ps(to, _mm512_castsi512_ps(sums));
                 to = to.wrapping_add(out.n_rows());
             }
             return;
         }
-        let mask = (1u32 << n_rows).wrapping_sub(1) as u16;
-        for (token, rows) in tokens.into_iter().take(n_tokens).enumerate() {
-            let to = out.at(first_token + token, first_row);
-            _mm512_mask_storeu_ps(to, mask, _mm512_castsi512_ps(rows));
+        let mask = (1u32 << rows.len()).wrapping_sub(1) as u16;
+        for sums in transposed.into_iter().take(tokens.len()) {
+            _mm512_mask_storeu_ps(to, mask, _mm512_castsi512_ps(sums));
+            to = to.wrapping_add(out.n_rows());
         }
     }
 }

@@ -4,7 +4,7 @@ use candle_core::{D, Device, Tensor};
 use candle_nn::ops::softmax_last_dim;
 
 use crate::InferError;
-use crate::compute::Compute;
+use crate::rows::softcap_tensor;
 
 /// The most scores held at once: 4 million floats are 16 MB, twice that with the softmax. A long
 /// prompt is attended in blocks of as many queries as fit, whatever the window.
@@ -32,7 +32,6 @@ impl Attending {
     /// nothing is repeated.
     pub(crate) fn attend(
         &self,
-        compute: &Compute,
         queries: &Tensor,
         keys: &Tensor,
         values: &Tensor,
@@ -51,7 +50,7 @@ impl Attending {
             let queries = queries.narrow(1, start, n)?;
             let keys = keys.narrow(1, first, end - first)?;
             let values = values.narrow(1, first, end - first)?;
-            blocks.push(self.attend_block(compute, &queries, &keys, &values)?);
+            blocks.push(self.attend_block(&queries, &keys, &values)?);
         }
         Ok(match blocks.as_slice() {
             [block] => block.clone(),
@@ -61,7 +60,6 @@ impl Attending {
 
     fn attend_block(
         &self,
-        compute: &Compute,
         queries: &Tensor,
         keys: &Tensor,
         values: &Tensor,
@@ -72,7 +70,7 @@ impl Attending {
         let queries = queries.contiguous()?.reshape((n_kv_heads, rows, head_dim))?;
         let mut scores = queries.matmul(&keys.t()?)?;
         if let Some(cap) = self.softcap {
-            scores = compute.softcap(&scores, cap)?;
+            scores = softcap_tensor(&scores, cap)?;
         }
         // One query sees all that it was given.
         if n_queries > 1 {

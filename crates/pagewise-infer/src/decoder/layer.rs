@@ -5,6 +5,7 @@ use candle_core::Tensor;
 use super::{DecoderConfig, Experts, LayerKind, NormPlacement, QkNorm};
 use crate::LoadError;
 use crate::linear::Linear;
+use crate::rows::Vector;
 use crate::weights::Loader;
 
 /// One layer of a decoder.
@@ -17,8 +18,8 @@ pub(super) struct Layer {
 
 /// The norms around one half of a layer.
 pub(super) struct Norms {
-    pub(super) before: Option<Tensor>,
-    pub(super) behind: Option<Tensor>,
+    pub(super) before: Option<Vector>,
+    pub(super) behind: Option<Vector>,
 }
 
 /// What mixes tokens.
@@ -33,7 +34,7 @@ pub(super) struct AttentionLayer {
     pub(super) value: Linear,
     pub(super) output: Linear,
     /// For queries and for keys.
-    pub(super) norms: Option<[Tensor; 2]>,
+    pub(super) norms: Option<[Vector; 2]>,
     pub(super) rope: Option<usize>,
     pub(super) window: Option<usize>,
 }
@@ -43,7 +44,9 @@ pub(super) struct ShortConvLayer {
     pub(super) input: [Linear; 3],
     pub(super) output: Linear,
     /// `(kernel, hidden)`, the newest token last.
-    pub(super) taps: Tensor,
+    pub(super) taps: Vec<f32>,
+    /// The same for candle.
+    pub(super) taps_tensor: Tensor,
 }
 
 /// What each token goes through by itself.
@@ -137,11 +140,13 @@ impl ShortConvLayer {
         let hidden = loader.config().hidden;
         let taps = loader.tensor(&name("shortconv.conv.weight"), &[hidden, kernel])?.floats()?;
         let taps = Tensor::from_vec(taps, (hidden, kernel), loader.compute().device())?;
+        let taps = taps.t()?.contiguous()?;
         let input = name("shortconv.in_proj");
         Ok(Self {
             input: loader.fused(&input, [hidden; 3], hidden, false)?,
             output: loader.linear(&name("shortconv.out_proj"), (hidden, hidden), false)?,
-            taps: taps.t()?.contiguous()?,
+            taps: taps.flatten_all()?.to_vec1()?,
+            taps_tensor: taps,
         })
     }
 }
@@ -198,9 +203,9 @@ impl ExpertsLayer {
 
     /// Returns the tokens that each expert is to have, and each one's share of the result; `scores`
     /// is `(T, n_experts)`.
-    pub(super) fn route(&self, scores: &[Vec<f32>]) -> Vec<(Vec<u32>, Vec<f32>)> {
+    pub(super) fn route(&self, scores: &[f32]) -> Vec<(Vec<u32>, Vec<f32>)> {
         let mut routes = vec![(Vec::new(), Vec::new()); self.experts.len()];
-        for (token, scores) in (0u32..).zip(scores) {
+        for (token, scores) in (0u32..).zip(scores.chunks(self.experts.len())) {
             let highest = scores.iter().copied().fold(f32::MIN, f32::max);
             let weights: Vec<f32> = scores.iter().map(|score| (score - highest).exp()).collect();
             let mut order: Vec<usize> = (0..weights.len()).collect();
