@@ -18,12 +18,13 @@ use crate::{InferError, KvCache, LoadError};
 use attention::Attending;
 pub(crate) use config::MAX_HEAD_DIM;
 pub use config::{
-    Activation, Biases, DecoderConfig, Experts, LayerKind, NormPlacement, QkNorm, Rope,
-    RopePairing, RopeScaling,
+    Biases, DecoderConfig, Experts, LayerKind, NormPlacement, QkNorm, Rope, RopePairing,
+    RopeScaling,
 };
 use layer::{
     AttentionLayer, ExpertsLayer, FeedForward, Layer, Mixer, Network, Norms, ShortConvLayer,
 };
+pub use pagewise_kernels::Activation;
 use rope::RopeTable;
 
 /// Tokens run through the model at once. Larger chunks read the weights less often, but from a few
@@ -266,8 +267,9 @@ impl Decoder {
 
     fn network(&self, network: &Network, x: &Rows) -> Result<Rows, InferError> {
         let compute = &self.compute;
-        let [gate, up] = Linear::forward_all([&network.gate, &network.up], x, compute)?;
-        network.down.forward(&compute.gate(self.config.activation, gate, &up)?, compute)
+        let Network { gate, up, down } = network;
+        let inner = Linear::forward_gated(gate, up, self.config.activation, x, compute)?;
+        down.forward(&inner, compute)
     }
 
     /// Takes each token through the experts that it chooses.

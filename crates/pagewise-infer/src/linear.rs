@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use candle_core::quantized::{QMatMul, QStorage, QTensor};
 use candle_core::{Device, Module, Tensor};
-use pagewise_kernels::{Isa, Matrix, Product, add_to_rows, multiply};
+use pagewise_kernels::{Isa, Matrix, Product, add_to_rows, multiply, multiply_gated};
 
 use crate::compute::Compute;
+use crate::decoder::Activation;
 use crate::rows::Rows;
 use crate::weights::Weight;
 use crate::{InferError, LoadError};
@@ -70,6 +71,29 @@ impl Linear {
             }
         };
         rows?.try_into().map_err(|_| unreachable!("as many as there are layers"))
+    }
+
+    /// Puts rows through a gate with its activation and through `up`, and multiplies what comes out.
+    pub(crate) fn forward_gated(
+        gate: &Self,
+        up: &Self,
+        activation: Activation,
+        x: &Rows,
+        compute: &Compute,
+    ) -> Result<Rows, InferError> {
+        if let (
+            Some(pool),
+            Self::Mapped { weight: gate, bias: None },
+            Self::Mapped { weight: up, bias: None },
+        ) = (compute.pool(), gate, up)
+        {
+            let matrices = [matrix(gate)?, matrix(up)?];
+            let mut y = compute.buffer(x.n_rows() * gate.n_rows());
+            multiply_gated(x.slice()?, x.n_rows(), matrices, activation, &mut y, pool);
+            return Ok(Rows::from_buffer(y, gate.n_rows()));
+        }
+        let [gate, up] = Self::forward_all([gate, up], x, compute)?;
+        compute.gate(activation, gate, &up)
     }
 
     fn mapped(&self) -> Result<(Matrix<'_>, Option<&[f32]>), InferError> {

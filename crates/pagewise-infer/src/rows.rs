@@ -251,11 +251,9 @@ impl Compute {
     ) -> Result<Rows, InferError> {
         match (&mut gate.numbers, &up.numbers, self.pool()) {
             (Numbers::Slice(gate), Numbers::Slice(up), Some(pool)) => {
-                let kernel = match activation {
-                    Activation::Silu => pagewise_kernels::silu_mul,
-                    Activation::GeluTanh => pagewise_kernels::gelu_mul,
-                };
-                in_parallel(gate, up, TASK_LEN, pool, |gate, up| kernel(pool.isa(), gate, up));
+                in_parallel(gate, up, TASK_LEN, pool, |gate, up| {
+                    activation.apply(pool.isa(), gate, up);
+                });
             }
             (Numbers::Tensor(gate), Numbers::Tensor(up), _) => {
                 let activated = match activation {

@@ -26,6 +26,7 @@ use crate::bf16::{
 use crate::lines::Lines;
 use crate::matrix::Matrix;
 use crate::product::Output;
+use crate::{Activation, Isa};
 use std::arch::asm;
 use std::arch::x86_64::*;
 use std::cell::RefCell;
@@ -39,6 +40,8 @@ pub(crate) const ROWS: usize = 2 * TILE_ROWS;
 const COLS: usize = 256;
 /// Tiles of activations whose sums stay in the second-level cache.
 const TOKEN_TILES: usize = 32;
+/// Sums in a tile.
+const TILE_SUMS: usize = TILE_BYTES / size_of::<f32>();
 
 /// Returns whether this machine has AMX for `bf16` and lets this process use it.
 ///
@@ -122,9 +125,17 @@ impl Drop for Tiles {
     }
 }
 
+/// A thread's buffers.
+#[derive(Default)]
+struct Scratch {
+    weights: Lines,
+    sums: Lines,
+    /// Of the second matrix.
+    more_sums: Lines,
+}
+
 thread_local! {
-    /// The weights and the sums of the task that a thread runs.
-    static SCRATCH: RefCell<[Lines; 2]> = RefCell::default();
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 /// Computes the outputs of `rows` for all activations.
@@ -134,55 +145,99 @@ pub(crate) fn multiply(
     activations: &TiledActivations,
     out: &Output,
 ) {
-    SCRATCH.with_borrow_mut(|[weights, sums]| {
-        // SAFETY: called only on a pool whose `Isa` is `Family::Amx`; `activations` was packed for
-        // this matrix and `out` is `(m, n_rows)`, checked by `Matrix::matmul`.
-        unsafe { run(matrix, rows, activations, out, weights, sums) }
+    SCRATCH.with_borrow_mut(|Scratch { weights, sums, .. }| {
+        for tokens in stretches(0..activations.n_tiles(), TOKEN_TILES) {
+            // SAFETY: called only on a pool whose `Isa` is `Family::Amx`; `activations` was packed
+            // for this matrix and `out` is `(m, n_rows)`, checked by the caller.
+            unsafe {
+                let sums = add_up(matrix, rows.clone(), activations, tokens.clone(), weights, sums);
+                store(sums, tokens, activations.m(), rows.clone(), out);
+            }
+        }
     });
 }
 
+/// Computes the outputs of `rows` of two matrices of one shape for all activations, the first ones
+/// a gate for the others, of which nothing else is left.
+pub(crate) fn multiply_gated(
+    [gate, up]: [&Matrix<'_>; 2],
+    rows: Range<usize>,
+    activations: &TiledActivations,
+    activation: Activation,
+    isa: Isa,
+    out: &Output,
+) {
+    SCRATCH.with_borrow_mut(|Scratch { weights, sums, more_sums }| {
+        for tokens in stretches(0..activations.n_tiles(), TOKEN_TILES) {
+            // SAFETY: as above.
+            unsafe {
+                let mut add_up = |matrix, sums| {
+                    add_up(matrix, rows.clone(), activations, tokens.clone(), weights, sums)
+                };
+                let (gate, up) = (add_up(gate, sums), add_up(up, more_sums));
+                activation.apply(isa, gate, up);
+                store(gate, tokens, activations.m(), rows.clone(), out);
+            }
+        }
+    });
+}
+
+/// Cuts a range.
+fn stretches(range: Range<usize>, len: usize) -> impl Iterator<Item = Range<usize>> {
+    range.clone().step_by(len).map(move |start| start..range.end.min(start + len))
+}
+
+/// Returns the sums of `rows` and tiles of activations: of each stretch of rows and each of these two
+/// tiles, `(2, 16 rows, 16 activations)`.
+///
+/// # Safety
+///
+/// The machine has AMX.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16")]
-unsafe fn run(
+unsafe fn add_up<'a>(
     matrix: &Matrix<'_>,
     rows: Range<usize>,
     activations: &TiledActivations,
-    out: &Output,
+    tokens: Range<usize>,
     weights: &mut Lines,
-    sums: &mut Lines,
-) {
+    sums: &'a mut Lines,
+) -> &'a mut [f32] {
     let n_cols = matrix.n_cols();
     assert_eq!(activations.n_cols(), n_cols);
     // SAFETY: the caller's machine has AMX.
     let _tiles = unsafe { Tiles::configure() };
     let weights = weights.bytes(2 * TILE_BYTES * COLS / TILE_COLS);
-    for tokens in (0..activations.n_tiles()).step_by(TOKEN_TILES) {
-        let tokens = tokens..activations.n_tiles().min(tokens + TOKEN_TILES);
-        // Of each stretch of rows and each tile of activations, two tiles of sums.
-        let stretch_bytes = tokens.len() * 2 * TILE_BYTES;
-        let sums = sums.bytes(rows.len().div_ceil(ROWS) * stretch_bytes);
-        matrix.prefetch(rows.clone(), 0..n_cols.min(COLS));
-        for cols in (0..n_cols).step_by(COLS).map(|first| first..n_cols.min(first + COLS)) {
-            let stretches = rows.clone().step_by(ROWS).zip(sums.chunks_exact_mut(stretch_bytes));
-            for (first_row, sums) in stretches {
-                let rows = first_row..rows.end.min(first_row + ROWS);
-                unpack_tiles(matrix, rows.clone(), cols.clone(), weights);
-                let stretch = Stretch { matrix, rows, cols: cols.clone(), weights };
-                // SAFETY: the registers are configured.
-                unsafe { stretch.multiply(activations, tokens.clone(), sums) };
-            }
+    let stretch_len = tokens.len() * 2 * TILE_SUMS;
+    let [sums] = sums.parts([rows.len().div_ceil(ROWS) * stretch_len]);
+    matrix.prefetch(rows.clone(), 0..n_cols.min(COLS));
+    for cols in stretches(0..n_cols, COLS) {
+        for (rows, sums) in stretches(rows.clone(), ROWS).zip(sums.chunks_exact_mut(stretch_len)) {
+            unpack_tiles(matrix, rows.clone(), cols.clone(), weights);
+            let stretch = Stretch { matrix, rows, cols: cols.clone(), weights };
+            // SAFETY: the registers are configured.
+            unsafe { stretch.multiply(activations, tokens.clone(), sums) };
         }
-        // Tokens first: what is written of each lies together.
-        for (at, token) in tokens.enumerate() {
-            let first_token = token * TILE_ROWS;
-            let tokens = first_token..activations.m().min(first_token + TILE_ROWS);
-            let stretches = rows.clone().step_by(ROWS).zip(sums.chunks_exact(stretch_bytes));
-            for (first_row, sums) in stretches {
-                let halves = sums[at * 2 * TILE_BYTES..].chunks_exact(TILE_BYTES).take(2);
-                for (first_row, sums) in (first_row..rows.end).step_by(TILE_ROWS).zip(halves) {
-                    let rows = first_row..rows.end.min(first_row + TILE_ROWS);
-                    // SAFETY: the tokens and the rows are there.
-                    unsafe { store_sums(sums, tokens.clone(), rows, out) };
-                }
+    }
+    sums
+}
+
+/// Writes sums, as [`add_up`] returns them, to the output.
+///
+/// # Safety
+///
+/// The machine has AVX-512, and the output has `m` activations and these rows.
+#[target_feature(enable = "avx512f")]
+unsafe fn store(sums: &[f32], tokens: Range<usize>, m: usize, rows: Range<usize>, out: &Output) {
+    let stretch_len = tokens.len() * 2 * TILE_SUMS;
+    // Tokens first: what is written of each lies together.
+    for (at, token) in tokens.enumerate() {
+        let first_token = token * TILE_ROWS;
+        let tokens = first_token..m.min(first_token + TILE_ROWS);
+        for (rows, sums) in stretches(rows.clone(), ROWS).zip(sums.chunks_exact(stretch_len)) {
+            let halves = sums[at * 2 * TILE_SUMS..].chunks_exact(TILE_SUMS);
+            for (rows, sums) in stretches(rows, TILE_ROWS).zip(halves) {
+                // SAFETY: the tokens and the rows are there.
+                unsafe { store_tile(sums, tokens.clone(), rows, out) };
             }
         }
     }
@@ -209,7 +264,7 @@ impl Stretch<'_> {
         &self,
         activations: &TiledActivations,
         tokens: Range<usize>,
-        sums: &mut [u8],
+        sums: &mut [f32],
     ) {
         let Self { cols, weights, .. } = self;
         let is_first = cols.start == 0;
@@ -217,13 +272,13 @@ impl Stretch<'_> {
         assert!(weights.len() >= 2 * n * TILE_BYTES);
         let (upper, lower) = (weights.as_ptr(), weights[n * TILE_BYTES..].as_ptr());
         let n_tokens = tokens.len();
-        for (at, sums) in sums.chunks_mut(4 * TILE_BYTES).enumerate() {
+        for (at, sums) in sums.chunks_mut(4 * TILE_SUMS).enumerate() {
             let tiles = |token| activations.tiles(token, cols.start / TILE_COLS, n).as_ptr();
             let token = tokens.start + 2 * at;
             let first = tiles(token);
             // SAFETY: there are `n` tiles at each pointer, and four of sums, or two at the end.
             unsafe {
-                if sums.len() == 4 * TILE_BYTES {
+                if sums.len() == 4 * TILE_SUMS {
                     let products = [upper, lower, first, tiles(token + 1)];
                     multiply_2x2(products, n, sums.as_mut_ptr(), is_first);
                 } else {
@@ -254,7 +309,7 @@ impl Stretch<'_> {
 unsafe fn multiply_2x2(
     [upper, lower, first, second]: [*const u8; 4],
     n: usize,
-    sums: *mut u8,
+    sums: *mut f32,
     is_first: bool,
 ) {
     // SAFETY: the caller's promise.
@@ -315,7 +370,7 @@ unsafe fn multiply_2x2(
 unsafe fn multiply_2x1(
     [upper, lower, first]: [*const u8; 3],
     n: usize,
-    sums: *mut u8,
+    sums: *mut f32,
     is_first: bool,
 ) {
     // SAFETY: the caller's promise.
@@ -361,12 +416,12 @@ unsafe fn multiply_2x1(
 ///
 /// The output has these tokens and rows, at most 16 each.
 #[target_feature(enable = "avx512f")]
-unsafe fn store_sums(sums: &[u8], tokens: Range<usize>, rows: Range<usize>, out: &Output) {
-    assert_eq!(sums.len(), TILE_BYTES);
+unsafe fn store_tile(sums: &[f32], tokens: Range<usize>, rows: Range<usize>, out: &Output) {
+    assert_eq!(sums.len(), TILE_SUMS);
     // SAFETY: a tile has 16 vectors; the caller's promise for the output, and the mask leaves out
     // the rows past the last.
     unsafe {
-        let vector = |row: usize| _mm512_load_si512(sums.as_ptr().add(64 * row).cast());
+        let vector = |row: usize| _mm512_load_si512(sums.as_ptr().add(16 * row).cast());
         let transposed = transpose_16x16(std::array::from_fn(vector));
         let mut to = out.at(tokens.start, rows.start);
         if (tokens.len(), rows.len()) == (TILE_ROWS, TILE_ROWS) {

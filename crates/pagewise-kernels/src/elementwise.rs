@@ -67,18 +67,32 @@ pub fn rope(heads: &mut [f32], head_dim: usize, cos: &[f32], sin: &[f32], pairin
     }
 }
 
-/// Replaces `gate` by `silu(gate) * up`.
-///
-/// # Panics
-///
-/// When the lengths differ.
-pub fn silu_mul(isa: Isa, gate: &mut [f32], up: &[f32]) {
-    assert_eq!(gate.len(), up.len(), "gate and up have one shape");
-    silu_mul_on(isa, gate, up);
+/// What the gate of a feed-forward network goes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `x / (1 + exp(-x))`.
+    Silu,
+    /// GELU, in its form with tanh.
+    GeluTanh,
+}
+
+impl Activation {
+    /// Replaces `gate` by the activated gate times `up`.
+    ///
+    /// # Panics
+    ///
+    /// When the lengths differ.
+    pub fn apply(self, isa: Isa, gate: &mut [f32], up: &[f32]) {
+        assert_eq!(gate.len(), up.len(), "gate and up have one shape");
+        match self {
+            Self::Silu => silu_mul(isa, gate, up),
+            Self::GeluTanh => gelu_mul(isa, gate, up),
+        }
+    }
 }
 
 multiversion! {
-    fn silu_mul_on(gate: &mut [f32], up: &[f32]) = silu_mul_body
+    fn silu_mul(gate: &mut [f32], up: &[f32]) = silu_mul_body
 }
 
 #[inline(always)]
@@ -88,18 +102,8 @@ fn silu_mul_body(gate: &mut [f32], up: &[f32]) {
     }
 }
 
-/// Replaces `gate` by `gelu(gate) * up`, where the normal distribution is that of tanh.
-///
-/// # Panics
-///
-/// When the lengths differ.
-pub fn gelu_mul(isa: Isa, gate: &mut [f32], up: &[f32]) {
-    assert_eq!(gate.len(), up.len(), "gate and up have one shape");
-    gelu_mul_on(isa, gate, up);
-}
-
 multiversion! {
-    fn gelu_mul_on(gate: &mut [f32], up: &[f32]) = gelu_mul_body
+    fn gelu_mul(gate: &mut [f32], up: &[f32]) = gelu_mul_body
 }
 
 #[inline(always)]

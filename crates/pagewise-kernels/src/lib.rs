@@ -47,10 +47,10 @@ mod unpack;
 pub use attention::Attention;
 pub use block::BlockType;
 pub use elementwise::{
-    RopePairing, add_to_rows, gelu, gelu_mul, layer_norm, rms_norm, rope, silu_mul, softcap,
+    Activation, RopePairing, add_to_rows, gelu, layer_norm, rms_norm, rope, softcap,
 };
 pub use error::ShapeError;
 pub use isa::Isa;
 pub use matrix::Matrix;
 pub use pool::ThreadPool;
-pub use product::{Product, multiply};
+pub use product::{Product, multiply, multiply_gated};

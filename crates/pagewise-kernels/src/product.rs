@@ -5,9 +5,12 @@ use crate::activations::Activations;
 use crate::bf16::TiledActivations;
 #[cfg(target_arch = "x86_64")]
 use crate::isa::Family;
-use crate::{BlockType, Isa, Matrix, ThreadPool, float, rowwise};
+use crate::lines::Lines;
+use crate::simd::PADDING;
+use crate::{Activation, BlockType, Isa, Matrix, ThreadPool, float, rowwise};
 use std::cell::RefCell;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 /// Bytes of weights in one task of a product with few activations: large enough to hide the
 /// hand-out, small enough that no thread waits long for the last one.
@@ -19,6 +22,9 @@ const TASK_ROWS: usize = 64;
 /// Most rows of weights in one task of a product in tiles: their sums are in the second-level cache.
 #[cfg(target_arch = "x86_64")]
 const MAX_TILE_ROWS: usize = 128;
+
+/// Numbers of a gate in one task.
+const GATE_LEN: usize = 1 << 14;
 
 /// Most products that are made together.
 const MAX_PRODUCTS: usize = 3;
@@ -150,6 +156,8 @@ struct Prepared {
 
 thread_local! {
     static PREPARED: RefCell<Prepared> = RefCell::default();
+    /// What a gate is for.
+    static UP: RefCell<Lines> = RefCell::default();
 }
 
 /// A product with what its tasks need.
@@ -216,6 +224,59 @@ pub fn multiply(activations: &[f32], m: usize, products: &mut [Product<'_>], poo
         }
     });
     PREPARED.set(prepared);
+}
+
+/// Multiplies as [`multiply`] does with two matrices of one shape and puts the first product, the
+/// gate, through its activation and times the second into `out`, `(m, n_rows)`.
+///
+/// # Panics
+///
+/// When a slice or a matrix does not have the stated shape.
+pub fn multiply_gated(
+    activations: &[f32],
+    m: usize,
+    [gate, up]: [Matrix<'_>; 2],
+    activation: Activation,
+    out: &mut [f32],
+    pool: &ThreadPool,
+) {
+    let shape = |matrix: &Matrix<'_>| (matrix.n_rows(), matrix.n_cols());
+    assert_eq!(shape(&gate), shape(&up), "gate and up have one shape");
+    #[cfg(target_arch = "x86_64")]
+    if [gate, up].iter().all(|matrix| uses_tiles(pool.isa(), matrix.block_type(), m)) {
+        let (n_rows, n_cols) = shape(&gate);
+        assert_eq!(Some(activations.len()), m.checked_mul(n_cols), "activations are (m, n_cols)");
+        assert_eq!(Some(out.len()), m.checked_mul(n_rows), "the output is (m, n_rows)");
+        if n_rows == 0 || n_cols == 0 {
+            out.fill(0.0);
+            return;
+        }
+        let mut prepared = PREPARED.take();
+        prepared.tiled.pack(activations, n_cols, pool);
+        let out = Output::new(out, n_rows);
+        let step = rows_per_task(&gate, Kernel::Tiles, m, pool);
+        pool.run(n_rows.div_ceil(step), &|task| {
+            let rows = task * step..n_rows.min((task + 1) * step);
+            let (tiled, isa) = (&prepared.tiled, pool.isa());
+            crate::amx::multiply_gated([&gate, &up], rows, tiled, activation, isa, &out);
+        });
+        PREPARED.set(prepared);
+        return;
+    }
+    let mut lines = UP.take();
+    let [up_out] = lines.parts([out.len().next_multiple_of(PADDING)]);
+    let up_out = &mut up_out[..out.len()];
+    let products = [(gate, &mut *out), (up, &mut *up_out)];
+    multiply(activations, m, &mut products.map(|(matrix, out)| Product { matrix, out }), pool);
+    let pieces = Mutex::new(out.chunks_mut(GATE_LEN).zip(up_out.chunks(GATE_LEN)));
+    pool.run(up_out.len().div_ceil(GATE_LEN), &|_| {
+        let next = pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+        if let Some((gate, up)) = next {
+            activation.apply(pool.isa(), gate, up);
+        }
+    });
+    drop(pieces);
+    UP.set(lines);
 }
 
 impl Prepared {

@@ -2,7 +2,9 @@
 
 use crate::product::uses_tiles;
 use crate::unpack::f16_to_f32;
-use crate::{BlockType, Isa, Matrix, ShapeError, ThreadPool};
+use crate::{
+    Activation, BlockType, Isa, Matrix, Product, ShapeError, ThreadPool, multiply, multiply_gated,
+};
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -248,6 +250,62 @@ fn multiplies_every_type_on_every_isa() {
                 let n_blocks = n_weights / block_type.block_len();
                 let case = Case::new(seed as u64, block_type, n_rows, n_blocks, m, 0.1);
                 pools.iter().for_each(|pool| case.check(pool));
+            }
+        }
+    }
+}
+
+/// Products that are made together are those that are made alone, whatever their types.
+#[test]
+fn multiplies_several_matrices() {
+    use BlockType::{F16, Q4K, Q6K, Q8_0};
+    for types in [[Q4K, Q4K, Q6K], [Q6K, Q8_0, Q4K], [Q8_0, F16, Q8_0]] {
+        for m in [1, 3, 20] {
+            let mut cases: Vec<Case> = types
+                .iter()
+                .zip([33, 70, 5])
+                .map(|(&block_type, n_rows)| {
+                    Case::new(8, block_type, n_rows, 768 / block_type.block_len(), m, 0.1)
+                })
+                .collect();
+            let activations = cases[0].activations.clone();
+            cases.iter_mut().for_each(|case| case.activations.clone_from(&activations));
+            for pool in pools(2) {
+                let mut outs: Vec<_> =
+                    cases.iter().map(|case| vec![f32::NAN; m * case.n_rows]).collect();
+                let products = cases.iter().zip(&mut outs);
+                let mut products: Vec<_> =
+                    products.map(|(case, out)| Product { matrix: case.matrix(), out }).collect();
+                multiply(&activations, m, &mut products, &pool);
+                for (case, out) in cases.iter().zip(outs) {
+                    assert_eq!(case.product(&pool), out, "{:?} {types:?} m={m}", pool.isa());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_gate_is_a_product_by_itself() {
+    for types in [[BlockType::Q4K, BlockType::Q6K], [BlockType::Q8_0, BlockType::F16]] {
+        for (m, kind) in [
+            (1, Activation::Silu),
+            (4, Activation::GeluTanh),
+            (40, Activation::Silu),
+            (530, Activation::GeluTanh),
+        ] {
+            let case = |block_type: BlockType| {
+                Case::new(8, block_type, 77, 512 / block_type.block_len(), m, 0.1)
+            };
+            let (gate, mut up) = (case(types[0]), case(types[1]));
+            up.activations.clone_from(&gate.activations);
+            for pool in pools(2) {
+                let mut out = vec![f32::NAN; m * gate.n_rows];
+                let matrices = [gate.matrix(), up.matrix()];
+                multiply_gated(&gate.activations, m, matrices, kind, &mut out, &pool);
+                let mut expected = gate.product(&pool);
+                kind.apply(pool.isa(), &mut expected, &up.product(&pool));
+                assert_eq!(out, expected, "{:?} {types:?} m={m}", pool.isa());
             }
         }
     }

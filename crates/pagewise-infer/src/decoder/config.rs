@@ -1,5 +1,7 @@
 //! What a decoder is made of: all that families differ by.
 
+use pagewise_kernels::Activation;
+
 /// The largest count of anything that a configuration may ask for: far above any real model, and
 /// small enough that products of two stay in range.
 const MAX_DIM: usize = 1 << 24;
@@ -132,15 +134,6 @@ pub struct Experts {
     pub shares_add_up: bool,
     /// Which layers have them; the others have one network.
     pub layers: Vec<bool>,
-}
-
-/// What the gate of a feed-forward network goes through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    /// `x / (1 + exp(-x))`.
-    Silu,
-    /// GELU, in its form with tanh.
-    GeluTanh,
 }
 
 /// Rotary position embedding.
