@@ -21,7 +21,7 @@
 //! a time, and the four products of these.
 
 use crate::bf16::{
-    TILE_BYTES, TILE_COLS, TILE_ROWS, TiledActivations, transpose_16x16, unpack_tiles,
+    TILE_BYTES, TILE_COLS, TILE_ROWS, TiledActivations, transpose_16x16, unpack_rows,
 };
 use crate::lines::Lines;
 use crate::matrix::Matrix;
@@ -35,9 +35,14 @@ use std::sync::OnceLock;
 
 /// Rows of weights that are multiplied together.
 pub(crate) const ROWS: usize = 2 * TILE_ROWS;
-/// Columns that are multiplied together: so many of 32 rows leave room in the first-level cache. A
-/// multiple of every block's length.
-const COLS: usize = 256;
+/// Most bytes that the activations of one task take while some columns are multiplied: they stay in the
+/// second-level cache.
+const ACTIVATION_BYTES: usize = 1 << 20;
+/// Most columns that are unpacked together: so many of 32 rows stay in the second-level cache.
+const MAX_COLS: usize = 1 << 14;
+/// Tiles of columns that are multiplied together: so many of 32 rows leave room in the first-level
+/// cache.
+const COL_TILES: usize = 8;
 /// Tiles of activations whose sums stay in the second-level cache.
 const TOKEN_TILES: usize = 32;
 /// Sums in a tile.
@@ -206,16 +211,28 @@ unsafe fn add_up<'a>(
     assert_eq!(activations.n_cols(), n_cols);
     // SAFETY: the caller's machine has AMX.
     let _tiles = unsafe { Tiles::configure() };
-    let weights = weights.bytes(2 * TILE_BYTES * COLS / TILE_COLS);
+    // The more of a row is read together, the better the processor foresees what comes next. All
+    // blocks are as long as this number or a part of it.
+    const BLOCK: usize = 256;
+    let step = ACTIVATION_BYTES / (TILE_BYTES / TILE_COLS * tokens.len()) / BLOCK * BLOCK;
+    let step = step.clamp(BLOCK, MAX_COLS).min(n_cols.next_multiple_of(BLOCK));
+    // Odd in cache lines, so that rows do not get into each other's way.
+    let row_bytes = 2 * step + 64;
+    let weights = weights.bytes(ROWS * row_bytes);
     let stretch_len = tokens.len() * 2 * TILE_SUMS;
     let [sums] = sums.parts([rows.len().div_ceil(ROWS) * stretch_len]);
-    matrix.prefetch(rows.clone(), 0..n_cols.min(COLS));
-    for cols in stretches(0..n_cols, COLS) {
+    for cols in stretches(0..n_cols, step) {
         for (rows, sums) in stretches(rows.clone(), ROWS).zip(sums.chunks_exact_mut(stretch_len)) {
-            unpack_tiles(matrix, rows.clone(), cols.clone(), weights);
-            let stretch = Stretch { matrix, rows, cols: cols.clone(), weights };
-            // SAFETY: the registers are configured.
-            unsafe { stretch.multiply(activations, tokens.clone(), sums) };
+            unpack_rows(matrix, rows, cols.clone(), weights, row_bytes);
+            for tiles in stretches(0..cols.len().div_ceil(TILE_COLS), COL_TILES) {
+                let first = cols.start / TILE_COLS + tiles.start;
+                let weights = &weights[2 * TILE_COLS * tiles.start..];
+                // SAFETY: the registers are configured.
+                unsafe {
+                    let tiles = first..first + tiles.len();
+                    multiply_tiles(weights, row_bytes, activations, tiles, tokens.clone(), sums);
+                }
+            }
         }
     }
     sums
@@ -243,59 +260,37 @@ unsafe fn store(sums: &[f32], tokens: Range<usize>, m: usize, rows: Range<usize>
     }
 }
 
-/// Some columns of up to [`ROWS`] rows of a matrix.
-struct Stretch<'a> {
-    matrix: &'a Matrix<'a>,
-    rows: Range<usize>,
+/// Adds the products of some tiles of columns to the sums, `(tokens, 2)` tiles, or puts them there if
+/// they are the first; the rows of `weights` are `row_bytes` apart.
+///
+/// # Safety
+///
+/// The registers are configured.
+#[inline(always)]
+unsafe fn multiply_tiles(
+    weights: &[u8],
+    row_bytes: usize,
+    activations: &TiledActivations,
     cols: Range<usize>,
-    /// The same in tiles, `(2, cols / 32)`.
-    weights: &'a [u8],
-}
-
-impl Stretch<'_> {
-    /// Adds the products with tiles of activations to their sums, `(tokens, 2)` tiles, or puts them
-    /// there if these are the first columns.
-    ///
-    /// # Safety
-    ///
-    /// The registers are configured.
-    #[inline(always)]
-    unsafe fn multiply(
-        &self,
-        activations: &TiledActivations,
-        tokens: Range<usize>,
-        sums: &mut [f32],
-    ) {
-        let Self { cols, weights, .. } = self;
-        let is_first = cols.start == 0;
-        let n = cols.len().div_ceil(TILE_COLS);
-        assert!(weights.len() >= 2 * n * TILE_BYTES);
-        let (upper, lower) = (weights.as_ptr(), weights[n * TILE_BYTES..].as_ptr());
-        let n_tokens = tokens.len();
-        for (at, sums) in sums.chunks_mut(4 * TILE_SUMS).enumerate() {
-            let tiles = |token| activations.tiles(token, cols.start / TILE_COLS, n).as_ptr();
-            let token = tokens.start + 2 * at;
-            let first = tiles(token);
-            // SAFETY: there are `n` tiles at each pointer, and four of sums, or two at the end.
-            unsafe {
-                if sums.len() == 4 * TILE_SUMS {
-                    let products = [upper, lower, first, tiles(token + 1)];
-                    multiply_2x2(products, n, sums.as_mut_ptr(), is_first);
-                } else {
-                    multiply_2x1([upper, lower, first], n, sums.as_mut_ptr(), is_first);
-                }
+    tokens: Range<usize>,
+    sums: &mut [f32],
+) {
+    let (n, is_first) = (cols.len(), cols.start == 0);
+    assert!(weights.len() >= (ROWS - 1) * row_bytes + 2 * TILE_COLS * n);
+    let (upper, lower) = (weights.as_ptr(), weights[TILE_ROWS * row_bytes..].as_ptr());
+    for (at, sums) in sums.chunks_mut(4 * TILE_SUMS).enumerate() {
+        let tiles = |token| activations.tiles(token, cols.start, n).as_ptr();
+        let token = tokens.start + 2 * at;
+        // SAFETY: there are `n` tiles at each pointer, and four of sums, or two at the end.
+        unsafe {
+            if sums.len() == 4 * TILE_SUMS {
+                let products = [upper, lower, tiles(token), tiles(token + 1)];
+                multiply_2x2(products, row_bytes, n, sums.as_mut_ptr(), is_first);
+            } else {
+                let products = [upper, lower, tiles(token)];
+                multiply_2x1(products, row_bytes, n, sums.as_mut_ptr(), is_first);
             }
-            self.prefetch_part(at, n_tokens.div_ceil(2));
         }
-    }
-
-    /// Asks for the next columns of a part of the rows: for all at once would be more than the
-    /// processor asks for without waiting.
-    #[inline(always)]
-    fn prefetch_part(&self, part: usize, n_parts: usize) {
-        let next = self.cols.end..self.matrix.n_cols().min(self.cols.end + COLS);
-        let row = |part: usize| self.rows.start + part * self.rows.len() / n_parts;
-        self.matrix.prefetch(row(part)..row(part + 1), next);
     }
 }
 
@@ -308,6 +303,7 @@ impl Stretch<'_> {
 #[inline(always)]
 unsafe fn multiply_2x2(
     [upper, lower, first, second]: [*const u8; 4],
+    row_bytes: usize,
     n: usize,
     sums: *mut f32,
     is_first: bool,
@@ -328,16 +324,16 @@ unsafe fn multiply_2x2(
             "tilezero tmm2",
             "tilezero tmm3",
             "3:",
-            "tileloadd tmm4, [{upper} + {stride}]",
+            "tileloadd tmm4, [{upper} + {row}]",
             "tileloadd tmm6, [{first} + {stride}]",
             "tdpbf16ps tmm0, tmm4, tmm6",
-            "tileloadd tmm5, [{lower} + {stride}]",
+            "tileloadd tmm5, [{lower} + {row}]",
             "tdpbf16ps tmm1, tmm5, tmm6",
             "tileloadd tmm7, [{second} + {stride}]",
             "tdpbf16ps tmm2, tmm4, tmm7",
             "tdpbf16ps tmm3, tmm5, tmm7",
-            "add {upper}, 1024",
-            "add {lower}, 1024",
+            "add {upper}, 64",
+            "add {lower}, 64",
             "add {first}, 1024",
             "add {second}, 1024",
             "dec {n}",
@@ -353,6 +349,7 @@ unsafe fn multiply_2x2(
             n = inout(reg) n => _,
             sums = in(reg) sums,
             stride = in(reg) 64usize,
+            row = in(reg) row_bytes,
             is_first = in(reg) u32::from(is_first),
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
@@ -369,6 +366,7 @@ unsafe fn multiply_2x2(
 #[inline(always)]
 unsafe fn multiply_2x1(
     [upper, lower, first]: [*const u8; 3],
+    row_bytes: usize,
     n: usize,
     sums: *mut f32,
     is_first: bool,
@@ -386,12 +384,12 @@ unsafe fn multiply_2x1(
             "tilezero tmm1",
             "3:",
             "tileloadd tmm6, [{first} + {stride}]",
-            "tileloadd tmm4, [{upper} + {stride}]",
+            "tileloadd tmm4, [{upper} + {row}]",
             "tdpbf16ps tmm0, tmm4, tmm6",
-            "tileloadd tmm5, [{lower} + {stride}]",
+            "tileloadd tmm5, [{lower} + {row}]",
             "tdpbf16ps tmm1, tmm5, tmm6",
-            "add {upper}, 1024",
-            "add {lower}, 1024",
+            "add {upper}, 64",
+            "add {lower}, 64",
             "add {first}, 1024",
             "dec {n}",
             "jnz 3b",
@@ -403,6 +401,7 @@ unsafe fn multiply_2x1(
             n = inout(reg) n => _,
             sums = in(reg) sums,
             stride = in(reg) 64usize,
+            row = in(reg) row_bytes,
             is_first = in(reg) u32::from(is_first),
             out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm5") _, out("tmm6") _,
             options(nostack),

@@ -1,6 +1,6 @@
-//! Weights and activations as tiles of `bf16` numbers.
+//! Weights and activations as `bf16` numbers.
 
-use crate::gemv::{Pair, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, SuperBlock, half_pair, unpack};
+use crate::gemv::{Pair, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, SuperBlock, half_pair, unpack};
 use crate::lines::Lines;
 use crate::matrix::Matrix;
 use crate::unpack::{Unpacked, f16_at};
@@ -104,35 +104,38 @@ fn to_bf16(low: __m512, high: __m512) -> __m512i {
     unsafe { std::mem::transmute(_mm512_cvtne2ps_pbh(high, low)) }
 }
 
-/// Unpacks `cols` of up to 32 `rows` to tiles, `(2, cols / 32, 16 rows, 32)`, zero where there is no
-/// row.
+/// Unpacks `cols` of `rows`; the numbers of each begin `row_bytes` behind those of the last, and are
+/// zero where there is no row.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16")]
-pub(crate) fn unpack_tiles(
+pub(crate) fn unpack_rows(
     matrix: &Matrix<'_>,
     rows: Range<usize>,
     cols: Range<usize>,
     to: &mut [u8],
+    row_bytes: usize,
 ) {
     let block_type = matrix.block_type();
     let (len, bytes) = (block_type.block_len(), block_type.block_bytes());
     let range = cols.start / len * bytes..cols.end / len * bytes;
-    let n_col_tiles = cols.len().div_ceil(TILE_COLS);
-    let half_bytes = n_col_tiles * TILE_BYTES;
-    assert!(to.len() >= 2 * half_bytes && rows.len() <= 2 * TILE_ROWS);
-    for place in 0..2 * TILE_ROWS {
-        let to = &mut to[place / TILE_ROWS * half_bytes..][..half_bytes];
-        let to = &mut to[place % TILE_ROWS * 64..];
-        if place < rows.len() {
-            unpack_row(block_type, &matrix.row(rows.start + place)[range.clone()], to);
+    let n_bytes = cols.len().div_ceil(TILE_COLS) * 64;
+    for (at, to) in to.chunks_mut(row_bytes).enumerate() {
+        let to = &mut to[..n_bytes];
+        if at < rows.len() {
+            // The next row's are asked for meanwhile.
+            let ahead = matrix.row_bytes();
+            unpack_row(block_type, &matrix.row(rows.start + at)[range.clone()], ahead, to);
         } else {
-            to.chunks_mut(TILE_BYTES).for_each(|to| to[..64].fill(0));
+            to.fill(0);
         }
     }
 }
 
-/// Unpacks a stretch of a row to the first 64 bytes of each kilobyte of `to`.
+/// Unpacks a stretch of a row.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16")]
-fn unpack_row(block_type: BlockType, bytes: &[u8], to: &mut [u8]) {
+fn unpack_row(block_type: BlockType, bytes: &[u8], ahead: usize, to: &mut [u8]) {
+    for line in bytes.chunks(64) {
+        _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().wrapping_add(ahead).cast());
+    }
     match block_type {
         BlockType::Q4_0 => unpack_pairs::<Q4_0, 16>(bytes, to),
         BlockType::Q4_1 => unpack_pairs::<Q4_1, 16>(bytes, to),
@@ -140,9 +143,10 @@ fn unpack_row(block_type: BlockType, bytes: &[u8], to: &mut [u8]) {
         BlockType::Q5_1 => unpack_pairs::<Q5_1, 32>(bytes, to),
         BlockType::Q4K => unpack_supers::<Q4K, 16>(bytes, to),
         BlockType::Q5K => unpack_supers::<Q5K, 32>(bytes, to),
-        BlockType::Q2K | BlockType::Q3K | BlockType::Q6K => unpack_by_16(block_type, bytes, to),
+        BlockType::Q2K | BlockType::Q3K => unpack_by_16(block_type, bytes, to),
+        BlockType::Q6K => unpack_q6k(bytes, to),
         BlockType::Q8_0 => {
-            for (block, to) in bytes.as_chunks::<34>().0.iter().zip(to.chunks_mut(TILE_BYTES)) {
+            for (block, to) in bytes.as_chunks::<34>().0.iter().zip(to.chunks_exact_mut(64)) {
                 let (scale, quants) = (_mm512_set1_ps(f16_at(block, 0)), &block[2..]);
                 // SAFETY: a block has 32 quants.
                 let number = |half: usize| unsafe {
@@ -153,9 +157,9 @@ fn unpack_row(block_type: BlockType, bytes: &[u8], to: &mut [u8]) {
             }
         }
         BlockType::BF16 => {
-            for (from, to) in bytes.chunks(64).zip(to.chunks_mut(TILE_BYTES)) {
+            for (from, to) in bytes.chunks(64).zip(to.chunks_exact_mut(64)) {
                 to[..from.len()].copy_from_slice(from);
-                to[from.len()..64].fill(0);
+                to[from.len()..].fill(0);
             }
         }
         BlockType::F32 | BlockType::F16 => unreachable!("these keep more bits than tiles do"),
@@ -208,7 +212,7 @@ fn look_up<const LEVELS: usize>(quants: __m512i, scales: [f32; 2], mins: [f32; 2
 
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16")]
 fn unpack_pairs<T: Pair, const LEVELS: usize>(bytes: &[u8], to: &mut [u8]) {
-    for (pair, to) in bytes.chunks(2 * T::BYTES).zip(to.chunks_mut(2 * TILE_BYTES)) {
+    for (pair, to) in bytes.chunks(2 * T::BYTES).zip(to.chunks_mut(2 * 64)) {
         let whole = pair.len() == 2 * T::BYTES;
         // SAFETY: `a` and `b` are blocks.
         let numbers = unsafe {
@@ -223,7 +227,7 @@ fn unpack_pairs<T: Pair, const LEVELS: usize>(bytes: &[u8], to: &mut [u8]) {
         };
         store(numbers[0], to);
         if whole {
-            store(numbers[1], &mut to[TILE_BYTES..]);
+            store(numbers[1], &mut to[64..]);
         }
     }
 }
@@ -238,7 +242,7 @@ fn two(lanes: __m128) -> [f32; 2] {
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16")]
 fn unpack_supers<T: SuperBlock, const LEVELS: usize>(bytes: &[u8], to: &mut [u8]) {
     let (mut scales, mut mins) = ([0f32; 16], [0f32; 16]);
-    for (block, to) in bytes.chunks_exact(T::BYTES).zip(to.chunks_mut(8 * TILE_BYTES)) {
+    for (block, to) in bytes.chunks_exact(T::BYTES).zip(to.chunks_exact_mut(8 * 64)) {
         // SAFETY: the block is there, and the arrays have 16 numbers each.
         let quants = unsafe {
             let (some_scales, some_mins) = T::scales(block.as_ptr());
@@ -250,21 +254,50 @@ fn unpack_supers<T: SuperBlock, const LEVELS: usize>(bytes: &[u8], to: &mut [u8]
             let (first, second) = (2 * part, 2 * part + 1);
             let (scales, mins) = ([scales[first], scales[second]], [mins[first], mins[second]]);
             let numbers = look_up::<LEVELS>(quants, scales, mins);
-            store(numbers[0], &mut to[first * TILE_BYTES..]);
-            store(numbers[1], &mut to[second * TILE_BYTES..]);
+            store(numbers[0], &mut to[first * 64..]);
+            store(numbers[1], &mut to[second * 64..]);
         }
     }
 }
 
-/// Unpacks the types with a scale for 16 weights.
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16")]
+fn unpack_q6k(bytes: &[u8], to: &mut [u8]) {
+    let mut scales = [0f32; 16];
+    for (block, to) in bytes.chunks_exact(Q6K::BYTES).zip(to.chunks_exact_mut(8 * 64)) {
+        // SAFETY: the block is there, and the array has 16 numbers.
+        let quants = unsafe {
+            _mm512_storeu_ps(scales.as_mut_ptr(), Q6K::scales(block.as_ptr()).0);
+            Q6K::quants(block.as_ptr())
+        };
+        for ((quants, scales), to) in
+            quants.into_iter().zip(scales.chunks_exact(4)).zip(to.chunks_exact_mut(2 * 64))
+        {
+            let quants = _mm512_sub_epi8(quants, _mm512_set1_epi8(32));
+            let numbers = |quants: __m128i, scale: f32| {
+                let quants = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(quants));
+                _mm512_mul_ps(quants, _mm512_set1_ps(scale))
+            };
+            let parts = [
+                numbers(_mm512_castsi512_si128(quants), scales[0]),
+                numbers(_mm512_extracti32x4_epi32::<1>(quants), scales[1]),
+                numbers(_mm512_extracti32x4_epi32::<2>(quants), scales[2]),
+                numbers(_mm512_extracti32x4_epi32::<3>(quants), scales[3]),
+            ];
+            store(to_bf16(parts[0], parts[1]), to);
+            store(to_bf16(parts[2], parts[3]), &mut to[64..]);
+        }
+    }
+}
+
+/// Unpacks the types with a scale for 16 weights of two or three bits.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16")]
 fn unpack_by_16(block_type: BlockType, bytes: &[u8], to: &mut [u8]) {
     let (mut quants, mut scales, mut mins) = ([0u8; 256], [0f32; 16], [0f32; 16]);
     let blocks = bytes.chunks_exact(block_type.block_bytes());
-    for (block, to) in blocks.zip(to.chunks_mut(8 * TILE_BYTES)) {
+    for (block, to) in blocks.zip(to.chunks_exact_mut(8 * 64)) {
         let unpacked = Unpacked { quants: &mut quants, scales: &mut scales, mins: &mut mins };
         unpack(block_type, block, unpacked);
-        for (at, to) in to.chunks_mut(TILE_BYTES).enumerate() {
+        for (at, to) in to.chunks_exact_mut(64).enumerate() {
             let numbers = |sub: usize| {
                 // SAFETY: there are 16 times 16 quants.
                 let quants = unsafe { _mm_loadu_si128(quants[16 * sub..].as_ptr().cast()) };

@@ -275,7 +275,7 @@ pub(crate) trait SuperBlock {
 
 pub(crate) struct Q4K;
 pub(crate) struct Q5K;
-struct Q6K;
+pub(crate) struct Q6K;
 
 /// Brings the eight scales and minima of a Q4_K or Q5_K block to `f32`.
 #[inline(always)]

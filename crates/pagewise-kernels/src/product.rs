@@ -132,11 +132,11 @@ fn panels_from(block_type: BlockType) -> usize {
 pub(crate) fn uses_tiles(isa: Isa, block_type: BlockType, m: usize) -> bool {
     #[cfg(target_arch = "x86_64")]
     {
-        /// From so many activations on it pays (measured).
-        const FROM: usize = 5;
+        // From so many activations on it pays (measured).
+        let from = if block_type == BlockType::Q6K { 9 } else { 6 };
         // Rounded to `bf16`, these would lose what the file keeps.
         let is_finer = matches!(block_type, BlockType::F32 | BlockType::F16);
-        isa.family() == Family::Amx && m >= FROM && !is_finer
+        isa.family() == Family::Amx && m >= from && !is_finer
     }
     #[cfg(not(target_arch = "x86_64"))]
     {
@@ -181,7 +181,7 @@ impl Planned<'_> {
 /// columns.
 ///
 /// Quantised weights meet activations rounded to eight bits, with one scale per 32 of them or, for
-/// the `Q?K` types, per 256; with AMX, five activations or more and all weights but `F32` and `F16`
+/// the `Q?K` types, per 256; with AMX, six activations or more (nine for `Q6K`) and all weights but `F32` and `F16`
 /// are rounded to `bf16`. The result does not depend on the number of threads, nor on what else is
 /// multiplied.
 ///
