@@ -16,7 +16,7 @@ use std::ops::Range;
 const TILE: usize = 8;
 
 /// How far ahead of the current block weights are asked for, in bytes.
-const PREFETCH: usize = 1024;
+const PREFETCH: usize = 2048;
 
 /// Returns whether a kernel here reads this type.
 pub(crate) fn supports(block_type: BlockType) -> bool {

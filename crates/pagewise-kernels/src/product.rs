@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// Bytes of weights in one task of a product with few activations: large enough to hide the
 /// hand-out, small enough that no thread waits long for the last one.
-const TASK_BYTES: usize = 48 * 1024;
+const TASK_BYTES: usize = 256 * 1024;
 
 /// Rows of weights in one task of a product with many activations.
 const TASK_ROWS: usize = 64;
@@ -356,5 +356,5 @@ fn rows_per_task(matrix: &Matrix<'_>, kernel: Kernel, m: usize, pool: &ThreadPoo
         return TASK_ROWS;
     }
     // A multiple of the panel height, so that only the last panel is partial.
-    (TASK_BYTES / matrix.row_bytes().max(1)).next_multiple_of(32).clamp(32, 512)
+    (TASK_BYTES / matrix.row_bytes().max(1)).next_multiple_of(32).clamp(32, 4096)
 }
