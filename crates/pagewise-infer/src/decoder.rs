@@ -64,7 +64,7 @@ impl Decoder {
         let (vocabulary, hidden) = (config.vocabulary, config.hidden);
         let embedding = loader.tensor("token_embd.weight", &[vocabulary, hidden])?;
         let head = if config.is_tied {
-            Linear::new(embedding.clone(), None, compute)?
+            Linear::new(loader.resident(embedding.clone()), None, compute)?
         } else {
             loader.linear("output", (vocabulary, hidden), false)?
         };

@@ -25,11 +25,13 @@ use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use pagewise_kernels::ThreadPool;
 use sha2::{Digest, Sha256};
 
 pub use error::{GgufError, GgufProblem};
 use header::{Header, MAX_TENSORS, TensorInfo};
-pub(crate) use map::FileMap;
+use map::Copied;
+pub(crate) use map::{FileMap, LargePages};
 pub use metadata::{FromMetadata, MetadataValue, OneOrMany, Strings};
 pub use tensor_type::TensorType;
 
@@ -325,22 +327,37 @@ impl fmt::Debug for GgufTensor<'_> {
     }
 }
 
-/// The data of a tensor, borrowed from the file for as long as this lives.
+/// The data of a tensor, borrowed from the file for as long as this lives, or a copy of them.
 #[derive(Clone)]
 pub struct TensorBytes {
-    map: Arc<FileMap>,
+    source: Source,
     range: Range<usize>,
+}
+
+#[derive(Clone)]
+enum Source {
+    File(Arc<FileMap>),
+    Copy(Copied),
 }
 
 impl TensorBytes {
     pub(crate) fn new(map: &Arc<FileMap>, range: Range<usize>) -> Self {
-        Self { map: map.clone(), range }
+        Self { source: Source::File(map.clone()), range }
     }
 
     /// Returns a part of the data, which must lie within them.
     pub(crate) fn part(&self, range: Range<usize>) -> Self {
         let (start, end) = (self.range.start + range.start, self.range.start + range.end);
-        Self { map: self.map.clone(), range: start..end.min(self.range.end) }
+        Self { source: self.source.clone(), range: start..end.min(self.range.end) }
+    }
+
+    /// Returns a copy in `pages`, if they have room, and lets the system take the file's pages away.
+    pub(crate) fn copied(&self, pages: &Arc<LargePages>, pool: &ThreadPool) -> Option<Self> {
+        let copied = pages.copy(self, pool)?;
+        if let Source::File(map) = &self.source {
+            map.release(self.range.clone());
+        }
+        Some(Self { source: Source::Copy(copied), range: 0..self.range.len() })
     }
 }
 
@@ -348,7 +365,11 @@ impl Deref for TensorBytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.map.bytes().get(self.range.clone()).unwrap_or_default()
+        let bytes = match &self.source {
+            Source::File(map) => map.bytes(),
+            Source::Copy(copied) => copied.bytes(),
+        };
+        bytes.get(self.range.clone()).unwrap_or_default()
     }
 }
 

@@ -4,10 +4,12 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use pagewise_kernels::{BlockType, Isa, Matrix, ShapeError};
 
 use crate::compute::Compute;
+use crate::gguf::LargePages;
 use crate::linear::Linear;
 use crate::rows::Vector;
 use crate::{DecoderConfig, Gguf, HfFolder, LoadError, TensorBytes, TensorType, families};
@@ -282,7 +284,12 @@ pub(crate) struct Loader<'a> {
     config: &'a DecoderConfig,
     compute: &'a Compute,
     read: RefCell<BTreeSet<String>>,
+    /// Where copies of weights have room.
+    pages: RefCell<Option<Arc<LargePages>>>,
 }
+
+/// Large pages that are asked for at once.
+const PAGES_BYTES: usize = 64 << 20;
 
 impl<'a> Loader<'a> {
     pub(crate) fn new(
@@ -290,7 +297,7 @@ impl<'a> Loader<'a> {
         config: &'a DecoderConfig,
         compute: &'a Compute,
     ) -> Self {
-        Self { weights, config, compute, read: RefCell::default() }
+        Self { weights, config, compute, read: RefCell::default(), pages: RefCell::default() }
     }
 
     pub(crate) fn config(&self) -> &'a DecoderConfig {
@@ -321,6 +328,25 @@ impl<'a> Loader<'a> {
         Ok(tensor)
     }
 
+    /// Returns a weight that is read whole for every token: as a copy in large pages where our own
+    /// kernels multiply and the system has such pages, else as it is.
+    pub(crate) fn resident(&self, weight: Weight) -> Weight {
+        let Some(pool) = self.compute.pool() else { return weight };
+        let mut pages = self.pages.borrow_mut();
+        let mut copy = || {
+            if let Some(bytes) = pages.as_ref().and_then(|pages| weight.bytes.copied(pages, pool)) {
+                return Some(bytes);
+            }
+            let fresh =
+                Arc::new(LargePages::new(PAGES_BYTES.max(weight.bytes.len() + PAGES_BYTES / 2))?);
+            weight.bytes.copied(pages.insert(fresh), pool)
+        };
+        match copy() {
+            Some(bytes) => Weight { bytes, ..weight },
+            None => weight,
+        }
+    }
+
     /// Returns the linear layer `{name}.weight`, `(out, in)`, with `{name}.bias`, `(out,)`, if it
     /// is to have one.
     pub(crate) fn linear(
@@ -342,7 +368,7 @@ impl<'a> Loader<'a> {
         has_bias: bool,
     ) -> Result<[Linear; N], LoadError> {
         let out_dim = out_dims.iter().sum();
-        let weight = self.tensor(&format!("{name}.weight"), &[out_dim, in_dim])?;
+        let weight = self.resident(self.tensor(&format!("{name}.weight"), &[out_dim, in_dim])?);
         let bias = match has_bias {
             true => Some(self.tensor(&format!("{name}.bias"), &[out_dim])?.floats()?),
             false => None,
@@ -374,6 +400,7 @@ impl<'a> Loader<'a> {
         }
         let mut weight = self.tensor(&whole, &[n_experts, out_dim, in_dim])?;
         weight.shape = vec![n_experts * out_dim, in_dim];
+        let weight = self.resident(weight);
         (0..n_experts)
             .map(|expert| {
                 let rows = expert * out_dim..(expert + 1) * out_dim;
