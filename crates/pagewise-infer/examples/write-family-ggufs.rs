@@ -53,7 +53,7 @@ fn write(folder: &Path, to: &Path) {
         }
         Err(error) => panic!("{error}"),
     }
-    let cpu = Compute::new(DeviceChoice::Cpu, None).unwrap().with_exact_cache();
+    let cpu = Compute::new(DeviceChoice::Cpu, None).unwrap().exact();
     let decoder = Decoder::load(&Gguf::open(&gguf).unwrap(), WINDOW_TOKENS, &cpu).unwrap();
     let pagewise = decoder.forward_all(&tokens, &mut decoder.new_cache().unwrap()).unwrap();
     let json = serde_json::json!({"tokens": tokens, "reference": reference, "pagewise": pagewise});

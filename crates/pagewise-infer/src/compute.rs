@@ -68,10 +68,13 @@ impl Compute {
         Self { device, pool, has_exact_cache: false, buffers: Arc::default() }
     }
 
-    /// Keeps keys and values as f32 everywhere, in twice the memory that our own kernels take; for
-    /// comparisons.
-    pub fn with_exact_cache(self) -> Self {
-        Self { has_exact_cache: true, ..self }
+    /// Keeps more of each number than is worth its time: keys and values as f32 everywhere, and no
+    /// products in `bf16`. Then no result depends on how many tokens are read at once; for comparisons.
+    pub fn exact(self) -> Self {
+        let exact = |pool: Arc<ThreadPool>| {
+            Arc::new(ThreadPool::with_isa(pool.threads(), pool.isa().without_tiles()))
+        };
+        Self { has_exact_cache: true, pool: self.pool.map(exact), ..self }
     }
 
     /// Returns the device as candle knows it.

@@ -22,7 +22,7 @@ fn to(from: &Path, to: &Path, quant: Option<TensorType>) -> Result<Converted, Co
 }
 
 fn load(path: &Path) -> LoadedModel {
-    let compute = Compute::new(DeviceChoice::Cpu, Some(2)).unwrap().with_exact_cache();
+    let compute = Compute::new(DeviceChoice::Cpu, Some(2)).unwrap().exact();
     LoadedModel::load(path, &compute, |_| Ok(N_TOKENS)).unwrap()
 }
 

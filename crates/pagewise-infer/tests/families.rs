@@ -13,7 +13,7 @@ use candle_core::{DType, Device, Tensor};
 use pagewise_core::{Prompt, PromptMessage, PromptRole};
 use pagewise_infer::{
     Compute, ConvertError, ConvertOptions, Converted, Decoder, DeviceChoice, Gguf, HfFolder,
-    KvCache, LayerKind, LoadError, LoadedModel, Strings, TensorType, Weights, convert,
+    KvCache, LayerKind, LoadError, LoadedModel, Strings, TensorType, TensorType, Weights, convert,
 };
 use pagewise_testkit::{GgufWriter, TinyFamily, TinyModel};
 use proptest::prelude::*;
@@ -30,6 +30,10 @@ const EXACT: f32 = 2e-4;
 /// Keys and values in half precision move them by up to 0.033, as in the reference when its cache is
 /// rounded.
 const HALVES: f32 = 0.04;
+
+/// Where weights are `bf16`, products in tiles round activations to that too: they move logits by up to
+/// 0.115.
+const TILES: f32 = 0.15;
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/families").join(name)
@@ -96,10 +100,11 @@ impl Feed<'_> {
 /// Checks weights on every back end, fed in every way.
 #[track_caller]
 fn check_weights(weights: &Weights, expected: &Expected) {
+    let is_bf16 = weights.counts().iter().any(|(kind, _)| *kind == TensorType::BF16);
     let back_ends = [
         ("tensors", Compute::portable(), EXACT),
-        ("slices", cpu().with_exact_cache(), EXACT),
-        ("slices with halves", cpu(), HALVES),
+        ("slices", cpu().exact(), EXACT),
+        ("slices with halves", cpu(), if is_bf16 { TILES } else { HALVES }),
     ];
     for (back_end, compute, bound) in back_ends {
         let decoder = Decoder::load(weights, WINDOW_TOKENS, &compute).unwrap();

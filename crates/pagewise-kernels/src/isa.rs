@@ -37,6 +37,11 @@ impl Isa {
             .map(Self)
     }
 
+    /// Returns the family without products in tiles, which round activations to `bf16`.
+    pub fn without_tiles(self) -> Self {
+        Self(self.0.min(Family::Avx512Vnni))
+    }
+
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn family(self) -> Family {
         self.0
