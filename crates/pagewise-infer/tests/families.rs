@@ -13,7 +13,7 @@ use candle_core::{DType, Device, Tensor};
 use pagewise_core::{Prompt, PromptMessage, PromptRole};
 use pagewise_infer::{
     Compute, ConvertError, ConvertOptions, Converted, Decoder, DeviceChoice, Gguf, HfFolder,
-    KvCache, LayerKind, LoadError, LoadedModel, Strings, TensorType, TensorType, Weights, convert,
+    KvCache, LayerKind, LoadError, LoadedModel, Strings, TensorType, Weights, convert,
 };
 use pagewise_testkit::{GgufWriter, TinyFamily, TinyModel};
 use proptest::prelude::*;
