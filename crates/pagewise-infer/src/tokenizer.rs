@@ -152,7 +152,12 @@ fn looks_like_control(text: &str) -> bool {
     let within = |start: &str, end: &str| {
         text.strip_prefix(start).is_some_and(|rest| rest.len() > end.len() && rest.ends_with(end))
     };
-    within("<|", "|>") || within("<｜", "｜>")
+    // Gemma has thousands of these, for others to give a meaning to.
+    let is_spare = text
+        .strip_prefix("<unused")
+        .and_then(|rest| rest.strip_suffix('>'))
+        .is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()));
+    within("<|", "|>") || within("<｜", "｜>") || is_spare
 }
 
 /// The tokenizer of a model. Clones share it.
