@@ -65,6 +65,14 @@ pub(super) struct PreTokenizer {
 
 /// Names with what they stand for: the pattern of the model's own `tokenizer.json`, where the
 /// patterns of llama.cpp only come near to it.
+///
+/// These were compared with real vocabularies and the ids that the models' own tokenizers give:
+/// `gpt-2`, `phi-2`, `mpt`, `olmo`, `smollm`, `starcoder`, `refact` (Granite 3), `command-r`, `qwen2`,
+/// `qwen35`, `llama-bpe`, `smaug-bpe` (SmolLM3), `dbrx` (OLMo 2), `tekken`, `gpt-4o` (Phi-4-mini),
+/// `deepseek-llm`, `deepseek-coder`, `deepseek-v3`, `joyai-llm`, `falcon` and `gemma4`. The other
+/// names, `lfm2` among them, stand beside one of these, or with a pattern of their own, because
+/// llama.cpp has them so; their models' files were not at hand. (LFM2.5-8B-A1B is called `lfm2` too, and
+/// is said to have a slightly other pattern.)
 const KNOWN: [(&[&str], PreTokenizer); 19] = [
     (
         &[

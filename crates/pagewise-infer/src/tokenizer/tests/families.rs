@@ -19,8 +19,8 @@ macro_rules! families {
 }
 
 const FAMILIES: [(&str, &str); 14] = families! {
-    "gemma2" "gemma3" "granite3" "llama2" "llama3" "mistral" "mistral-nemo" "olmo2" "phi3"
-    "phi4-mini" "qwen2" "qwen3" "smollm2" "smollm3"
+    "gemma2" "gemma3" "llama2" "llama3" "mistral" "mistral-nemo" "olmo2" "phi3"
+    "phi4-mini" "qwen2" "qwen3" "refact" "smollm2" "smollm3"
 };
 
 #[derive(Deserialize)]
