@@ -5,8 +5,9 @@
 //! [`Tokenizer::encode_rendered`] relies on the chat template to have broken up look-alikes.
 //! User-defined tokens (`<tool_call>`) are matched everywhere.
 //!
-//! A GGUF file is followed as llama.cpp does, a folder as the `tokenizers` library does. Tokens
-//! decode to exactly the text they were made from, but for what the vocabulary itself changes:
+//! A GGUF file is followed as llama.cpp does, but for words, which are cut and joined as the model's
+//! own tokenizer does it; a folder as the `tokenizers` library does. Tokens decode to exactly the text
+//! they were made from, but for what the vocabulary itself changes:
 //!
 //! - SentencePiece vocabularies write a space as `▁`, so that `▁` comes back as a space, and most
 //!   put a space before a text, which is not taken away again;
