@@ -5,8 +5,9 @@
 //! [`Tokenizer::encode_rendered`] relies on the chat template to have broken up look-alikes.
 //! User-defined tokens (`<tool_call>`) are matched everywhere.
 //!
-//! A GGUF file is followed as llama.cpp does, a folder as the `tokenizers` library does. Tokens
-//! decode to exactly the text they were made from, but for what the vocabulary itself changes:
+//! A GGUF file is followed as llama.cpp does, but for words, which are cut and joined as the model's
+//! own tokenizer does it; a folder as the `tokenizers` library does. Tokens decode to exactly the text
+//! they were made from, but for what the vocabulary itself changes:
 //!
 //! - SentencePiece vocabularies write a space as `▁`, so that `▁` comes back as a space, and most
 //!   put a space before a text, which is not taken away again;
@@ -152,7 +153,12 @@ fn looks_like_control(text: &str) -> bool {
     let within = |start: &str, end: &str| {
         text.strip_prefix(start).is_some_and(|rest| rest.len() > end.len() && rest.ends_with(end))
     };
-    within("<|", "|>") || within("<｜", "｜>")
+    // Gemma has thousands of these, for others to give a meaning to.
+    let is_spare = text
+        .strip_prefix("<unused")
+        .and_then(|rest| rest.strip_suffix('>'))
+        .is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()));
+    within("<|", "|>") || within("<｜", "｜>") || is_spare
 }
 
 /// The tokenizer of a model. Clones share it.

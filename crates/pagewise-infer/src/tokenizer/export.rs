@@ -5,7 +5,8 @@
 //! others: GGUF has no Unicode normal forms, and SentencePiece vocabularies that merge by score become
 //! merges in the order of the scores.
 
-use std::collections::{HashMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -25,6 +26,12 @@ const CONTROL: i32 = 3;
 const USER_DEFINED: i32 = 4;
 const UNUSED: i32 = 5;
 const BYTE: i32 = 6;
+
+/// The longest run of a character with which it is tried whether two orders join it alike.
+const MAX_TRIED_RUN: usize = 128;
+
+/// The most characters of which there may be runs in an order of their own; Gemma has three.
+const MAX_CHARACTERS_OF_RUNS: usize = 8;
 
 /// What a folder has of a tokenizer.
 pub(crate) struct ExportedFolder {
@@ -317,29 +324,34 @@ fn scores_of_merges(
     details: &Details,
     n_rows: usize,
 ) -> Result<Vec<f32>, TokenizerError> {
-    let mut ranks: HashMap<String, usize> = HashMap::new();
-    let mut last = None;
-    for (first, second) in &details.merges {
-        let joined = format!("{first}{second}");
-        if last.as_ref() != Some(&joined) {
-            let rank = ranks.len();
-            if ranks.insert(joined.clone(), rank).is_some() {
-                return no_word_for("merges in an order that scores do not have");
-            }
-        }
-        last = Some(joined);
-    }
+    let ranks = ranks_of_pieces(details.merges.iter()).or_else(|| {
+        let is_of_run = |merge: &&(String, String)| character_of_run(merge).is_some();
+        let n_runs = details.merges.iter().take_while(is_of_run).count();
+        let (runs, others) = details.merges.split_at(n_runs);
+        ranks_of_pieces(by_length(runs)?.into_iter().chain(others))
+    });
+    let Some(ranks) = ranks else {
+        return no_word_for("merges in an order that scores do not have");
+    };
     let known: HashSet<(&str, &str)> =
         details.merges.iter().map(|(first, second)| (first.as_str(), second.as_str())).collect();
     let is_piece = |kind: &Kind| matches!(kind, Kind::Normal | Kind::UserDefined);
     let tokens = parts.texts.iter().zip(&parts.kinds);
+    // These are found before text is cut to characters, and never in what is left, if marks of spaces
+    // make no more of them.
+    let user_defined: HashSet<&str> = tokens
+        .clone()
+        .filter(|(_, kind)| **kind == Kind::UserDefined)
+        .map(|(text, _)| text.as_str())
+        .collect();
+    let is_cut_out = |piece: &str| user_defined.contains(piece) && !piece.contains(SPACE_MARK);
     let pieces: HashSet<&str> =
         tokens.filter(|(_, kind)| is_piece(kind)).map(|(text, _)| text.as_str()).collect();
     for piece in &pieces {
         for (at, _) in piece.char_indices().skip(1) {
             let (first, second) = piece.split_at(at);
             let is_pair = pieces.contains(first) && pieces.contains(second);
-            if is_pair && !known.contains(&(first, second)) {
+            if is_pair && !known.contains(&(first, second)) && !is_cut_out(piece) {
                 return no_word_for("fewer merges than there are pieces");
             }
         }
@@ -350,6 +362,80 @@ fn scores_of_merges(
         rank.map_or(0.0, |rank| -((rank + 1) as f32))
     };
     Ok((0..parts.texts.len().max(n_rows)).map(score).collect())
+}
+
+/// Returns at which place merges lead to each piece; `None` if those to one piece have others between
+/// them.
+fn ranks_of_pieces<'m>(
+    merges: impl Iterator<Item = &'m (String, String)>,
+) -> Option<HashMap<String, usize>> {
+    let mut ranks: HashMap<String, usize> = HashMap::new();
+    let mut last = None;
+    for (first, second) in merges {
+        let joined = format!("{first}{second}");
+        if last.as_ref() != Some(&joined) {
+            let rank = ranks.len();
+            if ranks.insert(joined.clone(), rank).is_some() {
+                return None;
+            }
+        }
+        last = Some(joined);
+    }
+    Some(ranks)
+}
+
+/// Returns the character of which both sides of a merge are runs.
+fn character_of_run((first, second): &(String, String)) -> Option<char> {
+    let mut characters = first.chars().chain(second.chars());
+    let character = characters.next()?;
+    characters.all(|other| other == character).then_some(character)
+}
+
+/// Puts the merges of runs of one character in the order of the runs' lengths, the longest first, if
+/// that joins them as their own order does.
+///
+/// Gemma's list begins with runs of each white space, by turns and by the lengths of their first
+/// halves. All of them are joined before a piece of two characters is, so that characters can be taken
+/// one by one. Whether lengths can be, is tried with runs that become several pieces.
+fn by_length(merges: &[(String, String)]) -> Option<Vec<&(String, String)>> {
+    let n_characters = |text: &String| text.chars().count();
+    let lengths = |(first, second): &(String, String)| (n_characters(first), n_characters(second));
+    let mut of_characters: BTreeMap<Option<char>, Vec<&(String, String)>> = BTreeMap::new();
+    for merge in merges {
+        of_characters.entry(character_of_run(merge)).or_default().push(merge);
+    }
+    if of_characters.len() > MAX_CHARACTERS_OF_RUNS {
+        return None;
+    }
+    for merges in of_characters.values_mut() {
+        let ranks: HashMap<(usize, usize), usize> =
+            merges.iter().enumerate().map(|(rank, merge)| (lengths(merge), rank)).collect();
+        let length = |(first, second)| ranks.get(&(first, second)).map(|_| Reverse(first + second));
+        merges.sort_by_key(|merge| length(lengths(merge)));
+        let longest = ranks.keys().map(|(first, second)| first + second).max()?;
+        for n_characters in 0..MAX_TRIED_RUN.min(3 * longest + 3) {
+            let by_rank = joined_run(n_characters, |pair| ranks.get(&pair));
+            if by_rank != joined_run(n_characters, length) {
+                return None;
+            }
+        }
+    }
+    Some(of_characters.into_values().flatten().collect())
+}
+
+/// Returns the lengths of the pieces that a run becomes: of all neighbours, those of the lowest rank
+/// join first, and of equal ones the leftmost.
+fn joined_run<R: Ord>(
+    n_characters: usize,
+    rank: impl Fn((usize, usize)) -> Option<R>,
+) -> Vec<usize> {
+    let mut pieces = vec![1; n_characters];
+    loop {
+        let pairs = pieces.iter().zip(pieces.iter().skip(1)).enumerate();
+        let ranked = pairs.filter_map(|(at, (a, b))| Some((rank((*a, *b))?, at, a + b)));
+        let Some((_, at, both)) = ranked.min() else { return pieces };
+        pieces.splice(at..at + 2, [both]);
+    }
 }
 
 /// Texts on which tokenizers that are not the same show it.

@@ -26,7 +26,7 @@ use tokenizers::tokenizer::SplitDelimiterBehavior;
 
 use super::encoder::{Encoder, Form, Model, Prefix};
 use super::merges::{self, MAX_MERGES, MergeOptions};
-use super::pre_tokenizer::{DIGIT, GPT_2};
+use super::pre_tokenizer::{BYTES, DIGIT, GPT_2, PreTokenizer};
 use super::special::Strip;
 use super::spelling::{SPACE_MARK, Spelling, byte_of_name};
 use super::{Kind, MAX_TOKENS, Parts, Specials, TokenizerError};
@@ -378,8 +378,9 @@ pub(super) struct Details {
     pub(super) ignore_merges: bool,
     /// The name of the unknown token.
     pub(super) unknown: Option<String>,
-    /// The patterns with which text is cut into words, one after the other; `None` if it is cut in
-    /// ways that are no patterns. None at all for white space where that is marked.
+    /// The patterns with which text is cut into words, one after the other, with [`BYTES`] among
+    /// them; `None` if it is cut in ways that are no patterns. None at all for white space where that
+    /// is marked.
     pub(super) patterns: Option<Vec<String>>,
 }
 
@@ -414,8 +415,8 @@ fn patterns(step: Option<&Value>) -> Option<Vec<String>> {
             Some(patterns?.concat())
         }
         "ByteLevel" => match flag("use_regex") {
-            Some(false) => Some(Vec::new()),
-            _ => Some(vec![GPT_2.to_owned()]),
+            Some(false) => Some(vec![BYTES.to_owned()]),
+            _ => Some(vec![GPT_2.to_owned(), BYTES.to_owned()]),
         },
         "Digits" if flag("individual_digits") == Some(true) => Some(vec![DIGIT.to_owned()]),
         // Spaces are marked before, so that there is nothing to cut.
@@ -423,8 +424,18 @@ fn patterns(step: Option<&Value>) -> Option<Vec<String>> {
         "Split" if text("/behavior") == "Isolated" && flag("invert") != Some(true) => {
             Some(vec![step.pointer("/pattern/Regex")?.as_str()?.to_owned()])
         }
+        "Split" if leaves_out_the_rest(step) => {
+            let pattern = step.pointer("/pattern/Regex")?.as_str()?;
+            PreTokenizer::covers_all_text(pattern).then(|| vec![pattern.to_owned()])
+        }
         _ => None,
     }
+}
+
+/// Returns whether a step that splits text keeps what its pattern matches, and nothing else.
+fn leaves_out_the_rest(step: &Value) -> bool {
+    let is = |key: &str, value: &Value| step.get(key) == Some(value);
+    is("behavior", &Value::from("Removed")) && is("invert", &Value::from(true))
 }
 
 fn unsupported<T>(what: String) -> Result<T, TokenizerError> {
@@ -690,10 +701,14 @@ impl Steps {
                 if self.n_repetitions > MAX_REPETITIONS {
                     return unsupported("patterns that repeat a part too often".into());
                 }
-                let split: Split = typed(step)?;
+                let mut split: Split = typed(step)?;
                 let empty = match &split.pattern {
                     SplitPattern::String(text) | SplitPattern::Regex(text) => text.is_empty(),
                 };
+                // Written as what is left out between the words, and there is nothing between them.
+                if leaves_out_the_rest(step) && PreTokenizer::covers_all_text(pattern) {
+                    split = Split::new(split.pattern, SplitDelimiterBehavior::Isolated, false)?;
+                }
                 if empty || split.behavior == SplitDelimiterBehavior::Removed {
                     return unsupported("words with text left out between them".into());
                 }

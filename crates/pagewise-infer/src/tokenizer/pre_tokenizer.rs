@@ -3,6 +3,7 @@
 //! A wrong cut gives wrong token ids without any sign of it, so a name that is not known here is
 //! refused.
 
+use tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
@@ -19,6 +20,8 @@ const SEED_CODER: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+
 const BAILING: &str = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+";
 const MINICPM_5: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}+| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const EXAONE_MOE: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+";
+/// Stands among patterns for the step that writes bytes as characters.
+pub(super) const BYTES: &str = "";
 pub(super) const DIGIT: &str = r"\p{N}";
 const UP_TO_3_DIGITS: &str = r"\p{N}{1,3}";
 const DIGITS_FROM_THE_RIGHT: &str = r"\d{1,3}(?=(?:\d{3})*\b)";
@@ -37,7 +40,9 @@ const DEEPSEEK_3: [&str; 3] = [
     r"[一-龥\x{3040}-ゟ゠-ヿ]+",
     r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##,
 ];
-const FALCON: [&str; 3] = [r"[\p{P}\$\+<=>\^~\|`]+", GPT_2, r"[0-9][0-9][0-9]"];
+const FALCON: [&str; 2] = [r"[\p{P}\$\+<=>\^~\|`]+", GPT_2];
+/// Some bytes within characters stand as characters that are numbers: ², ³, ¹, ¼, ½ and ¾.
+const FALCON_BYTES: [&str; 2] = [r"\p{N}+", r"[0-9][0-9][0-9]"];
 
 /// The longest run of white space that is cut into words as a whole, in characters. The patterns
 /// go back over such a run, and the regex engine silently gives up after a million steps.
@@ -48,6 +53,8 @@ const MAX_WHITE_SPACE: usize = 1 << 18;
 pub(super) struct PreTokenizer {
     /// Cut with each in turn.
     patterns: &'static [&'static str],
+    /// The same once bytes are written as characters.
+    patterns_of_bytes: &'static [&'static str],
     /// Whether a word that is a token is taken whole, without merging.
     pub(super) ignore_merges: bool,
     /// Whether a prompt begins with the token for that, unless the file says otherwise.
@@ -58,6 +65,14 @@ pub(super) struct PreTokenizer {
 
 /// Names with what they stand for: the pattern of the model's own `tokenizer.json`, where the
 /// patterns of llama.cpp only come near to it.
+///
+/// These were compared with real vocabularies and the ids that the models' own tokenizers give:
+/// `gpt-2`, `phi-2`, `mpt`, `olmo`, `smollm`, `starcoder`, `refact` (Granite 3), `command-r`, `qwen2`,
+/// `qwen35`, `llama-bpe`, `smaug-bpe` (SmolLM3), `dbrx` (OLMo 2), `tekken`, `gpt-4o` (Phi-4-mini),
+/// `deepseek-llm`, `deepseek-coder`, `deepseek-v3`, `joyai-llm`, `falcon` and `gemma4`. The other
+/// names, `lfm2` among them, stand beside one of these, or with a pattern of their own, because
+/// llama.cpp has them so; their models' files were not at hand. (LFM2.5-8B-A1B is called `lfm2` too, and
+/// is said to have a slightly other pattern.)
 const KNOWN: [(&[&str], PreTokenizer); 19] = [
     (
         &[
@@ -106,15 +121,16 @@ const KNOWN: [(&[&str], PreTokenizer); 19] = [
         &["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"],
         PreTokenizer::new(&[LLAMA_3]).with_whole_words().with_bos(),
     ),
-    (&["glm4", "glm5"], PreTokenizer::new(&[LLAMA_3]).with_whole_words()),
-    (&["dbrx", "smaug-bpe", "chatglm-bpe"], PreTokenizer::new(&[LLAMA_3])),
+    // SmolLM3 is of this name; llama.cpp joins by merges alone, which misses 588 of its tokens.
+    (&["glm4", "glm5", "smaug-bpe"], PreTokenizer::new(&[LLAMA_3]).with_whole_words()),
+    (&["dbrx", "chatglm-bpe"], PreTokenizer::new(&[LLAMA_3])),
     (&["tekken"], PreTokenizer::new(&[TEKKEN]).with_whole_words().with_bos()),
     (&["gpt-4o", "llama4", "kanana2"], PreTokenizer::new(&[GPT_4O])),
     (&["tiny_aya", "cohere2moe"], PreTokenizer::new(&[DIGITS_FROM_THE_RIGHT, GPT_4O])),
     (&["deepseek-llm"], PreTokenizer::new(&DEEPSEEK_LLM)),
     (&["deepseek-coder"], PreTokenizer::new(&DEEPSEEK_CODER)),
     (&["deepseek-v3", "hunyuan-dense", "joyai-llm"], PreTokenizer::new(&DEEPSEEK_3)),
-    (&["falcon"], PreTokenizer::new(&FALCON)),
+    (&["falcon"], PreTokenizer::new(&FALCON).then_bytes(&FALCON_BYTES)),
     (&["seed-coder"], PreTokenizer::new(&[SEED_CODER])),
     (&["bailingmoe", "bailingmoe2", "llada-moe"], PreTokenizer::new(&[BAILING])),
     (&["exaone-moe"], PreTokenizer::new(&[EXAONE_MOE])),
@@ -125,7 +141,18 @@ const KNOWN: [(&[&str], PreTokenizer); 19] = [
 
 impl PreTokenizer {
     const fn new(patterns: &'static [&'static str]) -> Self {
-        Self { patterns, ignore_merges: false, add_bos: false, marks_spaces: false }
+        Self {
+            patterns,
+            patterns_of_bytes: &[],
+            ignore_merges: false,
+            add_bos: false,
+            marks_spaces: false,
+        }
+    }
+
+    const fn then_bytes(mut self, patterns: &'static [&'static str]) -> Self {
+        self.patterns_of_bytes = patterns;
+        self
     }
 
     const fn with_whole_words(mut self) -> Self {
@@ -147,10 +174,12 @@ impl PreTokenizer {
         KNOWN.iter().find(|(names, _)| names.contains(&name)).map(|(_, known)| *known)
     }
 
-    /// Returns the name of the rule that cuts with each of `patterns` in turn.
+    /// Returns the name of the rule that cuts with each of `patterns` in turn, one of which is
+    /// [`BYTES`].
     pub(super) fn name_of(patterns: &[String], ignore_merges: bool) -> Option<&'static str> {
         let is_it = |known: &Self| {
-            known.patterns == patterns
+            let of_known = known.patterns.iter().chain([&BYTES]).chain(known.patterns_of_bytes);
+            of_known.copied().eq(patterns.iter().map(String::as_str))
                 && known.ignore_merges == ignore_merges
                 && !known.marks_spaces
         };
@@ -158,18 +187,28 @@ impl PreTokenizer {
         names.first().copied()
     }
 
+    /// Returns whether every character of every text is part of some match of `pattern`, which is so
+    /// for all patterns that cut text into words by themselves.
+    pub(super) fn covers_all_text(pattern: &str) -> bool {
+        KNOWN.iter().any(|(_, known)| *known.patterns == [pattern])
+    }
+
     pub(super) fn known_names() -> String {
         KNOWN.map(|(names, _)| names.join(", ")).join(", ")
     }
 
     pub(super) fn build(self) -> tokenizers::Result<Sequence> {
-        let mut steps = Vec::new();
-        for pattern in self.patterns {
+        let cut = |pattern: &&str| {
             let pattern = SplitPattern::Regex((*pattern).to_owned());
-            steps.push(Split::new(pattern, SplitDelimiterBehavior::Isolated, false)?.into());
-        }
+            Split::new(pattern, SplitDelimiterBehavior::Isolated, false)
+                .map(PreTokenizerWrapper::from)
+        };
+        let mut steps: Vec<_> = self.patterns.iter().map(cut).collect::<Result<_, _>>()?;
         if !self.marks_spaces {
             steps.push(ByteLevel::new(false, false, false).into());
+        }
+        for pattern in self.patterns_of_bytes {
+            steps.push(cut(pattern)?);
         }
         Ok(Sequence::new(steps))
     }
@@ -241,6 +280,29 @@ mod tests {
             text,
             &["It", "'S", " $", "x", "123", "4", " ", " don", "'t", "\n\n", " ", " go", "!"],
         );
+    }
+
+    #[test]
+    fn a_pattern_alone_leaves_no_text_out() {
+        let all: String = (0..=0x2_FFFF).filter_map(char::from_u32).collect();
+        let texts = [all, " \t\r\n a1'ſ's\u{301}\u{300}".repeat(9), "\r \n\r'LL\u{0}½".into()];
+        let alone = KNOWN.iter().filter(|(_, known)| known.patterns.len() == 1);
+        for pattern in alone.map(|(_, known)| known.patterns[0]) {
+            assert!(PreTokenizer::covers_all_text(pattern));
+            let regex = SplitPattern::Regex(pattern.to_owned());
+            let matches = Split::new(regex, SplitDelimiterBehavior::Removed, true).unwrap();
+            for text in &texts {
+                let mut words = PreTokenizedString::from(text.as_str());
+                matches.pre_tokenize(&mut words).unwrap();
+                let kept: String = words
+                    .get_splits(OffsetReferential::Original, OffsetType::Byte)
+                    .into_iter()
+                    .map(|(word, ..)| word)
+                    .collect();
+                assert!(kept == *text, "{pattern}");
+            }
+        }
+        assert!(!PreTokenizer::covers_all_text(DIGIT));
     }
 
     #[test]

@@ -1,4 +1,5 @@
 mod export;
+mod families;
 mod tiny;
 
 use std::sync::LazyLock;

@@ -10,7 +10,7 @@ use super::tiny::{
     TINY_BPE, TINY_SPM, TINY_TEXTS, bpe_json, bpe_writer, folder, spm_json, spm_writer,
 };
 use super::*;
-use crate::convert::file_of_metadata;
+use crate::convert::{Metadatum, file_of_metadata};
 
 fn open(writer: &GgufWriter) -> Gguf {
     let folder = tempfile::tempdir().unwrap();
@@ -45,9 +45,13 @@ fn check_both_ways(what: &str, gguf: &Gguf) {
     check_same(what, &original, &again);
 }
 
-fn from_metadata(folder: &Path, n_rows: usize) -> Result<Tokenizer, TokenizerError> {
+pub(super) fn from_metadata(folder: &Path, n_rows: usize) -> Result<Tokenizer, TokenizerError> {
     let path = folder.join("again.gguf");
-    fs::write(&path, file_of_metadata(to_metadata(folder, n_rows)?)).unwrap();
+    let mut metadata = to_metadata(folder, n_rows)?;
+    // By its name Phi-3 is known, whose special tokens take white space.
+    let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+    metadata.push(("general.name".into(), Metadatum::Text(name)));
+    fs::write(&path, file_of_metadata(metadata)).unwrap();
     Tokenizer::from_gguf(&Gguf::open(&path).unwrap())
 }
 
