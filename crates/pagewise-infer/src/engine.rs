@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use pagewise_core::{
@@ -137,6 +138,13 @@ impl Engine {
         let is_exact = options.cache_reuse_tokens.is_none();
         let snapshot = options.snapshot.clone().filter(|_| is_exact);
         let snapshot = snapshot.map(|path| Snapshot { path, key: key() });
+        // Now and not with the first question, which would wait for both.
+        let (restored, grammar) = thread::scope(|scope| {
+            let grammar = scope.spawn(|| CallGrammar::new(model.tokenizer.vocabulary(n_logits)));
+            let restored = snapshot.as_ref().and_then(|snapshot| snapshot.restore(&model.decoder));
+            (restored, grammar.join())
+        });
+        let sessions = restored.map(|session| (SessionSlot::MainContext, session));
         Ok(Self {
             thinking,
             snapshot,
@@ -144,8 +152,9 @@ impl Engine {
             guess_tokens: options.guess_tokens,
             description: model.description(),
             model,
-            sessions: HashMap::new(),
-            grammar: None,
+            sessions: sessions.into_iter().collect(),
+            // What went wrong is said when it is needed.
+            grammar: grammar.ok().and_then(Result::ok),
             text_mask,
         })
     }
@@ -202,15 +211,7 @@ impl LanguageModel for Engine {
         let decoder = &self.model.decoder;
         let session = match self.sessions.entry(request.slot) {
             Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => {
-                let snapshot = self.snapshot.as_ref();
-                let snapshot = snapshot.filter(|_| request.slot == SessionSlot::MainContext);
-                let kept = snapshot.and_then(|snapshot| snapshot.restore(decoder));
-                entry.insert(match kept {
-                    Some(session) => session,
-                    None => Session::new(decoder).map_err(model_error)?,
-                })
-            }
+            Entry::Vacant(entry) => entry.insert(Session::new(decoder).map_err(model_error)?),
         };
         let budget = request.max_tokens.min(window_tokens - prompt.len());
         let answer = Answer {

@@ -3,13 +3,12 @@
 use crate::isa::multiversion;
 use crate::matrix::Matrix;
 use crate::product::Output;
-use crate::simd::{PADDING, Portable, Simd};
+use crate::simd::{Portable, Simd};
 use crate::unpack::f16_to_f32;
 use crate::{BlockType, Isa};
-use std::cell::RefCell;
 use std::ops::Range;
 
-/// Rows widened to `f32` together.
+/// Rows of weights that meet activations together.
 const ROWS: usize = 4;
 
 /// Numbers of activations that stay in the second-level cache while all rows of a task meet them.
@@ -17,10 +16,6 @@ const BLOCK_NUMBERS: usize = 1 << 17;
 
 /// Partial sums of one dot product: their number fixes the result on every machine.
 const LANES: usize = 32;
-
-thread_local! {
-    static SCRATCH: RefCell<[Vec<f32>; ROWS]> = RefCell::default();
-}
 
 /// What a task multiplies.
 struct Product<'a> {
@@ -32,6 +27,46 @@ struct Product<'a> {
     out: &'a Output,
 }
 
+/// A floating point type, little endian and not aligned.
+trait Float {
+    const BYTES: usize;
+
+    /// Returns the number at the beginning of `bytes`.
+    fn read(bytes: &[u8]) -> f32;
+
+    /// # Safety
+    ///
+    /// To be inlined into a function with the target features of `S`; a vector can be read at `from`.
+    unsafe fn load<S: Simd>(from: *const u8) -> S;
+}
+
+macro_rules! float {
+    ($name:ident, $bytes:expr, $load:ident, |$array:ident| $read:expr) => {
+        struct $name;
+
+        impl Float for $name {
+            const BYTES: usize = $bytes;
+
+            #[inline(always)]
+            fn read(bytes: &[u8]) -> f32 {
+                let mut $array = [0u8; $bytes];
+                $array.copy_from_slice(&bytes[..$bytes]);
+                $read
+            }
+
+            #[inline(always)]
+            unsafe fn load<S: Simd>(from: *const u8) -> S {
+                // SAFETY: the caller's pointer is good for a vector.
+                unsafe { S::$load(from.cast()) }
+            }
+        }
+    };
+}
+
+float!(Single, 4, load, |bytes| f32::from_le_bytes(bytes));
+float!(Half, 2, load_halves, |bytes| f16_to_f32(u16::from_le_bytes(bytes)));
+float!(Brain, 2, load_bf16, |bytes| f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16));
+
 /// Computes the outputs of `rows` for all activations, `(m, n_cols)`.
 pub(crate) fn multiply(
     isa: Isa,
@@ -41,92 +76,74 @@ pub(crate) fn multiply(
     m: usize,
     out: &Output,
 ) {
-    let n_cols = matrix.n_cols();
-    SCRATCH.with_borrow_mut(|scratch| {
-        for row in scratch.iter_mut() {
-            row.resize(n_cols, 0.0);
-        }
-        if m > 1 && n_cols.is_multiple_of(PADDING) {
-            tiles(isa, scratch, &Product { matrix, rows, activations, m, out });
-            return;
-        }
-        for first in rows.clone().step_by(ROWS) {
-            for (to, row) in scratch.iter_mut().zip(first..rows.end) {
-                widen(isa, matrix.block_type(), matrix.row(row), to);
-            }
-            for column in 0..m {
-                let activation = &activations[column * n_cols..][..n_cols];
-                for (row, weights) in (first..rows.end).zip(scratch.iter()) {
-                    out.set(column, row, dot(isa, weights, activation));
-                }
-            }
-        }
-    });
+    let product = Product { matrix, rows, activations, m, out };
+    match matrix.block_type() {
+        BlockType::F32 => multiply_as::<Single>(isa, &product),
+        BlockType::BF16 => multiply_as::<Brain>(isa, &product),
+        _ => multiply_as::<Half>(isa, &product),
+    }
 }
 
-/// Multiplies several activations at once, of which rows are whole vectors.
-fn tiles(isa: Isa, scratch: &mut [Vec<f32>; ROWS], product: &Product<'_>) {
+fn multiply_as<T: Float>(isa: Isa, product: &Product<'_>) {
     #[cfg(target_arch = "x86_64")]
     {
         use crate::isa::Family;
         use std::arch::x86_64::{__m256, __m512};
 
         #[target_feature(enable = "avx2,fma,f16c")]
-        fn avx2(isa: Isa, scratch: &mut [Vec<f32>; ROWS], product: &Product<'_>) {
+        fn avx2<T: Float>(product: &Product<'_>) {
             // SAFETY: this function has the features of `__m256`.
-            unsafe { tiles_with::<__m256>(isa, scratch, product) }
+            unsafe { multiply_with::<__m256, T>(product) }
         }
         #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-        fn avx512(isa: Isa, scratch: &mut [Vec<f32>; ROWS], product: &Product<'_>) {
+        fn avx512<T: Float>(product: &Product<'_>) {
             // SAFETY: this function has the features of `__m512`.
-            unsafe { tiles_with::<__m512>(isa, scratch, product) }
+            unsafe { multiply_with::<__m512, T>(product) }
         }
         match isa.family() {
             // SAFETY: an `Isa` is only made for a machine that has its features.
-            Family::Avx512Vnni | Family::Amx => return unsafe { avx512(isa, scratch, product) },
+            Family::Avx512Vnni | Family::Amx => return unsafe { avx512::<T>(product) },
             // SAFETY: as above.
-            Family::Avx2 => return unsafe { avx2(isa, scratch, product) },
+            Family::Avx2 => return unsafe { avx2::<T>(product) },
             Family::Portable => {}
         }
     }
+    let _ = isa;
     // SAFETY: plain Rust needs no features.
-    unsafe { tiles_with::<Portable>(isa, scratch, product) }
+    unsafe { multiply_with::<Portable, T>(product) }
 }
 
 /// # Safety
 ///
 /// To be inlined into a function with the target features of `S`.
 #[inline(always)]
-unsafe fn tiles_with<S: Simd>(isa: Isa, scratch: &mut [Vec<f32>; ROWS], product: &Product<'_>) {
+unsafe fn multiply_with<S: Simd, T: Float>(product: &Product<'_>) {
     let Product { matrix, rows, activations, m, out } = product;
     let n_cols = matrix.n_cols();
     // What the loops below take for granted when they leave out the bounds of slices.
-    assert!(activations.len() == m * n_cols && n_cols.is_multiple_of(S::LANES));
-    assert!(scratch.iter().all(|row| row.len() == n_cols));
+    assert!(activations.len() == m * n_cols);
     let block = (BLOCK_NUMBERS / n_cols).max(S::FEW_QUERIES).next_multiple_of(S::FEW_QUERIES);
     for block in (0..*m).step_by(block).map(|first| first..*m.min(&(first + block))) {
         for first in rows.clone().step_by(ROWS) {
             let batch = first..rows.end.min(first + ROWS);
-            for (to, row) in scratch.iter_mut().zip(batch.clone()) {
-                widen(isa, matrix.block_type(), matrix.row(row), to);
-            }
             // The last row stands for those that the last batch lacks.
-            let weights: [*const f32; ROWS] =
-                std::array::from_fn(|row| scratch[row.min(batch.len() - 1)].as_ptr());
+            let weights: [&[u8]; ROWS] =
+                std::array::from_fn(|row| matrix.row(batch.start + row.min(batch.len() - 1)));
+            assert!(weights.iter().all(|row| row.len() == n_cols * T::BYTES));
             for column in block.clone().step_by(S::FEW_QUERIES) {
                 let n = S::FEW_QUERIES.min(block.end - column);
                 let mut sums = [[0f32; ROWS]; 6];
+                let from = &activations[column * n_cols..];
                 // SAFETY: the activations have `n` rows from `column` on; all rows have `n_cols`
-                // numbers, whole vectors.
+                // numbers.
                 unsafe {
-                    let at = activations.as_ptr().add(column * n_cols);
                     match n {
-                        1 => dots::<S, 1>(at, weights, n_cols, &mut sums),
-                        2 => dots::<S, 2>(at, weights, n_cols, &mut sums),
-                        3 => dots::<S, 3>(at, weights, n_cols, &mut sums),
-                        4 => dots::<S, 4>(at, weights, n_cols, &mut sums),
-                        5 => dots::<S, 5>(at, weights, n_cols, &mut sums),
-                        _ => dots::<S, 6>(at, weights, n_cols, &mut sums),
+                        1 => dots::<S, T, 1>(from, weights, n_cols, &mut sums),
+                        2 => dots::<S, T, 2>(from, weights, n_cols, &mut sums),
+                        3 => dots::<S, T, 3>(from, weights, n_cols, &mut sums),
+                        4 => dots::<S, T, 4>(from, weights, n_cols, &mut sums),
+                        5 => dots::<S, T, 5>(from, weights, n_cols, &mut sums),
+                        _ => dots::<S, T, 6>(from, weights, n_cols, &mut sums),
                     }
                 }
                 for (column, sums) in (column..column + n).zip(&sums) {
@@ -143,30 +160,38 @@ unsafe fn tiles_with<S: Simd>(isa: Isa, scratch: &mut [Vec<f32>; ROWS], product:
 ///
 /// # Safety
 ///
-/// To be inlined into a function with the target features of `S`; every row has `n_cols` numbers, a
-/// multiple of the lanes.
+/// To be inlined into a function with the target features of `S`; every row has `n_cols` numbers.
 #[inline(always)]
-unsafe fn dots<S: Simd, const N: usize>(
-    activations: *const f32,
-    weights: [*const f32; ROWS],
+unsafe fn dots<S: Simd, T: Float, const N: usize>(
+    activations: &[f32],
+    weights: [&[u8]; ROWS],
     n_cols: usize,
     to: &mut [[f32; ROWS]; 6],
 ) {
-    // SAFETY: the caller's promise.
+    let whole = n_cols / S::LANES * S::LANES;
+    // SAFETY: the caller's promise; what is read ends before `n_cols`.
     unsafe {
         let mut sums = [[S::splat(0.0); ROWS]; N];
-        for at in (0..n_cols).step_by(S::LANES) {
-            let weights: [S; ROWS] = std::array::from_fn(|row| S::load(weights[row].add(at)));
+        for at in (0..whole).step_by(S::LANES) {
+            let weights: [S; ROWS] =
+                std::array::from_fn(|row| T::load(weights[row].as_ptr().add(at * T::BYTES)));
             for i in 0..N {
                 let at = i.wrapping_mul(n_cols).wrapping_add(at);
-                let activation = S::load(activations.wrapping_add(at));
+                let activation = S::load(activations.as_ptr().wrapping_add(at));
                 for row in 0..ROWS {
                     sums[i][row] = weights[row].mul_add(activation, sums[i][row]);
                 }
             }
         }
-        for (sums, to) in sums.into_iter().zip(to) {
+        for (sums, to) in sums.into_iter().zip(to.iter_mut()) {
             S::store_sums(sums, to.as_mut_ptr());
+        }
+    }
+    for at in whole..n_cols {
+        for (activations, to) in activations.chunks_exact(n_cols).zip(to.iter_mut()).take(N) {
+            for (weights, to) in weights.iter().zip(to) {
+                *to += T::read(&weights[at * T::BYTES..]) * activations[at];
+            }
         }
     }
 }

@@ -37,6 +37,11 @@ impl Isa {
             .map(Self)
     }
 
+    /// Returns whether products of many activations are made in tiles of `bf16`.
+    pub fn has_tiles(self) -> bool {
+        self.0 == Family::Amx
+    }
+
     /// Returns the family without products in tiles, which round activations to `bf16`.
     pub fn without_tiles(self) -> Self {
         Self(self.0.min(Family::Avx512Vnni))

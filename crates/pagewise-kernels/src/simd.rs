@@ -1,7 +1,7 @@
 //! Vectors of floats, so that a kernel is written once and compiled for every family.
 
 use crate::unpack::f16_to_f32;
-use half::f16;
+use half::{bf16, f16};
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
@@ -29,6 +29,7 @@ pub(crate) trait Simd: Copy {
     unsafe fn splat(x: f32) -> Self;
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn load_halves(from: *const f16) -> Self;
+    unsafe fn load_bf16(from: *const bf16) -> Self;
     unsafe fn store(self, to: *mut f32);
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn sub(self, other: Self) -> Self;
@@ -79,6 +80,13 @@ impl Simd for Portable {
         // SAFETY: the caller's pointer is good for four elements.
         let halves = unsafe { from.cast::<[u16; 4]>().read_unaligned() };
         Self(halves.map(f16_to_f32))
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const bf16) -> Self {
+        // SAFETY: the caller's pointer is good for four elements.
+        let numbers = unsafe { from.cast::<[u16; 4]>().read_unaligned() };
+        Self(numbers.map(|bits| f32::from_bits(u32::from(bits) << 16)))
     }
 
     #[inline(always)]
@@ -151,6 +159,15 @@ impl Simd for __m256 {
     unsafe fn load_halves(from: *const f16) -> Self {
         // SAFETY: the caller is compiled for AVX2, FMA and F16C, and its pointers are good.
         unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const bf16) -> Self {
+        // SAFETY: the caller is compiled for AVX2, FMA and F16C, and its pointers are good.
+        unsafe {
+            let bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))
+        }
     }
 
     #[inline(always)]
@@ -240,6 +257,15 @@ impl Simd for __m512 {
     unsafe fn load_halves(from: *const f16) -> Self {
         // SAFETY: the caller is compiled for AVX-512, and its pointers are good.
         unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const bf16) -> Self {
+        // SAFETY: the caller is compiled for AVX-512, and its pointers are good.
+        unsafe {
+            let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
+        }
     }
 
     #[inline(always)]

@@ -1,7 +1,12 @@
 //! The forward pass of a BERT, or of an XLM-RoBERTa, which differs in where its positions begin.
 
+use std::sync::OnceLock;
+
+use half::bf16;
 use pagewise_core::EmbedError;
-use pagewise_kernels::{Attention, Isa, ThreadPool, add_to_rows, gelu, layer_norm};
+use pagewise_kernels::{
+    Attention, BlockType, Isa, Matrix, ThreadPool, add_to_rows, gelu, layer_norm,
+};
 use serde::Deserialize;
 
 use super::folder::{EmbedderFolder, Pooling};
@@ -61,10 +66,16 @@ struct Layer {
     norm: Norm,
 }
 
+/// From so many tokens on, weights are rounded to `bf16` where products in tiles are made of that:
+/// several times faster, and no cosine changes by 0.001. A short query has not the time to round them.
+const ROUNDED_FROM_TOKENS: usize = 64;
+
 /// `x (T, in) -> x Wᵀ + b (T, out)`
 struct Dense {
     weight: Weight,
     bias: Vec<f32>,
+    /// The weights as `bf16`, once they have been needed.
+    rounded: OnceLock<Vec<u8>>,
 }
 
 struct Norm {
@@ -239,6 +250,7 @@ impl Parts<'_> {
         Ok(Dense {
             weight: self.folder.tensor(&format!("{name}.weight"), &[n_out, n_in])?,
             bias: self.folder.tensor(&format!("{name}.bias"), &[n_out])?.floats()?,
+            rounded: OnceLock::new(),
         })
     }
 
@@ -302,13 +314,30 @@ fn by_head(rows: &[f32], (n_heads, head_dim): (usize, usize), to: &mut Vec<f32>)
 
 impl Dense {
     fn forward(&self, x: &[f32], pool: &ThreadPool) -> Result<Vec<f32>, EmbedError> {
-        let matrix = self.weight.matrix().map_err(failed)?;
+        let mut matrix = self.weight.matrix().map_err(failed)?;
         let n_tokens = x.len() / matrix.n_cols();
+        let is_fine = matches!(matrix.block_type(), BlockType::F32 | BlockType::F16);
+        if n_tokens >= ROUNDED_FROM_TOKENS && is_fine && pool.isa().has_tiles() {
+            let (n_rows, n_cols) = (matrix.n_rows(), matrix.n_cols());
+            let rounded = self.rounded.get_or_init(|| round(&matrix, pool.isa()));
+            matrix = Matrix::new(BlockType::BF16, n_rows, n_cols, rounded).map_err(failed)?;
+        }
         let mut y = vec![0f32; n_tokens * matrix.n_rows()];
         matrix.matmul(x, n_tokens, &mut y, pool);
         add_to_rows(pool.isa(), &mut y, &self.bias);
         Ok(y)
     }
+}
+
+/// Returns the weights as `bf16`.
+fn round(matrix: &Matrix<'_>, isa: Isa) -> Vec<u8> {
+    let mut numbers = vec![0f32; matrix.n_cols()];
+    let mut rounded = Vec::with_capacity(2 * matrix.n_rows() * matrix.n_cols());
+    for row in 0..matrix.n_rows() {
+        matrix.dequantize_row(isa, row, &mut numbers);
+        rounded.extend(numbers.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()));
+    }
+    rounded
 }
 
 impl Norm {
