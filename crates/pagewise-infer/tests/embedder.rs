@@ -28,6 +28,9 @@ struct Expected {
     passage: Vec<f32>,
 }
 
+/// What a cosine may lack where many tokens go through weights that were rounded.
+const ROUNDED: f64 = 1e-4;
+
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
@@ -53,7 +56,7 @@ fn vectors_are_the_references() {
     }
     // Alone, as a query, and with other threads, a text means the same.
     let alone = embedder.embed(&texts[..1], Purpose::Query).unwrap();
-    assert!(cosine(&alone[0], &vectors[0]) >= 0.999_999);
+    assert!(cosine(&alone[0], &vectors[0]) > 1.0 - ROUNDED);
     let single = SentenceEmbedder::load(&test_weights(MODEL), Some(1)).unwrap();
     assert_eq!(single.embed(&texts, Purpose::Passage).unwrap(), vectors);
     assert_eq!(embedder.embed(&[], Purpose::Passage).unwrap(), Vec::<Vec<f32>>::new());
@@ -70,18 +73,25 @@ fn check_tiny(name: &str, folder: &Path) {
     let expected = std::fs::read_to_string(tiny(name).join("expected.json")).unwrap();
     let expected: Vec<Expected> = serde_json::from_str(&expected).unwrap();
     let texts: Vec<&str> = expected.iter().map(|expected| expected.text.as_str()).collect();
-    let queries = embedder.embed(&texts, Purpose::Query).unwrap();
-    let passages = embedder.embed(&texts, Purpose::Passage).unwrap();
-    for (index, expected) in expected.iter().enumerate() {
-        let pairs = [(&queries[index], &expected.query), (&passages[index], &expected.passage)];
-        for (found, expected) in pairs {
-            if length(expected) == 0.0 {
-                assert_eq!(found, expected, "{name}, {:?}", texts[index]);
+    for purpose in [Purpose::Query, Purpose::Passage] {
+        let together = embedder.embed(&texts, purpose).unwrap();
+        for ((expected, text), together) in expected.iter().zip(&texts).zip(&together) {
+            let of_reference = match purpose {
+                Purpose::Query => &expected.query,
+                Purpose::Passage => &expected.passage,
+            };
+            let alone = &embedder.embed(&[text], purpose).unwrap()[0];
+            if length(of_reference) == 0.0 {
+                assert_eq!([alone, together], [of_reference; 2], "{name}, {text:?}");
                 continue;
             }
-            let cosine = cosine(found, expected);
-            assert!(cosine > 1.0 - 1e-6, "{name}, {:?}: cosine {cosine}", texts[index]);
-            assert!((length(found) - 1.0).abs() < 1e-5);
+            let is_short = embedder.n_tokens(text, purpose).unwrap() < 64;
+            let bounds = [(alone, if is_short { 1e-6 } else { ROUNDED }), (together, ROUNDED)];
+            for (found, bound) in bounds {
+                let cosine = cosine(found, of_reference);
+                assert!(cosine > 1.0 - bound, "{name}, {text:?}: cosine {cosine}");
+                assert!((length(found) - 1.0).abs() < 1e-5);
+            }
         }
     }
 }
