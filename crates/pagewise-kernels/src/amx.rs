@@ -46,7 +46,7 @@ const COL_TILES: usize = 8;
 /// Tiles of activations whose sums stay in the second-level cache.
 const TOKEN_TILES: usize = 32;
 /// Sums in a tile.
-const TILE_SUMS: usize = TILE_BYTES / size_of::<f32>();
+pub(crate) const TILE_SUMS: usize = TILE_BYTES / size_of::<f32>();
 
 /// Returns whether this machine has AMX for `bf16` and lets this process use it.
 ///
@@ -90,13 +90,13 @@ fn may_use_tiles() -> bool {
 }
 
 /// The tile registers of this thread, each of 16 rows of 64 bytes, until it is dropped.
-struct Tiles;
+pub(crate) struct Tiles;
 
 impl Tiles {
     /// # Safety
     ///
     /// [`is_available`] is true.
-    unsafe fn configure() -> Self {
+    pub(crate) unsafe fn configure() -> Self {
         #[repr(C, align(64))]
         struct Config {
             palette: u8,
@@ -281,31 +281,34 @@ unsafe fn multiply_tiles(
     for (at, sums) in sums.chunks_mut(4 * TILE_SUMS).enumerate() {
         let tiles = |token| activations.tiles(token, cols.start, n).as_ptr();
         let token = tokens.start + 2 * at;
+        let rows = [upper, lower];
         // SAFETY: there are `n` tiles at each pointer, and four of sums, or two at the end.
         unsafe {
+            let first_sums = sums.as_mut_ptr();
             if sums.len() == 4 * TILE_SUMS {
-                let products = [upper, lower, tiles(token), tiles(token + 1)];
-                multiply_2x2(products, row_bytes, n, sums.as_mut_ptr(), is_first);
+                let columns = [tiles(token), tiles(token + 1)];
+                let sums = [first_sums, first_sums.add(2 * TILE_SUMS)];
+                multiply_2x2(rows, row_bytes, columns, n, sums, is_first);
             } else {
-                let products = [upper, lower, tiles(token)];
-                multiply_2x1(products, row_bytes, n, sums.as_mut_ptr(), is_first);
+                multiply_2x1(rows, row_bytes, tiles(token), n, first_sums, is_first);
             }
         }
     }
 }
 
-/// Adds the products of two rows of tiles of weights and two of activations, all `n` tiles long, to
-/// four tiles of sums, or puts them there.
+/// Adds the products of two rows of tiles and two columns of tiles, all `n` tiles long, to four tiles of
+/// sums, two of each column, or puts them there. Rows are `row_bytes` apart.
 ///
 /// # Safety
 ///
 /// The tiles are there and the registers are configured.
 #[inline(always)]
-unsafe fn multiply_2x2(
-    [upper, lower, first, second]: [*const u8; 4],
+pub(crate) unsafe fn multiply_2x2(
+    [upper, lower]: [*const u8; 2],
     row_bytes: usize,
+    [first, second]: [*const u8; 2],
     n: usize,
-    sums: *mut f32,
+    [sums, more_sums]: [*mut f32; 2],
     is_first: bool,
 ) {
     // SAFETY: the caller's promise.
@@ -315,8 +318,8 @@ unsafe fn multiply_2x2(
             "jnz 2f",
             "tileloadd tmm0, [{sums} + {stride}]",
             "tileloadd tmm1, [{sums} + {stride} + 1024]",
-            "tileloadd tmm2, [{sums} + {stride} + 2048]",
-            "tileloadd tmm3, [{sums} + {stride} + 3072]",
+            "tileloadd tmm2, [{more} + {stride}]",
+            "tileloadd tmm3, [{more} + {stride} + 1024]",
             "jmp 3f",
             "2:",
             "tilezero tmm0",
@@ -340,14 +343,15 @@ unsafe fn multiply_2x2(
             "jnz 3b",
             "tilestored [{sums} + {stride}], tmm0",
             "tilestored [{sums} + {stride} + 1024], tmm1",
-            "tilestored [{sums} + {stride} + 2048], tmm2",
-            "tilestored [{sums} + {stride} + 3072], tmm3",
+            "tilestored [{more} + {stride}], tmm2",
+            "tilestored [{more} + {stride} + 1024], tmm3",
             upper = inout(reg) upper => _,
             lower = inout(reg) lower => _,
             first = inout(reg) first => _,
             second = inout(reg) second => _,
             n = inout(reg) n => _,
             sums = in(reg) sums,
+            more = in(reg) more_sums,
             stride = in(reg) 64usize,
             row = in(reg) row_bytes,
             is_first = in(reg) u32::from(is_first),
@@ -358,15 +362,16 @@ unsafe fn multiply_2x2(
     }
 }
 
-/// As [`multiply_2x2`] with one row of tiles of activations: two tiles of sums.
+/// As [`multiply_2x2`] with one column of tiles: two tiles of sums.
 ///
 /// # Safety
 ///
 /// The tiles are there and the registers are configured.
 #[inline(always)]
-unsafe fn multiply_2x1(
-    [upper, lower, first]: [*const u8; 3],
+pub(crate) unsafe fn multiply_2x1(
+    [upper, lower]: [*const u8; 2],
     row_bytes: usize,
+    first: *const u8,
     n: usize,
     sums: *mut f32,
     is_first: bool,

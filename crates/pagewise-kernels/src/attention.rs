@@ -7,13 +7,16 @@
 //! cache is cut into stretches, so that there is work for more threads than KV heads; what these
 //! find is merged. The cuts follow from the shape alone, so the result is that of one thread.
 
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+mod amx;
 #[allow(unsafe_code)]
 mod tile;
 
-use crate::ThreadPool;
 use crate::isa::multiversion;
 use crate::lines::Lines;
 use crate::simd::PADDING;
+use crate::{Isa, ThreadPool};
 use half::f16;
 use std::cell::RefCell;
 use std::ops::Range;
@@ -22,6 +25,10 @@ use tile::Element;
 /// Query rows a task aims at: widening a tile of the cache is shared by so many, and with the
 /// queries and sums of more of them the second-level cache would be the smaller one.
 const TASK_ROWS: usize = 96;
+/// The same where tile registers share the packing of a tile.
+const TASK_ROWS_IN_TILES: usize = 192;
+/// Rows from which on tile registers are worth their packing.
+const TILE_ROWS: usize = 16;
 /// Rows up to which a task multiplies them one by one, because they would not fill vectors.
 const FEW_ROWS: usize = 8;
 /// Cache positions of a task when the cache is cut.
@@ -150,10 +157,13 @@ impl Attention {
         assert_eq!(values.len(), keys.len(), "values have the shape of keys");
         let n_tokens = q.len() / row;
         assert!(self.past + n_tokens <= self.capacity, "the cache holds the queries' positions");
-        if n_tokens * self.group() <= TASK_ROWS {
+        let rows = n_tokens * self.group();
+        let task_rows =
+            if in_tiles::<T>(pool.isa(), rows) { TASK_ROWS_IN_TILES } else { TASK_ROWS };
+        if rows <= task_rows {
             self.run_cut((q, keys, values), is_causal, out, pool);
         } else {
-            self.run_blocks((q, keys, values), is_causal, out, pool);
+            self.run_blocks((q, keys, values), is_causal, task_rows, out, pool);
         }
     }
 
@@ -197,11 +207,12 @@ impl Attention {
         &self,
         (q, keys, values): (&[f32], &[T], &[T]),
         is_causal: bool,
+        task_rows: usize,
         out: &mut [f32],
         pool: &ThreadPool,
     ) {
         let n_tokens = q.len() / (self.n_head * self.head_dim);
-        let step = (TASK_ROWS / self.group()).max(1);
+        let step = (task_rows / self.group()).max(1);
         let n_blocks = n_tokens.div_ceil(step);
         let out = Shared(out.as_mut_ptr());
         pool.run(n_blocks * self.n_kv_head, &|task| {
@@ -274,6 +285,19 @@ impl Attention {
             }
         }
         PARTIALS.set(partials);
+    }
+}
+
+/// Returns whether tasks of so many rows use tile registers.
+fn in_tiles<T: Element>(isa: Isa, rows: usize) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        isa.has_tiles() && T::IN_TILES.is_some() && rows >= TILE_ROWS
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = (isa, rows);
+        false
     }
 }
 
@@ -357,12 +381,19 @@ impl<T> Block<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Isa;
+    use half::bf16;
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
-    /// Attention as its definition has it, in double precision.
-    fn reference(shape: &Attention, q: &[f32], keys: &[f16], values: &[f16]) -> Vec<f64> {
+    /// Attention as its definition has it, in double precision; weights, the largest of which is 1, go
+    /// through `round` before they meet values.
+    fn reference_with(
+        shape: &Attention,
+        q: &[f32],
+        keys: &[f16],
+        values: &[f16],
+        round: impl Fn(f64) -> f64,
+    ) -> Vec<f64> {
         let (n, dim) = (shape.n_head, shape.head_dim);
         let mut out = vec![0.0; q.len()];
         for (row, (q, out)) in q.chunks(dim).zip(out.chunks_mut(dim)).enumerate() {
@@ -370,7 +401,7 @@ mod tests {
             let end = shape.past + token + 1;
             let begin = end.saturating_sub(shape.window.unwrap_or(end));
             let at = |position| (head * shape.n_kv_head / n * shape.capacity + position) * dim;
-            let weights: Vec<f64> = (begin..end)
+            let scores: Vec<f64> = (begin..end)
                 .map(|p| {
                     let products = q.iter().zip(&keys[at(p)..at(p) + dim]);
                     products.map(|(q, k)| f64::from(*q) * k.to_f64()).sum::<f64>()
@@ -380,16 +411,42 @@ mod tests {
                     Some(cap) => cap * (score / cap).tanh(),
                     None => score,
                 })
-                .map(f64::exp)
                 .collect();
+            let highest = scores.iter().copied().fold(f64::MIN, f64::max);
+            let weights: Vec<f64> = scores.iter().map(|score| (score - highest).exp()).collect();
             let total: f64 = weights.iter().sum();
             for (p, weight) in (begin..end).zip(weights) {
                 for (out, v) in out.iter_mut().zip(&values[at(p)..at(p) + dim]) {
-                    *out += weight / total * v.to_f64();
+                    *out += round(weight) / total * v.to_f64();
                 }
             }
         }
         out
+    }
+
+    fn reference(shape: &Attention, q: &[f32], keys: &[f16], values: &[f16]) -> Vec<f64> {
+        reference_with(shape, q, keys, values, |weight| weight)
+    }
+
+    /// Tiles round to `bf16`. Weights are relative to the highest score so far, so that only those of one
+    /// tile are rounded here as there.
+    fn check_in_tiles(shape: &Attention, q: &[f32], keys: &[f16], values: &[f16], out: &[f32]) {
+        let scale = shape.scale * std::f32::consts::LOG2_E;
+        let q: Vec<f32> = q.iter().map(|q| bf16::from_f32(q * scale).to_f32() / scale).collect();
+        // A half has all bits of a `bf16` of its size.
+        let round = |x: &[f16]| -> Vec<f16> {
+            x.iter().map(|x| f16::from_f32(bf16::from_f32(x.to_f32()).to_f32())).collect()
+        };
+        let (keys, values) = (round(keys), round(values));
+        let rounded = |weight| bf16::from_f64(weight).to_f64();
+        let expected = reference_with(shape, &q, &keys, &values, rounded);
+        let is_one_tile = shape.past + q.len() / (shape.n_head * shape.head_dim) <= CHUNK;
+        // One weight in hundreds may be between two numbers and rounded the other way.
+        let bound = if is_one_tile { 2e-3 } else { 6e-3 };
+        for (actual, expected) in out.iter().zip(&expected) {
+            let error = (f64::from(*actual) - expected).abs();
+            assert!(error < bound, "{shape:?}: {actual}, not {expected}");
+        }
     }
 
     fn check(shape: Attention, n_tokens: usize) {
@@ -408,6 +465,10 @@ mod tests {
                 out
             });
             assert_eq!(outs[0], outs[1], "{isa:?} {shape:?}, {n_tokens} tokens");
+            if in_tiles::<f16>(isa, n_tokens * shape.group()) {
+                check_in_tiles(&shape, &q, &keys, &values, &outs[0]);
+                continue;
+            }
             let widened = |x: &[f16]| x.iter().map(|x| x.to_f32()).collect::<Vec<_>>();
             let mut exact = vec![f32::NAN; q.len()];
             let pool = ThreadPool::with_isa(1, isa);
@@ -510,6 +571,7 @@ mod tests {
         for isa in Isa::available() {
             let mut out = vec![f32::NAN; q.len()];
             shape.run(&q, &keys, &values, &mut out, &ThreadPool::with_isa(1, isa));
+            assert!(!in_tiles::<f16>(isa, 1), "a single row keeps its precision");
             for (actual, expected) in out.iter().zip(&expected) {
                 let error = (f64::from(*actual) - expected).abs();
                 assert!(error < 1e-3, "{isa:?}: {actual}, not {expected}");

@@ -74,7 +74,7 @@ impl TiledActivations {
 
 /// Packs up to 16 activations.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16")]
-fn pack_tiles(from: &[f32], n_cols: usize, to: &mut [u8]) {
+pub(crate) fn pack_tiles(from: &[f32], n_cols: usize, to: &mut [u8]) {
     for (at, tile) in to.chunks_exact_mut(TILE_BYTES).enumerate() {
         let first = at * TILE_COLS;
         let n = (n_cols - first).min(TILE_COLS);
@@ -99,7 +99,7 @@ fn pack_tiles(from: &[f32], n_cols: usize, to: &mut [u8]) {
 /// Rounds 32 numbers, in order.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bf16")]
-fn to_bf16(low: __m512, high: __m512) -> __m512i {
+pub(crate) fn to_bf16(low: __m512, high: __m512) -> __m512i {
     // SAFETY: both are 64 bytes of plain numbers.
     unsafe { std::mem::transmute(_mm512_cvtne2ps_pbh(high, low)) }
 }

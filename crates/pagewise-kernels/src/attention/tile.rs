@@ -19,9 +19,17 @@ const TILE: usize = 96;
 /// Rows of weights that meet values at once.
 const MIX_ROWS: usize = 4;
 
+/// Attends from all rows of a block over some positions.
+#[cfg(target_arch = "x86_64")]
+pub(super) type Attend<T> = fn(&Block<'_, T>, Range<usize>, &mut Lines, Partial<'_>);
+
 /// What a KV cache is made of.
-pub(super) trait Element: Copy + Sync {
+pub(super) trait Element: Copy + Sync + Sized {
     fn widened(self) -> f32;
+
+    /// The form for tile registers, which rounds more than some elements are made for.
+    #[cfg(target_arch = "x86_64")]
+    const IN_TILES: Option<Attend<Self>>;
 
     /// # Safety
     ///
@@ -30,6 +38,9 @@ pub(super) trait Element: Copy + Sync {
 }
 
 impl Element for f32 {
+    #[cfg(target_arch = "x86_64")]
+    const IN_TILES: Option<Attend<Self>> = None;
+
     #[inline(always)]
     fn widened(self) -> f32 {
         self
@@ -43,6 +54,9 @@ impl Element for f32 {
 }
 
 impl Element for f16 {
+    #[cfg(target_arch = "x86_64")]
+    const IN_TILES: Option<Attend<Self>> = Some(super::amx::attend);
+
     #[inline(always)]
     fn widened(self) -> f32 {
         self.to_f32()
@@ -87,6 +101,9 @@ pub(super) fn attend<T: Element>(
         ) {
             // SAFETY: this function has the features of `__m512`.
             unsafe { attend_with::<__m512, T>(block, positions, scratch, to) }
+        }
+        if let (true, Some(attend)) = (super::in_tiles::<T>(isa, block.rows()), T::IN_TILES) {
+            return attend(block, positions, scratch, partial);
         }
         match isa.family() {
             // SAFETY: an `Isa` is only made for a machine that has its features.
@@ -286,7 +303,7 @@ unsafe fn widen<S: Simd, T: Element>(from: &[T], dim: usize, to: &mut [f32]) {
 /// Brings the scores of `S::LANES` rows, `(n_keys, row_step)`, to weights relative to the running
 /// maxima, and keeps up these, the totals of weights, and by what earlier sums shrink.
 #[inline(always)]
-unsafe fn soften<S: Simd>(
+pub(super) unsafe fn soften<S: Simd>(
     scores: *mut f32,
     row_step: usize,
     n_keys: usize,
