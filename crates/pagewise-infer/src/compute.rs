@@ -68,13 +68,19 @@ impl Compute {
         Self { device, pool, has_exact_cache: false, buffers: Arc::default() }
     }
 
-    /// Keeps more of each number than is worth its time: keys and values as f32 everywhere, and no
-    /// products in `bf16`. Then no result depends on how many tokens are read at once; for comparisons.
-    pub fn exact(self) -> Self {
-        let exact = |pool: Arc<ThreadPool>| {
+    /// Makes no products in tiles of `bf16`, which depend on how many tokens are read at once: slower, for
+    /// comparisons.
+    pub fn without_tiles(self) -> Self {
+        let without_tiles = |pool: Arc<ThreadPool>| {
             Arc::new(ThreadPool::with_isa(pool.threads(), pool.isa().without_tiles()))
         };
-        Self { has_exact_cache: true, pool: self.pool.map(exact), ..self }
+        Self { pool: self.pool.map(without_tiles), ..self }
+    }
+
+    /// Keeps more of each number than is worth its time: keys and values as f32 everywhere, and no
+    /// products in tiles; for comparisons.
+    pub fn exact(self) -> Self {
+        Self { has_exact_cache: true, ..self.without_tiles() }
     }
 
     /// Returns the device as candle knows it.

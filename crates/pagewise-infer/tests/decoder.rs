@@ -19,7 +19,7 @@ const FAMILIES: [TinyFamily; 2] = [TinyFamily::Llama, TinyFamily::Qwen2];
 const WINDOW_TOKENS: usize = 1024;
 
 fn load(writer: &GgufWriter) -> Result<Decoder, LoadError> {
-    load_on(writer, &Compute::new(DeviceChoice::Cpu, Some(2)).unwrap())
+    load_on(writer, &Compute::new(DeviceChoice::Cpu, Some(2)).unwrap().without_tiles())
 }
 
 fn load_on(writer: &GgufWriter, compute: &Compute) -> Result<Decoder, LoadError> {
@@ -245,7 +245,9 @@ fn a_cancelled_session_stops_within_a_chunk_and_keeps_those_before() {
     let prompt = tokens(2 * PREFILL_CHUNK_TOKENS + 20);
     // Of the same beginning, so that what is kept is used, and what was half done would show.
     let other = [&prompt[..2 * PREFILL_CHUNK_TOKENS - 10], &[1, 2, 3]].concat();
-    for compute in [Compute::portable(), Compute::new(DeviceChoice::Cpu, Some(2)).unwrap()] {
+    for compute in
+        [Compute::portable(), Compute::new(DeviceChoice::Cpu, Some(2)).unwrap().without_tiles()]
+    {
         let decoder = load_on(&TinyModel::new(TinyFamily::Llama, 1).writer(), &compute).unwrap();
         for n_layers_run in 0..3 * N_LAYERS {
             let mut session = Session::new(&decoder).unwrap();

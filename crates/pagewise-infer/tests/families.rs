@@ -31,9 +31,9 @@ const EXACT: f32 = 2e-4;
 /// rounded.
 const HALVES: f32 = 0.04;
 
-/// Where weights are `bf16`, products in tiles round activations to that too: they move logits by up to
-/// 0.115.
-const TILES: f32 = 0.15;
+/// Tiles round queries, keys, values and the weights of attention to `bf16`, and activations where
+/// weights are `bf16` too: with random weights, whose attention is sharp, they move logits by up to 0.2.
+const TILES: f32 = 0.3;
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/families").join(name)
@@ -100,11 +100,11 @@ impl Feed<'_> {
 /// Checks weights on every back end, fed in every way.
 #[track_caller]
 fn check_weights(weights: &Weights, expected: &Expected) {
-    let is_bf16 = weights.counts().iter().any(|(kind, _)| *kind == TensorType::BF16);
     let back_ends = [
         ("tensors", Compute::portable(), EXACT),
         ("slices", cpu().exact(), EXACT),
-        ("slices with halves", cpu(), if is_bf16 { TILES } else { HALVES }),
+        ("slices with halves", cpu().without_tiles(), HALVES),
+        ("slices in tiles, where there are any", cpu(), TILES),
     ];
     for (back_end, compute, bound) in back_ends {
         let decoder = Decoder::load(weights, WINDOW_TOKENS, &compute).unwrap();
