@@ -205,7 +205,7 @@ fn what_was_read_outlives_the_program() {
     let path = dir.path().join("tiny.gguf");
     TinyModel::new(TinyFamily::Qwen2, 3).quantised().write(&path).unwrap();
     let snapshot = dir.path().join("main_context.kv");
-    let compute = Compute::new(DeviceChoice::Cpu, Some(2)).unwrap();
+    let compute = cpu();
     let start = || {
         let options = EngineOptions {
             window_tokens: Some(1024),
@@ -254,7 +254,7 @@ fn thinker(thinking_tokens: usize, template_end: Option<&str>) -> Engine {
         writer.replace("tokenizer.chat_template", template.as_str());
     }
     writer.write(&path).unwrap();
-    let compute = Compute::new(DeviceChoice::Cpu, Some(2)).unwrap();
+    let compute = cpu();
     let window_tokens = Some(512);
     let options = EngineOptions { window_tokens, thinking_tokens, ..EngineOptions::default() };
     Engine::load(&path, &compute, &options).unwrap()
@@ -315,7 +315,7 @@ fn guesses_change_nothing() {
     let path = dir.path().join("tiny.gguf");
     TinyModel::new(TinyFamily::Qwen2, 3).write(&path).unwrap();
     let engine = |guess_tokens| {
-        let compute = Compute::new(DeviceChoice::Cpu, Some(2)).unwrap().exact();
+        let compute = cpu().exact();
         let window_tokens = Some(1024);
         let options = EngineOptions { window_tokens, guess_tokens, ..EngineOptions::default() };
         Engine::load(&path, &compute, &options).unwrap()
