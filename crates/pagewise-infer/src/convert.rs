@@ -16,6 +16,7 @@ mod gguf_file;
 mod output;
 mod tensors;
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use serde_json::Value;
@@ -58,16 +59,19 @@ pub struct Converted {
     pub has_tokenizer: bool,
 }
 
+/// Is told how many of how many tensors are written, and says whether to go on.
+pub type OnTensor<'a> = dyn FnMut(usize, usize) -> ControlFlow<()> + 'a;
+
 /// Converts the weights at `from` into what `to` says: a GGUF file if it ends in `.gguf`, else a
-/// folder. `on_tensor` is told how many of how many tensors are written.
+/// folder.
 ///
-/// Fails if there is something at `to` already, if `from` cannot be used, or if the other form cannot
-/// hold the model; nothing is left at `to` then.
+/// Fails if there is something at `to` already, if `from` cannot be used, if the other form cannot
+/// hold the model, or if `on_tensor` breaks it off; nothing is left at `to` then.
 pub fn convert(
     from: &Path,
     to: &Path,
     options: &ConvertOptions,
-    on_tensor: &mut dyn FnMut(usize, usize),
+    on_tensor: &mut OnTensor<'_>,
 ) -> Result<Converted, ConvertError> {
     let is_file = to.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
     match (Weights::open(from)?, is_file) {
@@ -86,7 +90,7 @@ fn requantise(
     gguf: &Gguf,
     to: &Path,
     options: &ConvertOptions,
-    on_tensor: &mut dyn FnMut(usize, usize),
+    on_tensor: &mut OnTensor<'_>,
 ) -> Result<Converted, ConvertError> {
     let planned = tensors::of_gguf(gguf, options.quant)?;
     let mut metadata = Vec::new();
@@ -109,7 +113,7 @@ fn to_file(
     folder: &HfFolder,
     to: &Path,
     options: &ConvertOptions,
-    on_tensor: &mut dyn FnMut(usize, usize),
+    on_tensor: &mut OnTensor<'_>,
 ) -> Result<Converted, ConvertError> {
     let family = folder.family();
     let config = families::config_of_folder(folder)?;
@@ -148,7 +152,7 @@ fn to_folder(
     gguf: &Gguf,
     to: &Path,
     options: &ConvertOptions,
-    on_tensor: &mut dyn FnMut(usize, usize),
+    on_tensor: &mut OnTensor<'_>,
 ) -> Result<Converted, ConvertError> {
     let family = families::of_gguf(gguf)?;
     let config = families::config_of_gguf(gguf)?;

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
@@ -171,7 +172,12 @@ fn largest_error(a: &[f32], b: &[f32]) -> f32 {
 }
 
 fn to(from: &Path, to: &Path, quant: Option<TensorType>) -> Result<Converted, ConvertError> {
-    convert(from, to, &ConvertOptions { quant, n_threads: 2 }, &mut |_, _| {})
+    convert(
+        from,
+        to,
+        &ConvertOptions { quant, n_threads: 2 },
+        &mut |_, _| ControlFlow::Continue(()),
+    )
 }
 
 /// Converts a fixture, its settings as they are published.
@@ -225,8 +231,8 @@ families! {
     llama_gguf: "llama" check_gguf
     llama3: "llama3" check_folder
     llama3_gguf: "llama3" check_gguf
-    // GGUF has no word for its window.
     mistral: "mistral" check_folder
+    mistral_gguf: "mistral" check_gguf
     mistral_nemo: "mistral-nemo" check_folder
     mistral_nemo_gguf: "mistral-nemo" check_gguf
     olmo2: "olmo2" check_folder
@@ -280,7 +286,14 @@ fn every_fourth_layer_of_a_smollm3_is_not_told_positions() {
 fn what_the_other_form_cannot_say_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("converted.gguf");
-    let copy = published_copy_of("mistral");
+    let copy = published_copy_of("qwen2");
+    let config = copy.path().join("config.json");
+    let mut settings: serde_json::Value =
+        serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
+    settings["use_sliding_window"] = true.into();
+    settings["sliding_window"] = 16.into();
+    settings["max_window_layers"] = 0.into();
+    fs::write(&config, settings.to_string()).unwrap();
     let error = to(copy.path(), &file, None).unwrap_err().to_string();
     let expected = format!(
         "{} cannot be written as a GGUF file, which has no words for its layers, or the windows of \

@@ -120,6 +120,7 @@ fn write_cases(folder: &Path, filter: &str) {
     for (number, (group, index)) in chosen(filter).iter().enumerate() {
         let Case { files, .. } = (group.make)(*index);
         for (name, bytes) in files {
+            let name = name.replace('/', "-");
             std::fs::write(folder.join(format!("{number}-{name}")), bytes).unwrap();
         }
     }

@@ -135,7 +135,10 @@ pub(super) fn to_json(
     path: &Path,
 ) -> Result<Map<String, Value>, ConvertError> {
     let refused = |reason: String| ConvertError::Refused { path: path.to_owned(), reason };
+    let is_windowed = windows(config);
     let architecture = match family.gguf {
+        // A Llama has no window.
+        "llama" if is_windowed.is_some() => "MistralForCausalLM",
         "llama" => "LlamaForCausalLM",
         "qwen2" => "Qwen2ForCausalLM",
         "qwen3" => "Qwen3ForCausalLM",
@@ -154,7 +157,11 @@ pub(super) fn to_json(
         settings.insert(key.to_owned(), value);
     };
     set("architectures", json!([architecture]));
-    set("model_type", json!(family.model_types.first()));
+    let model_type = match architecture {
+        "MistralForCausalLM" => Some(&"mistral"),
+        _ => family.model_types.first(),
+    };
+    set("model_type", json!(model_type));
     set("vocab_size", json!(config.vocabulary));
     set("hidden_size", json!(config.hidden));
     set("intermediate_size", json!(config.feed_forward));
@@ -185,7 +192,6 @@ pub(super) fn to_json(
             set("original_max_position_embeddings", json!(original_context));
         }
     }
-    let is_windowed = windows(config);
     if let Some((window, is_windowed)) = &is_windowed {
         set("sliding_window", json!(window));
         let names = is_windowed.iter().map(|is_windowed| match is_windowed {

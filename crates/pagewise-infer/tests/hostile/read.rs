@@ -10,12 +10,12 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{LazyLock, OnceLock};
 
 use pagewise_core::{
-    ArgumentKind, ArgumentSpec, CallFormat, Constraint, FunctionSpec, GenerationRequest,
-    LanguageModel, Prompt, PromptMessage, PromptRole, Sampling, SessionSlot,
+    ArgumentKind, ArgumentSpec, CallFormat, Constraint, Embedder, FunctionSpec, GenerationRequest,
+    LanguageModel, Prompt, PromptMessage, PromptRole, Purpose, Sampling, SessionSlot,
 };
 use pagewise_infer::{
     ChatTemplate, Compute, Decoder, Detokenizer, DeviceChoice, Engine, EngineOptions, Gguf,
-    Session, SnapshotKey, Tokenizer, Weights,
+    SentenceEmbedder, Session, SnapshotKey, Tokenizer, Weights,
 };
 
 /// The longest sentence about what is wrong, in bytes, its path apart: a file may be shown, not
@@ -116,6 +116,26 @@ pub(crate) fn kept_model(weights: &Path) -> &'static (Decoder, SnapshotKey) {
         let key = SnapshotKey::new(fingerprint, &decoder);
         (decoder, key)
     })
+}
+
+/// Uses a folder as an embedder.
+pub(crate) fn embedder(path: &Path) -> Outcome {
+    let embedder = SentenceEmbedder::load(path, Some(1)).map_err(|error| error.to_string());
+    Outcome::of(embedder.and_then(|embedder| use_embedder(&embedder)))
+}
+
+fn use_embedder(embedder: &SentenceEmbedder) -> Result<(), String> {
+    let id = embedder.id();
+    assert!(id.len() < 300 && !id.chars().any(char::is_control), "a name that is long: {id:.400}");
+    // As long as a passage, and as a word.
+    let long = ["the cat sat on ".repeat(150), "the".repeat(300)];
+    let texts: Vec<&str> = TEXTS.into_iter().chain(long.iter().map(String::as_str)).collect();
+    for purpose in [Purpose::Query, Purpose::Passage] {
+        let vectors = embedder.embed(&texts, purpose).map_err(|error| error.to_string())?;
+        assert_eq!(vectors.len(), texts.len());
+        assert!(vectors.iter().all(|vector| vector.len() == embedder.dimensions()));
+    }
+    Ok(())
 }
 
 /// Uses a chat template with a tokenizer that is in order.
