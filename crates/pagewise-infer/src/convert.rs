@@ -57,6 +57,9 @@ pub struct Converted {
     pub stored: Vec<(TensorType, usize)>,
     /// Whether a tokenizer came with the weights and was converted too.
     pub has_tokenizer: bool,
+    /// How many tokens back a Mistral sees, which other programs do not read from a GGUF file: to them
+    /// only texts that are not longer mean the same.
+    pub unread_window: Option<usize>,
 }
 
 /// Is told how many of how many tensors are written, and says whether to go on.
@@ -145,7 +148,9 @@ fn to_file(
         check_tokenizer(folder.path(), &Weights::Hf(folder.clone()), &written)?;
     }
     partial.finish()?;
-    Ok(converted(&planned, bytes, has_tokenizer))
+    let window = config::windows(&config).filter(|_| family.gguf == "llama");
+    let unread_window = window.map(|(window, _)| window);
+    Ok(Converted { unread_window, ..converted(&planned, bytes, has_tokenizer) })
 }
 
 fn to_folder(
@@ -266,5 +271,11 @@ fn stored(planned: &[Planned]) -> Vec<(TensorType, usize)> {
 }
 
 fn converted(planned: &[Planned], bytes: u64, has_tokenizer: bool) -> Converted {
-    Converted { n_tensors: planned.len(), bytes, stored: stored(planned), has_tokenizer }
+    Converted {
+        n_tensors: planned.len(),
+        bytes,
+        stored: stored(planned),
+        has_tokenizer,
+        unread_window: None,
+    }
 }

@@ -281,6 +281,16 @@ fn every_fourth_layer_of_a_smollm3_is_not_told_positions() {
     assert_eq!(told, [true, true, true, false, true, true, true, false]);
 }
 
+/// The window of a Mistral is in the file, and it is said that other programs do not look for it.
+#[test]
+fn a_window_that_others_do_not_read_is_told_of() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, window) in [("mistral", Some(16)), ("mistral-nemo", None)] {
+        let file = dir.path().join(format!("{name}.gguf"));
+        assert_eq!(to(published_copy_of(name).path(), &file, None).unwrap().unread_window, window);
+    }
+}
+
 /// What GGUF has no words for is not left out in silence.
 #[test]
 fn what_the_other_form_cannot_say_is_named() {

@@ -109,7 +109,7 @@ fn kv_heads(config: &DecoderConfig) -> Metadatum {
 }
 
 /// Returns the window, and which layers have it; `None` if none has one.
-fn windows(config: &DecoderConfig) -> Option<(usize, Vec<bool>)> {
+pub(super) fn windows(config: &DecoderConfig) -> Option<(usize, Vec<bool>)> {
     let window = |layer: &LayerKind| match layer {
         LayerKind::Attention { window, .. } => *window,
         LayerKind::ShortConv { .. } => None,

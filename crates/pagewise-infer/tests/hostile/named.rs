@@ -392,6 +392,40 @@ pub(crate) const CASES: &[Named] = &[
         writer.replace("tokenizer.ggml.tokens", names);
         Case::file("hostile", Way::GgufTokenizer, writer.to_bytes())
     }),
+    // As large as they may be in a file without weights: these are used, not refused.
+    ("as many tokens and merges as have room, as JSON", || {
+        let (names, merges) = pairs(280);
+        let mut text =
+            r#"{"pre_tokenizer":{"type":"ByteLevel"},"model":{"type":"BPE","vocab":{"#.to_owned();
+        (0..).zip(&names).for_each(|(id, name)| write!(text, "\"{name}\":{id},").unwrap());
+        text.truncate(text.len() - 1);
+        write!(text, "}},\"merges\":{}}}}}", json!(merges)).unwrap();
+        file("tokenizer.json", text)
+    }),
+    ("as many tokens and merges as have room", || {
+        let (names, merges) = pairs(280);
+        let mut writer = seeds::gguf("llama");
+        writer.replace("tokenizer.ggml.token_type", GgufValue::I32s(vec![1; names.len()]));
+        writer.replace("tokenizer.ggml.tokens", names);
+        writer.replace("tokenizer.ggml.merges", merges);
+        Case::file("hostile", Way::GgufTokenizer, writer.to_bytes())
+    }),
+    ("as many tokens as have room", || {
+        let (names, _) = pairs(380);
+        let mut writer = seeds::gguf("llama");
+        writer.replace("tokenizer.ggml.token_type", GgufValue::I32s(vec![1; names.len()]));
+        writer.replace("tokenizer.ggml.tokens", names);
+        writer.replace("tokenizer.ggml.merges", Vec::<String>::new());
+        Case::file("hostile", Way::GgufTokenizer, writer.to_bytes())
+    }),
+    ("as many pieces as have room", || {
+        let (names, _) = pairs(380);
+        let mut writer = seeds::sentencepiece();
+        writer.replace("tokenizer.ggml.token_type", GgufValue::I32s(vec![1; names.len()]));
+        writer.replace("tokenizer.ggml.scores", GgufValue::F32s(vec![0.0; names.len()]));
+        writer.replace("tokenizer.ggml.tokens", names);
+        Case::file("hostile", Way::GgufTokenizer, writer.to_bytes())
+    }),
     ("as many settings as there may be", || {
         let mut writer = seeds::gguf("llama");
         (0..65_000).for_each(|index| _ = writer.set(&format!("{index:x}"), true));
@@ -703,6 +737,19 @@ fn folder(name: &str, json: Value) -> Case {
     files.retain(|(known, _)| known != name);
     files.push((name.to_owned(), json.to_string().into_bytes()));
     Case::folder("", Way::FolderTokenizer, files)
+}
+
+/// `n_letters` and all their pairs, as tokens and as merges.
+fn pairs(n_letters: u32) -> (Vec<String>, Vec<String>) {
+    // Letters of two bytes, as byte-level vocabularies have none of, so that no text is made of them.
+    let letters: Vec<String> =
+        (0..n_letters).filter_map(|n| char::from_u32(0x400 + n)).map(String::from).collect();
+    let pairs = |between: &str| -> Vec<String> {
+        let with =
+            |a: &String| letters.iter().map(|b| format!("{a}{between}{b}")).collect::<Vec<_>>();
+        letters.iter().flat_map(with).collect()
+    };
+    ([letters.clone(), pairs("")].concat(), pairs(" "))
 }
 
 /// A tokenizer with a file of these bytes.

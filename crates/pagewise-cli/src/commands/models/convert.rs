@@ -64,6 +64,12 @@ pub(super) fn run(
     if !converted.has_tokenizer {
         printer.warn("The weights came without a tokenizer: what was written cannot chat.");
     }
+    if let Some(window) = converted.unread_window {
+        printer.warn(&format!(
+            "This model sees {window} tokens back. pagewise reads that from the file; other programs do \
+             not, and go astray with longer texts."
+        ));
+    }
     if printer.json() {
         printer.json_line(&json!({
             "path": to,
@@ -73,6 +79,7 @@ pub(super) fn run(
                 json!({"type": quant.to_string(), "count": count})
             }).collect::<Vec<_>>(),
             "tokenizer": converted.has_tokenizer,
+            "unread_window": converted.unread_window,
         }));
     } else {
         printer.talk(&format!(
