@@ -569,3 +569,65 @@ fn decode_base64(text: &str) -> Option<Vec<u8>> {
     }
     rest.is_empty().then_some(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// What the trainer of SentencePiece makes of these rules: `ａ` and `A` become `a`, `™` becomes
+    /// `TM`, `ff` becomes `F`, `ﬁ` becomes `fi`.
+    const TABLE: &str = include_str!("../../tests/data/embedder/characters.txt");
+
+    fn normalized(step: &Value, text: &str) -> Result<String, String> {
+        let mut text = NormalizedString::from(text);
+        Steps::read(Some(step))?.normalize(&mut text).map_err(|error| error.to_string())?;
+        Ok(text.get().to_owned())
+    }
+
+    #[test]
+    fn a_table_of_characters_is_followed() {
+        let step = json!({"type": "Precompiled", "precompiled_charsmap": TABLE});
+        assert_eq!(normalized(&step, "ａ™ bAﬁx").unwrap(), "aTM bafix");
+        assert!(read_table(&TABLE[..TABLE.len() - 4]).is_err(), "the last text is cut");
+        assert!(read_table(&format!("{TABLE}=")).is_err());
+    }
+
+    #[test]
+    fn no_text_is_made_many_times_longer() {
+        let doubled = json!({"type": "Replace", "pattern": {"String": "a"}, "content": "aa"});
+        let steps = |n| json!({"type": "Sequence", "normalizers": vec![&doubled; n]});
+        assert_eq!(normalized(&steps(3), "ab").unwrap(), "aaaaaaaab");
+        let error = normalized(&steps(40), "ab").unwrap_err();
+        assert_eq!(error, "the tokenizer makes far more of a text than it was");
+    }
+
+    #[test]
+    fn tokens_around_a_text_are_put_together() {
+        let template = json!({"type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": "a", "type_id": 0}},
+                       {"Sequence": {"id": "A", "type_id": 0}},
+                       {"SpecialToken": {"id": "b", "type_id": 0}}],
+            "special_tokens": {"a": {"id": "a", "ids": [1, 2]}, "b": {"id": "b", "ids": [3]}}});
+        let roberta = json!({"type": "RobertaProcessing", "cls": ["<s>", 0], "sep": ["</s>", 9]});
+        let both =
+            json!({"type": "Sequence", "processors": [roberta, {"type": "ByteLevel"}, template]});
+        let around = Around::read(Some(&both)).unwrap();
+        assert_eq!(around, Around { before: vec![1, 2, 0], behind: vec![9, 3] });
+        assert_eq!(Around::read(Some(&Value::Null)), Ok(Around::default()));
+    }
+
+    #[test]
+    fn base64_is_read_back() {
+        let read = |text| decode_base64(text).map(|bytes| String::from_utf8(bytes).unwrap());
+        for (text, expected) in
+            [("", ""), ("YQ==", "a"), ("YWI=", "ab"), ("YWJj", "abc"), ("fn5+YQ==", "~~~a")]
+        {
+            assert_eq!(read(text).as_deref(), Some(expected));
+        }
+        for wrong in ["Y", "YQ", "YQ=", "====", "Y===", "YQ==YQ==", "Y!==", "YW=j"] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -617,6 +617,9 @@ fn snapshot_damage(index: usize) -> Case {
     if index > 0 {
         damage(&mut bytes, 0..64, &mut rng);
     }
+    if index.is_multiple_of(2) {
+        read::make_checksum_right(&mut bytes);
+    }
     Case::folder(format!("{index}"), Way::Snapshot, vec![("snapshot".into(), bytes)])
 }
 

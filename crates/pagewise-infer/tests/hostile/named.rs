@@ -6,7 +6,7 @@ use pagewise_testkit::{GgufValue, GgufWriter};
 use serde_json::{Value, json};
 
 use super::cases::{Case, Way};
-use super::seeds;
+use super::{read, seeds};
 
 /// A name, and the file.
 pub(crate) type Named = (&'static str, fn() -> Case);
@@ -437,6 +437,13 @@ pub(crate) const CASES: &[Named] = &[
             writer.tensor_raw(&format!("{index:x}"), &[0], 0, vec![], None);
         });
         Case::file("hostile", Way::Weights, writer.to_bytes())
+    }),
+    ("a kept token that the model does not know", || {
+        let mut bytes = seeds::snapshot();
+        // Behind the magic number, the key, and how many tokens there are.
+        bytes[48..52].copy_from_slice(&u32::MAX.to_le_bytes());
+        read::make_checksum_right(&mut bytes);
+        Case::folder("", Way::Snapshot, vec![("snapshot".into(), bytes)])
     }),
     // Embedders.
     ("a template with a token that it does not name", || {

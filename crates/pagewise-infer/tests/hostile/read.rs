@@ -17,6 +17,7 @@ use pagewise_infer::{
     ChatTemplate, Compute, Decoder, Detokenizer, DeviceChoice, Engine, EngineOptions, Gguf,
     SentenceEmbedder, Session, SnapshotKey, Tokenizer, Weights,
 };
+use sha2::{Digest, Sha256};
 
 /// The longest sentence about what is wrong, in bytes, its path apart: a file may be shown, not
 /// poured out.
@@ -93,6 +94,14 @@ pub(crate) fn folder_tokenizer(path: &Path) -> Outcome {
     Outcome::of(result)
 }
 
+/// Gives a KV cache that was kept the checksum of what is in it now: what somebody made on purpose
+/// has the right one.
+pub(crate) fn make_checksum_right(snapshot: &mut [u8]) {
+    if let Some((content, checksum)) = snapshot.split_last_chunk_mut::<32>() {
+        checksum.copy_from_slice(&Sha256::digest(content));
+    }
+}
+
 /// Uses a KV cache that was kept of the model in the folder `weights`.
 pub(crate) fn snapshot(path: &Path, weights: &Path) -> Outcome {
     let (decoder, key) = kept_model(weights);
@@ -100,6 +109,8 @@ pub(crate) fn snapshot(path: &Path, weights: &Path) -> Outcome {
     Outcome::of(restored.map(|session| {
         let mut session = session.expect("the file is there");
         assert!(session.tokens().len() <= decoder.window_tokens(), "more than the window");
+        let n_known = decoder.config().vocabulary as u32;
+        assert!(session.tokens().iter().all(|token| *token < n_known), "an unknown token");
         // Wrong numbers are no harm; a full window is an error like any other.
         let _ = session.extend(decoder, &[1, 2], &|| false);
     }))
