@@ -69,7 +69,7 @@ impl SentenceEmbedder {
             }
             Kind::Static => {
                 let mut table = StaticTable::load(&folder)?;
-                let tokenizer = folder.tokenizer(table.n_tokens())?.without_special_tokens();
+                let tokenizer = folder.tokenizer(table.n_tokens())?;
                 table.leave_out(tokenizer.unknown());
                 let max_tokens = table.max_tokens();
                 (Model::Static(table), tokenizer, max_tokens)

@@ -38,7 +38,9 @@ use crate::gguf::Gguf;
 use encoder::{Encoder, Place};
 pub use error::TokenizerError;
 pub use folder::FolderError;
-pub(crate) use folder::{Patterns, chat_template as chat_template_of_folder, plain_merges};
+pub(crate) use folder::{
+    Patterns, PlainMerges, chat_template as chat_template_of_folder, plain_merges,
+};
 pub(crate) use special::SENTINEL;
 use special::{Piece, SpecialTexts, Strip};
 use spelling::Spelling;

@@ -5,6 +5,7 @@
 //! because leaving it out in silence would make every vector wrong. The tokenizer's file is read by
 //! `tokenizer.rs`.
 
+use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
@@ -20,7 +21,7 @@ use crate::weights::Weight;
 use crate::{LoadError, TensorBytes};
 
 /// The largest `tokenizer.json`, in bytes; one of 250,000 tokens takes some 17 million.
-const MAX_TOKENIZER_BYTES: u64 = 32 << 20;
+const MAX_TOKENIZER_BYTES: u64 = 64 << 20;
 /// The largest of the other JSON files, in bytes; real ones have a few thousand.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 /// The most steps of an embedder; real ones have up to five.
@@ -60,6 +61,8 @@ pub(super) struct EmbedderFolder {
     config: Value,
     tokenizer_bytes: Vec<u8>,
     weights: SafetensorsFile,
+    /// The tensors of `weights`, by their names: there may be a hundred thousand.
+    by_name: HashMap<String, usize>,
     kind: Kind,
     model_type: String,
     pooling: Pooling,
@@ -138,11 +141,12 @@ impl EmbedderFolder {
             )
         })?;
         let model_type = config.get("model_type").and_then(Value::as_str).unwrap_or_default();
-        let has = |name: &str| weights.tensors.iter().any(|tensor| tensor.name == name);
+        let names = weights.tensors.iter().map(|tensor| tensor.name.clone());
+        let by_name: HashMap<String, usize> = names.zip(0..).collect();
         let kind = match model_type {
             "bert" | "xlm-roberta" | "roberta" => Kind::Bert,
             "model2vec" => Kind::Static,
-            "" if has("embeddings") => Kind::Static,
+            "" if by_name.contains_key("embeddings") => Kind::Static,
             "" => Kind::Bert,
             other => {
                 return Err(fault(
@@ -180,6 +184,7 @@ impl EmbedderFolder {
             config,
             tokenizer_bytes,
             weights,
+            by_name,
         })
     }
 
@@ -263,7 +268,9 @@ impl EmbedderFolder {
 
     /// Returns the tokenizer of a model that knows `n_known` tokens.
     pub(super) fn tokenizer(&self, n_known: usize) -> Result<EmbedderTokenizer, LoadError> {
-        EmbedderTokenizer::read(&self.tokenizer_bytes, n_known)
+        // What stands around a text says nothing of it to a table.
+        let has_around = self.kind == Kind::Bert;
+        EmbedderTokenizer::read(&self.tokenizer_bytes, n_known, has_around)
             .map_err(|reason| self.tokenizer_fault(reason))
     }
 
@@ -325,7 +332,7 @@ impl EmbedderFolder {
     }
 
     fn find(&self, name: &str) -> Option<&StoredTensor> {
-        self.weights.tensors.iter().find(|tensor| tensor.name == name)
+        self.weights.tensors.get(*self.by_name.get(name)?)
     }
 
     fn bytes(&self, tensor: &StoredTensor) -> TensorBytes {

@@ -37,7 +37,7 @@ pub(super) enum Words {
     /// Every word is one.
     Whole { pieces: Pieces, unknown: String },
     /// Pairs that are joined in an order of their own.
-    Merges(Box<BPE>),
+    Merges { bpe: Box<BPE>, n_tokens: usize },
 }
 
 /// The logarithms of the probabilities of pieces.
@@ -82,6 +82,11 @@ impl Pieces {
         // A file is far smaller than that.
         self.ends.push(u32::try_from(self.texts.len()).unwrap_or(u32::MAX));
         self.ids.push(id);
+    }
+
+    /// Returns the length of all of them.
+    pub(super) fn n_bytes(&self) -> usize {
+        self.texts.len()
     }
 
     pub(super) fn sort(&mut self) {
@@ -270,7 +275,7 @@ impl Model for Words {
                 }
                 Ok(tokens)
             }
-            Self::Merges(bpe) => bpe.tokenize(word),
+            Self::Merges { bpe, .. } => bpe.tokenize(word),
         }
     }
 
@@ -279,7 +284,7 @@ impl Model for Words {
             Self::Longest { pieces, .. }
             | Self::Likeliest { pieces, .. }
             | Self::Whole { pieces, .. } => pieces.find(token),
-            Self::Merges(bpe) => bpe.token_to_id(token),
+            Self::Merges { bpe, .. } => bpe.token_to_id(token),
         }
     }
 
@@ -288,7 +293,7 @@ impl Model for Words {
             // Of those with one text, all have numbers.
             Self::Likeliest { scores, .. } => scores.of_pieces.len(),
             Self::Longest { pieces, .. } | Self::Whole { pieces, .. } => pieces.len(),
-            Self::Merges(bpe) => bpe.get_vocab_size(),
+            Self::Merges { n_tokens, .. } => *n_tokens,
         }
     }
 

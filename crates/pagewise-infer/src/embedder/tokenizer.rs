@@ -21,10 +21,12 @@ use tokenizers::{
 
 use super::pieces::{Pieces, Scores, Words};
 use crate::json::{ShortList, ShortMap, SmallValue};
-use crate::tokenizer::{Patterns, plain_merges};
+use crate::tokenizer::{Patterns, PlainMerges, plain_merges};
 
 /// The most tokens; real tokenizers have up to 502,000.
 pub(super) const MAX_TOKENS: usize = 1 << 20;
+/// Their length in all, in bytes; real ones have up to some five million.
+const MAX_VOCABULARY_BYTES: usize = 16 << 20;
 /// The most tokens of a vocabulary with merges, which takes more memory than others; real embedders
 /// of that kind have some 50,000.
 const MAX_MERGED_TOKENS: usize = 1 << 17;
@@ -139,8 +141,8 @@ impl<'de> Deserialize<'de> for NumberedPieces {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let (mut pieces, mut n_tokens) = (Pieces::default(), 0);
                 while let Some((text, id)) = map.next_entry::<String, u32>()? {
-                    if n_tokens == MAX_TOKENS {
-                        return Err(A::Error::custom(format!("more than {MAX_TOKENS} tokens")));
+                    if n_tokens == MAX_TOKENS || pieces.n_bytes() > MAX_VOCABULARY_BYTES {
+                        return Err(A::Error::custom("more or longer tokens than any model has"));
                     }
                     pieces.add(&text, id);
                     n_tokens += 1;
@@ -168,8 +170,8 @@ impl<'de> Deserialize<'de> for ScoredPieces {
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
                 let (mut pieces, mut scores) = (Pieces::default(), Vec::new());
                 while let Some((text, score)) = list.next_element::<(String, f64)>()? {
-                    if scores.len() == MAX_TOKENS {
-                        return Err(A::Error::custom(format!("more than {MAX_TOKENS} tokens")));
+                    if scores.len() == MAX_TOKENS || pieces.n_bytes() > MAX_VOCABULARY_BYTES {
+                        return Err(A::Error::custom("more or longer tokens than any model has"));
                     }
                     pieces.add(&text, scores.len() as u32);
                     scores.push(score);
@@ -184,9 +186,9 @@ impl<'de> Deserialize<'de> for ScoredPieces {
 }
 
 impl EmbedderTokenizer {
-    /// Reads `bytes`, the file, for a model that knows `n_known` tokens. What is wrong is said as the
-    /// rest of a sentence about the file.
-    pub(super) fn read(bytes: &[u8], n_known: usize) -> Result<Self, String> {
+    /// Reads `bytes`, the file, for a model that knows `n_known` tokens, and that wants what the file
+    /// puts around a text if `has_around`. What is wrong is said as the rest of a sentence about the file.
+    pub(super) fn read(bytes: &[u8], n_known: usize, has_around: bool) -> Result<Self, String> {
         let Head { added_tokens, normalizer, pre_tokenizer, post_processor, model } =
             serde_json::from_slice(bytes).map_err(damaged)?;
         let (words, last_id) = read_words(bytes, &model)?;
@@ -208,7 +210,8 @@ impl EmbedderTokenizer {
             special: token.special,
         });
         cutter.add_tokens(added).map_err(|error| format!("adds impossible tokens: {error}"))?;
-        let around = Around::read(post_processor.as_ref().map(|step| &step.0))?;
+        let post_processor = post_processor.as_ref().filter(|_| has_around);
+        let around = Around::read(post_processor.map(|step| &step.0))?;
         let last_id = cutter
             .get_added_vocabulary()
             .get_added_tokens_decoder()
@@ -226,11 +229,6 @@ impl EmbedderTokenizer {
             None => model.unk_id,
         };
         Ok(Self { cutter, around, unknown })
-    }
-
-    /// Puts nothing around texts.
-    pub(super) fn without_special_tokens(self) -> Self {
-        Self { around: Around::default(), ..self }
     }
 
     /// Leaves room for `max_tokens` in all, and cuts longer texts.
@@ -295,9 +293,10 @@ fn read_words(bytes: &[u8], head: &ModelHead) -> Result<(Words, Option<u32>), St
             Ok((Words::Likeliest { pieces, scores, unknown: unk_id, byte_fallback }, last_id))
         }
         "BPE" => {
-            let (bpe, last_id) = plain_merges::<MAX_MERGED_TOKENS, MAX_MERGED_TOKENS>(bytes)
-                .map_err(|error| format!("is not a tokenizer: {error}"))?;
-            Ok((Words::Merges(Box::new(bpe)), last_id))
+            let PlainMerges { bpe, n_tokens, last_id } =
+                plain_merges::<MAX_MERGED_TOKENS, MAX_MERGED_TOKENS>(bytes)
+                    .map_err(|error| format!("is not a tokenizer: {error}"))?;
+            Ok((Words::Merges { bpe: Box::new(bpe), n_tokens }, last_id))
         }
         other => Err(format!("has a model of the kind \"{other}\", which is not supported")),
     }

@@ -417,11 +417,18 @@ impl Merge {
     }
 }
 
-/// Reads the vocabulary with merges of the `tokenizer.json` with these bytes as it stands there, every
-/// token being text; returns the highest number too.
+/// A vocabulary with merges as it stands in a file, every token being text.
+pub(crate) struct PlainMerges {
+    pub(crate) bpe: BPE,
+    pub(crate) n_tokens: usize,
+    /// The highest number.
+    pub(crate) last_id: Option<u32>,
+}
+
+/// Reads the vocabulary with merges of the `tokenizer.json` with these bytes.
 pub(crate) fn plain_merges<const TOKENS: usize, const MERGES: usize>(
     bytes: &[u8],
-) -> Result<(BPE, Option<u32>), TokenizerError> {
+) -> Result<PlainMerges, TokenizerError> {
     let model = parse::<Body<TOKENS, MERGES>>("tokenizer.json", bytes)?.model;
     model.check()?;
     let options = MergeOptions {
@@ -433,7 +440,8 @@ pub(crate) fn plain_merges<const TOKENS: usize, const MERGES: usize>(
     let in_model = model.vocab.0.iter().map(|(text, id)| (*id, text.as_str()));
     let in_file = model.merges.0.into_iter().enumerate().map(Merge::parts);
     let bpe = merges::build(in_model, &[], in_file, options)?;
-    Ok((bpe, model.vocab.0.values().copied().max()))
+    let last_id = model.vocab.0.values().copied().max();
+    Ok(PlainMerges { bpe, n_tokens: model.vocab.0.len(), last_id })
 }
 
 /// What else is in `tokenizer.json`, for those who write it in another form.
