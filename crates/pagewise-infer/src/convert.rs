@@ -122,7 +122,10 @@ fn to_file(
     let config = families::config_of_folder(folder)?;
     let quirks = Quirks::to_gguf(family, &config);
     let mut planned = tensors::of_folder(folder, &quirks, options.quant)?;
-    planned.extend(config::rope_tensors(&config));
+    let yarn = families::yarn_of_folder(folder, &config)?;
+    if yarn.is_none() {
+        planned.extend(config::rope_tensors(&config));
+    }
     let name = folder.path().canonicalize().unwrap_or_else(|_| folder.path().to_owned());
     let name = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut metadata = vec![
@@ -130,7 +133,7 @@ fn to_file(
         ("general.type".to_owned(), Metadatum::from("model")),
         ("general.name".to_owned(), Metadatum::Text(name)),
     ];
-    metadata.extend(config::to_metadata(family, &config));
+    metadata.extend(config::to_metadata(family, &config, yarn.as_ref()));
     let has_tokenizer = folder.path().join("tokenizer.json").exists();
     if has_tokenizer {
         metadata.extend(export::to_metadata(folder.path(), config.vocabulary)?);

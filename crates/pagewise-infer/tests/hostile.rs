@@ -2,7 +2,7 @@
 //! rendered and answered with.
 //!
 //! Whatever a file says, the reader must not panic, abort or overflow its stack, must refuse within
-//! [`TIME_LIMIT`], and must not take more memory than the file and [`MEMORY_LIMIT`] together. Since
+//! [`TIME_LIMIT_S`], and must not take more memory than the file and [`MEMORY_LIMIT`] together. Since
 //! an abort cannot be caught, cases run in child processes, which are this program again; a child
 //! that dies or hangs is replaced by one that goes on behind the case that did it.
 //!
@@ -38,8 +38,8 @@ use read::Outcome;
 
 /// Instead of a name: all of them.
 const ALL: &str = "all";
-/// The longest that one case may take.
-const TIME_LIMIT: Duration = Duration::from_secs(10);
+/// The longest that one case may take, in seconds.
+const TIME_LIMIT_S: usize = 10;
 /// A child that took longer for a case makes way for a fresh one.
 const TIRING: Duration = Duration::from_secs(1);
 /// What a process may have resident besides the files of a case, in bytes.
@@ -232,11 +232,16 @@ fn watch(first: usize, n_cases: usize, filter: &str) -> Report {
         let mut name = String::new();
         let mut began = Instant::now();
         loop {
-            let line = lines.recv_timeout(TIME_LIMIT);
+            // Second by second: where all of the machine stands still for a minute, one has passed.
+            let line =
+                (0..TIME_LIMIT_S).find_map(|_| match lines.recv_timeout(Duration::from_secs(1)) {
+                    Err(RecvTimeoutError::Timeout) => None,
+                    line => Some(line),
+                });
             let line = match &line {
-                Ok(line) => line.as_str(),
-                Err(RecvTimeoutError::Timeout) => "hangs",
-                Err(RecvTimeoutError::Disconnected) => "died",
+                Some(Ok(line)) => line.as_str(),
+                Some(Err(_)) => "died",
+                None => "hangs",
             };
             let parts: Vec<&str> = line.split('\t').collect();
             match parts.as_slice() {

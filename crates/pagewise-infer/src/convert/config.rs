@@ -7,14 +7,19 @@ use serde_json::{Map, Value, json};
 use super::tensors::{Planned, attention_scale, is_gemma};
 use super::{ConvertError, Metadatum};
 use crate::decoder::{Activation, DecoderConfig, LayerKind, RopeScaling};
-use crate::families::{Family, llama3_divisors};
+use crate::families::{Family, Yarn, llama3_divisors};
 
 /// What Llama 3 has in common, whatever its size.
 const LLAMA_3_LOW: f32 = 1.0;
 const LLAMA_3_HIGH: f32 = 4.0;
 
-/// Returns the metadata of a model, without those that all files have.
-pub(super) fn to_metadata(family: &Family, config: &DecoderConfig) -> Vec<(String, Metadatum)> {
+/// Returns the metadata of a model, without those that all files have. With `yarn`, that is what the
+/// divisors of its RoPE are made by.
+pub(super) fn to_metadata(
+    family: &Family,
+    config: &DecoderConfig,
+    yarn: Option<&Yarn>,
+) -> Vec<(String, Metadatum)> {
     let mut metadata = Vec::new();
     let mut set = |key: &str, value: Metadatum| {
         metadata.push((format!("{}.{key}", family.gguf), value));
@@ -73,7 +78,21 @@ pub(super) fn to_metadata(family: &Family, config: &DecoderConfig) -> Vec<(Strin
         if let RopeScaling::LongRope { original_context, .. } = rope.scaling {
             set("rope.scaling.original_context_length", count(original_context));
         }
-        if rope.magnitude != 1.0 {
+        if let Some(yarn) = yarn {
+            set("rope.scaling.type", "yarn".into());
+            set("rope.scaling.factor", Metadatum::F32(yarn.factor as f32));
+            set("rope.scaling.original_context_length", count(yarn.original_context as usize));
+            let [fast, slow] = Yarn::BETAS;
+            let betas = [("fast", yarn.beta_fast, fast), ("slow", yarn.beta_slow, slow)];
+            for (name, beta, usual) in betas {
+                if beta != usual {
+                    set(&format!("rope.scaling.yarn_beta_{name}"), Metadatum::F32(beta as f32));
+                }
+            }
+            if rope.magnitude != Yarn::magnitude(yarn.factor, 1.0) as f32 {
+                set("rope.scaling.yarn_attn_factor", Metadatum::F32(rope.magnitude));
+            }
+        } else if rope.magnitude != 1.0 {
             set("rope.scaling.attn_factor", Metadatum::F32(rope.magnitude));
         }
     }

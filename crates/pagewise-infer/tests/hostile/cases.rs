@@ -130,7 +130,7 @@ pub(crate) fn groups() -> Vec<Group> {
         group("numbers", seeds::FAMILIES.len() * ODD_NUMBERS.len(), 1, odd_numbers),
         group("template damage", N_RANDOM, ONE_OF_RANDOM, template_damage),
         group("snapshot damage", N_RANDOM, ONE_OF_RANDOM, snapshot_damage),
-        group("embedder values", EMBEDDER_VALUES.len(), 5, embedder_value),
+        group("embedder values", EMBEDDER_VALUES.len(), 17, embedder_value),
         group("embedder damage", N_RANDOM, ONE_OF_RANDOM, embedder_damage),
     ]
 }
