@@ -291,6 +291,22 @@ fn a_window_that_others_do_not_read_is_told_of() {
     }
 }
 
+/// Others would take the divisors of YaRN for a tensor that does not belong there.
+#[test]
+fn yarn_is_written_in_words_that_others_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let gguf = Gguf::open(&to_gguf("qwen2-yarn", dir.path())).unwrap();
+    let number =
+        |key: &str| gguf.get_for_architecture::<f32>(&format!("rope.scaling.{key}")).unwrap();
+    let kind: Option<&str> = gguf.get_for_architecture("rope.scaling.type").unwrap();
+    assert_eq!((kind, number("factor")), (Some("yarn"), Some(4.0)));
+    assert_eq!((number("yarn_beta_fast"), number("yarn_beta_slow")), (Some(2.0), Some(0.5)));
+    let original: Option<usize> =
+        gguf.get_for_architecture("rope.scaling.original_context_length").unwrap();
+    assert_eq!(original, Some(32));
+    assert!(gguf.tensor("rope_freqs.weight").is_none());
+}
+
 /// What GGUF has no words for is not left out in silence.
 #[test]
 fn what_the_other_form_cannot_say_is_named() {

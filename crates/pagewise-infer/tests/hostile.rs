@@ -11,7 +11,7 @@
 //! limited as well where there is a shell to do it, so that a bomb dies and the machine does not.
 //!
 //! `cargo test -p pagewise-infer --test hostile -- NAME` runs the cases whose group or name has NAME
-//! in it, and with NAME "all" every case there is (113,000, a quarter of an hour); with `--write DIR`
+//! in it, and with NAME "all" every case there is (151,000, some twenty minutes); with `--write DIR`
 //! before NAME they are written there instead, as seeds for the fuzz targets.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]

@@ -40,7 +40,7 @@ const MAX_STEPS: usize = 128;
 const MAX_AROUND: usize = 64;
 /// The longest text that one character is replaced by, in bytes.
 const MAX_REPLACEMENT_BYTES: usize = 256;
-/// The largest table of characters, in bytes; that of XLM-RoBERTa has 317,000.
+/// The largest table of characters, in bytes; those of SentencePiece have some 250,000.
 const MAX_TABLE_BYTES: usize = 1 << 20;
 /// How much longer than it was, and besides, a text may become before it is cut, in bytes.
 const MAX_GROWTH: usize = 16;
