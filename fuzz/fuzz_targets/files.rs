@@ -27,9 +27,18 @@ pub fn write(name: &str, bytes: &[u8]) -> PathBuf {
 #[allow(dead_code)]
 pub fn fixture(from: &str, to: &str) {
     if !FOLDER.path().join(to).exists() {
-        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/pagewise-infer/tests/data");
-        write(to, &fs::read(data.join(from)).expect("the fixture"));
+        write(to, &fs::read(fixtures().join(from)).expect("the fixture"));
     }
+}
+
+/// Whether there is such a fixture.
+#[allow(dead_code)]
+pub fn has_fixture(name: &str) -> bool {
+    fixtures().join(name).exists()
+}
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/pagewise-infer/tests/data")
 }
 
 /// Returns the folder.

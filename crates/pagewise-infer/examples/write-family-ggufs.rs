@@ -9,6 +9,7 @@
 
 use std::env;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device};
@@ -44,7 +45,7 @@ fn write(folder: &Path, to: &Path) {
     put_tokenizer(with_tokenizer.path(), reference[0].len());
     let gguf = to.with_extension("gguf");
     let options = ConvertOptions { quant: Some(TensorType::F32), n_threads: 1 };
-    match convert(with_tokenizer.path(), &gguf, &options, &mut |_, _| {}) {
+    match convert(with_tokenizer.path(), &gguf, &options, &mut |_, _| ControlFlow::Continue(())) {
         Ok(_) => {}
         // What GGUF has no word for, no other program can read from it.
         Err(ConvertError::Refused { reason, .. }) => {

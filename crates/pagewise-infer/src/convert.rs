@@ -16,6 +16,7 @@ mod gguf_file;
 mod output;
 mod tensors;
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use serde_json::Value;
@@ -56,18 +57,24 @@ pub struct Converted {
     pub stored: Vec<(TensorType, usize)>,
     /// Whether a tokenizer came with the weights and was converted too.
     pub has_tokenizer: bool,
+    /// How many tokens back a Mistral sees, which other programs do not read from a GGUF file: to them
+    /// only texts that are not longer mean the same.
+    pub unread_window: Option<usize>,
 }
 
+/// Is told how many of how many tensors are written, and says whether to go on.
+pub type OnTensor<'a> = dyn FnMut(usize, usize) -> ControlFlow<()> + 'a;
+
 /// Converts the weights at `from` into what `to` says: a GGUF file if it ends in `.gguf`, else a
-/// folder. `on_tensor` is told how many of how many tensors are written.
+/// folder.
 ///
-/// Fails if there is something at `to` already, if `from` cannot be used, or if the other form cannot
-/// hold the model; nothing is left at `to` then.
+/// Fails if there is something at `to` already, if `from` cannot be used, if the other form cannot
+/// hold the model, or if `on_tensor` breaks it off; nothing is left at `to` then.
 pub fn convert(
     from: &Path,
     to: &Path,
     options: &ConvertOptions,
-    on_tensor: &mut dyn FnMut(usize, usize),
+    on_tensor: &mut OnTensor<'_>,
 ) -> Result<Converted, ConvertError> {
     let is_file = to.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
     match (Weights::open(from)?, is_file) {
@@ -86,7 +93,7 @@ fn requantise(
     gguf: &Gguf,
     to: &Path,
     options: &ConvertOptions,
-    on_tensor: &mut dyn FnMut(usize, usize),
+    on_tensor: &mut OnTensor<'_>,
 ) -> Result<Converted, ConvertError> {
     let planned = tensors::of_gguf(gguf, options.quant)?;
     let mut metadata = Vec::new();
@@ -109,13 +116,16 @@ fn to_file(
     folder: &HfFolder,
     to: &Path,
     options: &ConvertOptions,
-    on_tensor: &mut dyn FnMut(usize, usize),
+    on_tensor: &mut OnTensor<'_>,
 ) -> Result<Converted, ConvertError> {
     let family = folder.family();
     let config = families::config_of_folder(folder)?;
     let quirks = Quirks::to_gguf(family, &config);
     let mut planned = tensors::of_folder(folder, &quirks, options.quant)?;
-    planned.extend(config::rope_tensors(&config));
+    let yarn = families::yarn_of_folder(folder, &config)?;
+    if yarn.is_none() {
+        planned.extend(config::rope_tensors(&config));
+    }
     let name = folder.path().canonicalize().unwrap_or_else(|_| folder.path().to_owned());
     let name = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut metadata = vec![
@@ -123,7 +133,7 @@ fn to_file(
         ("general.type".to_owned(), Metadatum::from("model")),
         ("general.name".to_owned(), Metadatum::Text(name)),
     ];
-    metadata.extend(config::to_metadata(family, &config));
+    metadata.extend(config::to_metadata(family, &config, yarn.as_ref()));
     let has_tokenizer = folder.path().join("tokenizer.json").exists();
     if has_tokenizer {
         metadata.extend(export::to_metadata(folder.path(), config.vocabulary)?);
@@ -141,14 +151,16 @@ fn to_file(
         check_tokenizer(folder.path(), &Weights::Hf(folder.clone()), &written)?;
     }
     partial.finish()?;
-    Ok(converted(&planned, bytes, has_tokenizer))
+    let window = config::windows(&config).filter(|_| family.gguf == "llama");
+    let unread_window = window.map(|(window, _)| window);
+    Ok(Converted { unread_window, ..converted(&planned, bytes, has_tokenizer) })
 }
 
 fn to_folder(
     gguf: &Gguf,
     to: &Path,
     options: &ConvertOptions,
-    on_tensor: &mut dyn FnMut(usize, usize),
+    on_tensor: &mut OnTensor<'_>,
 ) -> Result<Converted, ConvertError> {
     let family = families::of_gguf(gguf)?;
     let config = families::config_of_gguf(gguf)?;
@@ -262,5 +274,11 @@ fn stored(planned: &[Planned]) -> Vec<(TensorType, usize)> {
 }
 
 fn converted(planned: &[Planned], bytes: u64, has_tokenizer: bool) -> Converted {
-    Converted { n_tensors: planned.len(), bytes, stored: stored(planned), has_tokenizer }
+    Converted {
+        n_tensors: planned.len(),
+        bytes,
+        stored: stored(planned),
+        has_tokenizer,
+        unread_window: None,
+    }
 }

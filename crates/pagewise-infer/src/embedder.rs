@@ -9,19 +9,22 @@
 
 mod bert;
 mod folder;
+mod pieces;
 mod static_table;
+mod tokenizer;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use pagewise_core::{EmbedError, Embedder, Purpose};
 use pagewise_kernels::ThreadPool;
-use tokenizers::Tokenizer;
 
 use crate::LoadError;
+use crate::brief::brief;
 use bert::Bert;
 use folder::{EmbedderFolder, Kind};
 use static_table::StaticTable;
+use tokenizer::EmbedderTokenizer;
 
 /// Tokens that are read together: enough that weights are not the larger part of what is moved,
 /// few enough that the numbers in between stay in the second-level cache.
@@ -31,7 +34,7 @@ const BATCH_TOKENS: usize = 256;
 pub struct SentenceEmbedder {
     id: String,
     folder: PathBuf,
-    tokenizer: Tokenizer,
+    tokenizer: EmbedderTokenizer,
     query_prefix: String,
     passage_prefix: String,
     /// Whether texts are turned to lower case before all else.
@@ -57,19 +60,23 @@ impl SentenceEmbedder {
     /// When a file is missing, damaged, or describes an embedder of another kind.
     pub fn load(dir: &Path, threads: Option<usize>) -> Result<Self, LoadError> {
         let folder = EmbedderFolder::open(dir)?;
-        let model = match folder.kind() {
-            Kind::Bert => Model::Bert(Box::new(Bert::load(&folder)?)),
-            Kind::Static => Model::Static(StaticTable::load(&folder)?),
+        let (model, tokenizer, max_tokens) = match folder.kind() {
+            Kind::Bert => {
+                let bert = Bert::load(&folder)?;
+                let tokenizer = folder.tokenizer(bert.n_tokens())?;
+                let max_tokens = folder.max_tokens(bert.n_positions())?;
+                (Model::Bert(Box::new(bert)), tokenizer, Some(max_tokens))
+            }
+            Kind::Static => {
+                let mut table = StaticTable::load(&folder)?;
+                let tokenizer = folder.tokenizer(table.n_tokens())?;
+                table.leave_out(tokenizer.unknown());
+                let max_tokens = table.max_tokens();
+                (Model::Static(table), tokenizer, max_tokens)
+            }
         };
-        let max_tokens = match &model {
-            Model::Bert(bert) => Some(folder.max_tokens(bert.n_positions())?),
-            Model::Static(table) => table.max_tokens(),
-        };
-        let n_known = match &model {
-            Model::Bert(bert) => bert.n_tokens(),
-            Model::Static(table) => table.n_tokens(),
-        };
-        let tokenizer = folder.tokenizer(n_known, max_tokens)?;
+        let tokenizer =
+            tokenizer.with_limit(max_tokens).map_err(|reason| folder.tokenizer_fault(reason))?;
         let (query_prefix, passage_prefix) = folder.prefixes();
         let threads = threads
             .or_else(|| std::thread::available_parallelism().ok().map(Into::into))
@@ -104,12 +111,9 @@ impl SentenceEmbedder {
         if self.lowercases {
             text = text.to_lowercase();
         }
-        let has_special_tokens = matches!(self.model, Model::Bert(_));
-        let encoding = self
-            .tokenizer
-            .encode_fast(text, has_special_tokens)
-            .map_err(|error| EmbedError(format!("a text could not be cut into tokens: {error}")))?;
-        Ok(encoding.get_ids().to_vec())
+        self.tokenizer.encode(text).map_err(|error| {
+            EmbedError(format!("a text could not be cut into tokens: {}", brief(error)))
+        })
     }
 
     fn embed_batch(&self, texts: &[&[u32]]) -> Result<Vec<Vec<f32>>, EmbedError> {

@@ -20,7 +20,8 @@ mod yarn;
 use crate::brief::brief;
 use crate::hf::HfConfig;
 use crate::{DecoderConfig, Gguf, HfFolder, LoadError};
-pub(crate) use settings::llama3_divisors;
+pub(crate) use settings::{llama3_divisors, yarn_of_folder};
+pub(crate) use yarn::Yarn;
 
 /// A family of models.
 pub(crate) struct Family {

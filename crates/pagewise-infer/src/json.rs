@@ -17,6 +17,8 @@ use serde_json::{Map, Value};
 
 /// The most parts of a [`SmallValue`]; real ones have a few hundred.
 const MAX_PARTS: usize = 20_000;
+/// The length of a text that counts as one more part, in bytes.
+const PART_BYTES: usize = 64;
 
 /// Reads a file whole; `None` if it is larger than `max_bytes`.
 pub(crate) fn read_file(path: &Path, max_bytes: u64) -> io::Result<Option<Vec<u8>>> {
@@ -79,6 +81,12 @@ pub(crate) fn short_list<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(
 #[derive(Debug, Clone)]
 pub(crate) struct ShortMap<V, const MAX: usize>(pub(crate) BTreeMap<String, V>);
 
+impl<V, const MAX: usize> Default for ShortMap<V, MAX> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
 impl<'de, V: Deserialize<'de>, const MAX: usize> Deserialize<'de> for ShortMap<V, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct MapVisitor<V, const MAX: usize>(PhantomData<V>);
@@ -125,12 +133,19 @@ struct Part<'a> {
     left: &'a Cell<usize>,
 }
 
+impl Part<'_> {
+    fn take<E: Error>(self, n_parts: usize) -> Result<(), E> {
+        let left = self.left.get().checked_sub(n_parts);
+        self.left.set(left.ok_or_else(|| E::custom("settings with far too many parts"))?);
+        Ok(())
+    }
+}
+
 impl<'de> DeserializeSeed<'de> for Part<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        let left = self.left.get().checked_sub(1);
-        self.left.set(left.ok_or_else(|| D::Error::custom("settings with far too many parts"))?);
+        self.take(1)?;
         deserializer.deserialize_any(self)
     }
 }
@@ -162,7 +177,8 @@ impl<'de> Visitor<'de> for Part<'_> {
         Ok(value.into())
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        self.take(value.len() / PART_BYTES)?;
         Ok(value.into())
     }
 
@@ -177,6 +193,7 @@ impl<'de> Visitor<'de> for Part<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut values = Map::new();
         while let Some(name) = map.next_key::<String>()? {
+            self.take(name.len() / PART_BYTES)?;
             values.insert(name, map.next_value_seed(self)?);
         }
         Ok(Value::Object(values))
@@ -209,8 +226,12 @@ mod tests {
     fn a_value_is_read_as_it_is_or_refused() {
         let value = json!({"a": [null, true, -1, u64::MAX, 0.5, "x", {}], "b": []});
         assert_eq!(parse::<SmallValue>(&value.to_string()).unwrap().0, value);
-        let long = json!(vec![0; MAX_PARTS]).to_string();
-        assert!(parse::<SmallValue>(&long).unwrap_err().contains("too many parts"));
+        let long = "x".repeat(MAX_PARTS * PART_BYTES);
+        for value in [json!(vec![0; MAX_PARTS]), json!([long]), json!({long: 0})] {
+            assert!(
+                parse::<SmallValue>(&value.to_string()).unwrap_err().contains("too many parts")
+            );
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ mod weights;
 
 pub use chat_template::{ChatTemplate, ChatTemplateError};
 pub use compute::{Compute, DeviceChoice};
-pub use convert::{ConvertError, ConvertOptions, Converted, convert};
+pub use convert::{ConvertError, ConvertOptions, Converted, OnTensor, convert};
 pub use decoder::{
     Activation, Biases, Decoder, DecoderConfig, Experts, LayerKind, NormPlacement,
     PREFILL_CHUNK_TOKENS, QkNorm, Rope, RopePairing, RopeScaling,

@@ -162,7 +162,11 @@ fn read(
     for token in &mut tokens {
         file.read_exact(token)?;
     }
-    session.read_rows(tokens.into_iter().map(u32::from_le_bytes).collect(), &mut file)?;
+    let tokens: Vec<u32> = tokens.into_iter().map(u32::from_le_bytes).collect();
+    if tokens.iter().any(|token| *token as usize >= decoder.config().vocabulary) {
+        return Ok(Err("holds a token that the model does not know"));
+    }
+    session.read_rows(tokens, &mut file)?;
     let Hashing { mut inner, hash } = file;
     let mut checksum = [0; HASH_BYTES];
     inner.read_exact(&mut checksum)?;

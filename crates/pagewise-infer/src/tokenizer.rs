@@ -39,7 +39,9 @@ use crate::gguf::Gguf;
 use encoder::{Encoder, Place};
 pub use error::TokenizerError;
 pub use folder::FolderError;
-pub(crate) use folder::chat_template as chat_template_of_folder;
+pub(crate) use folder::{
+    Patterns, PlainMerges, chat_template as chat_template_of_folder, plain_merges,
+};
 pub(crate) use special::SENTINEL;
 use special::{Piece, SpecialTexts, Strip};
 use spelling::Spelling;
@@ -49,6 +51,26 @@ const MAX_TOKENS: usize = 1 << 20;
 /// The most control tokens, all of which are looked for in every text; real vocabularies have up to
 /// 6,500.
 const MAX_CONTROL_TOKENS: usize = 1 << 15;
+
+/// What a tokenizer may take besides the size of the files that it came with, in bytes: what some
+/// hundred thousand tokens and merges do. Tests read whole vocabularies that came without weights.
+const ROOM_BYTES: u64 = if cfg!(test) { 1 << 40 } else { 36 << 20 };
+/// What a token and a merge take while a tokenizer is made, at most, in bytes.
+const TOKEN_BYTES: u64 = 256;
+const MERGE_BYTES: u64 = 192;
+
+/// Refuses a vocabulary that would take far more memory than its files have bytes. Those of real models
+/// are a small part of these.
+fn check_room(n_tokens: usize, n_merges: usize, file_bytes: u64) -> Result<(), TokenizerError> {
+    let needed = n_tokens as u64 * TOKEN_BYTES + n_merges as u64 * MERGE_BYTES;
+    if needed <= file_bytes + ROOM_BYTES {
+        return Ok(());
+    }
+    let wanted =
+        "not that many: its files are too small for a model that could use them".to_owned();
+    let found = n_tokens + n_merges;
+    Err(TokenizerError::Count { what: "tokens and merges", found, wanted })
+}
 
 /// Tokens that end a turn under any of the names that models give them.
 const END_NAMES: [&str; 24] = [

@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::result_large_err)]
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use pagewise_core::{Prompt, PromptMessage, PromptRole};
@@ -18,7 +19,12 @@ const TEXT: &str = include_str!("../../../LICENSE-APACHE");
 const N_TOKENS: usize = 300;
 
 fn to(from: &Path, to: &Path, quant: Option<TensorType>) -> Result<Converted, ConvertError> {
-    convert(from, to, &ConvertOptions { quant, n_threads: 2 }, &mut |_, _| {})
+    convert(
+        from,
+        to,
+        &ConvertOptions { quant, n_threads: 2 },
+        &mut |_, _| ControlFlow::Continue(()),
+    )
 }
 
 fn load(path: &Path) -> LoadedModel {
@@ -182,6 +188,26 @@ fn what_fails_leaves_nothing() {
     assert!(error.ends_with(expected), "{error}");
     let error = to(&file, &dir.path().join("none/x.gguf"), None).unwrap_err().to_string();
     assert!(error.starts_with("cannot write "), "{error}");
+    let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["tiny.gguf"]);
+}
+
+#[test]
+fn what_is_cancelled_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("tiny.gguf");
+    TinyModel::new(TinyFamily::Llama, 2).write(&file).unwrap();
+    for name in ["again.gguf", "folder"] {
+        let mut n_told = 0;
+        let mut until_third = |n_done, n_tensors| {
+            n_told += 1;
+            assert!(n_done == n_told && n_tensors > 3);
+            if n_done == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let options = ConvertOptions { quant: None, n_threads: 2 };
+        let error = convert(&file, &dir.path().join(name), &options, &mut until_third).unwrap_err();
+        assert!(matches!(error, ConvertError::Cancelled), "{error}");
+    }
     let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left, ["tiny.gguf"]);
 }

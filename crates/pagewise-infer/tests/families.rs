@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
@@ -176,7 +177,12 @@ fn largest_error(a: &[f32], b: &[f32]) -> f32 {
 }
 
 fn to(from: &Path, to: &Path, quant: Option<TensorType>) -> Result<Converted, ConvertError> {
-    convert(from, to, &ConvertOptions { quant, n_threads: 2 }, &mut |_, _| {})
+    convert(
+        from,
+        to,
+        &ConvertOptions { quant, n_threads: 2 },
+        &mut |_, _| ControlFlow::Continue(()),
+    )
 }
 
 /// Converts a fixture, its settings as they are published.
@@ -230,8 +236,8 @@ families! {
     llama_gguf: "llama" check_gguf
     llama3: "llama3" check_folder
     llama3_gguf: "llama3" check_gguf
-    // GGUF has no word for its window.
     mistral: "mistral" check_folder
+    mistral_gguf: "mistral" check_gguf
     mistral_nemo: "mistral-nemo" check_folder
     mistral_nemo_gguf: "mistral-nemo" check_gguf
     olmo2: "olmo2" check_folder
@@ -280,12 +286,45 @@ fn every_fourth_layer_of_a_smollm3_is_not_told_positions() {
     assert_eq!(told, [true, true, true, false, true, true, true, false]);
 }
 
+/// The window of a Mistral is in the file, and it is said that other programs do not look for it.
+#[test]
+fn a_window_that_others_do_not_read_is_told_of() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, window) in [("mistral", Some(16)), ("mistral-nemo", None)] {
+        let file = dir.path().join(format!("{name}.gguf"));
+        assert_eq!(to(published_copy_of(name).path(), &file, None).unwrap().unread_window, window);
+    }
+}
+
+/// Others would take the divisors of YaRN for a tensor that does not belong there.
+#[test]
+fn yarn_is_written_in_words_that_others_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let gguf = Gguf::open(&to_gguf("qwen2-yarn", dir.path())).unwrap();
+    let number =
+        |key: &str| gguf.get_for_architecture::<f32>(&format!("rope.scaling.{key}")).unwrap();
+    let kind: Option<&str> = gguf.get_for_architecture("rope.scaling.type").unwrap();
+    assert_eq!((kind, number("factor")), (Some("yarn"), Some(4.0)));
+    assert_eq!((number("yarn_beta_fast"), number("yarn_beta_slow")), (Some(2.0), Some(0.5)));
+    let original: Option<usize> =
+        gguf.get_for_architecture("rope.scaling.original_context_length").unwrap();
+    assert_eq!(original, Some(32));
+    assert!(gguf.tensor("rope_freqs.weight").is_none());
+}
+
 /// What GGUF has no words for is not left out in silence.
 #[test]
 fn what_the_other_form_cannot_say_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("converted.gguf");
-    let copy = published_copy_of("mistral");
+    let copy = published_copy_of("qwen2");
+    let config = copy.path().join("config.json");
+    let mut settings: serde_json::Value =
+        serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
+    settings["use_sliding_window"] = true.into();
+    settings["sliding_window"] = 16.into();
+    settings["max_window_layers"] = 0.into();
+    fs::write(&config, settings.to_string()).unwrap();
     let error = to(copy.path(), &file, None).unwrap_err().to_string();
     let expected = format!(
         "{} cannot be written as a GGUF file, which has no words for its layers, or the windows of \

@@ -292,8 +292,8 @@ impl Observer for Stream<'_> {
 /// Whether a reply is being written: only then does Ctrl-C stop the reply and not the program.
 static REPLYING: AtomicBool = AtomicBool::new(false);
 
-/// Runs what writes a reply; meanwhile Ctrl-C sets `cancelled` instead of ending the program. One
-/// may be within another.
+/// Runs what writes a reply, or what else must not end in the middle; meanwhile Ctrl-C sets
+/// `cancelled` instead of ending the program. One may be within another.
 pub(crate) fn while_replying<T>(cancelled: &AtomicBool, reply: impl FnOnce() -> T) -> T {
     cancelled.store(false, Ordering::Relaxed);
     let was_replying = REPLYING.swap(true, Ordering::Relaxed);

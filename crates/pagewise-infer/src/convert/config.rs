@@ -7,14 +7,19 @@ use serde_json::{Map, Value, json};
 use super::tensors::{Planned, attention_scale, is_gemma};
 use super::{ConvertError, Metadatum};
 use crate::decoder::{Activation, DecoderConfig, LayerKind, RopeScaling};
-use crate::families::{Family, llama3_divisors};
+use crate::families::{Family, Yarn, llama3_divisors};
 
 /// What Llama 3 has in common, whatever its size.
 const LLAMA_3_LOW: f32 = 1.0;
 const LLAMA_3_HIGH: f32 = 4.0;
 
-/// Returns the metadata of a model, without those that all files have.
-pub(super) fn to_metadata(family: &Family, config: &DecoderConfig) -> Vec<(String, Metadatum)> {
+/// Returns the metadata of a model, without those that all files have. With `yarn`, that is what the
+/// divisors of its RoPE are made by.
+pub(super) fn to_metadata(
+    family: &Family,
+    config: &DecoderConfig,
+    yarn: Option<&Yarn>,
+) -> Vec<(String, Metadatum)> {
     let mut metadata = Vec::new();
     let mut set = |key: &str, value: Metadatum| {
         metadata.push((format!("{}.{key}", family.gguf), value));
@@ -73,7 +78,21 @@ pub(super) fn to_metadata(family: &Family, config: &DecoderConfig) -> Vec<(Strin
         if let RopeScaling::LongRope { original_context, .. } = rope.scaling {
             set("rope.scaling.original_context_length", count(original_context));
         }
-        if rope.magnitude != 1.0 {
+        if let Some(yarn) = yarn {
+            set("rope.scaling.type", "yarn".into());
+            set("rope.scaling.factor", Metadatum::F32(yarn.factor as f32));
+            set("rope.scaling.original_context_length", count(yarn.original_context as usize));
+            let [fast, slow] = Yarn::BETAS;
+            let betas = [("fast", yarn.beta_fast, fast), ("slow", yarn.beta_slow, slow)];
+            for (name, beta, usual) in betas {
+                if beta != usual {
+                    set(&format!("rope.scaling.yarn_beta_{name}"), Metadatum::F32(beta as f32));
+                }
+            }
+            if rope.magnitude != Yarn::magnitude(yarn.factor, 1.0) as f32 {
+                set("rope.scaling.yarn_attn_factor", Metadatum::F32(rope.magnitude));
+            }
+        } else if rope.magnitude != 1.0 {
             set("rope.scaling.attn_factor", Metadatum::F32(rope.magnitude));
         }
     }
@@ -109,7 +128,7 @@ fn kv_heads(config: &DecoderConfig) -> Metadatum {
 }
 
 /// Returns the window, and which layers have it; `None` if none has one.
-fn windows(config: &DecoderConfig) -> Option<(usize, Vec<bool>)> {
+pub(super) fn windows(config: &DecoderConfig) -> Option<(usize, Vec<bool>)> {
     let window = |layer: &LayerKind| match layer {
         LayerKind::Attention { window, .. } => *window,
         LayerKind::ShortConv { .. } => None,
@@ -135,7 +154,10 @@ pub(super) fn to_json(
     path: &Path,
 ) -> Result<Map<String, Value>, ConvertError> {
     let refused = |reason: String| ConvertError::Refused { path: path.to_owned(), reason };
+    let is_windowed = windows(config);
     let architecture = match family.gguf {
+        // A Llama has no window.
+        "llama" if is_windowed.is_some() => "MistralForCausalLM",
         "llama" => "LlamaForCausalLM",
         "qwen2" => "Qwen2ForCausalLM",
         "qwen3" => "Qwen3ForCausalLM",
@@ -154,7 +176,11 @@ pub(super) fn to_json(
         settings.insert(key.to_owned(), value);
     };
     set("architectures", json!([architecture]));
-    set("model_type", json!(family.model_types.first()));
+    let model_type = match architecture {
+        "MistralForCausalLM" => Some(&"mistral"),
+        _ => family.model_types.first(),
+    };
+    set("model_type", json!(model_type));
     set("vocab_size", json!(config.vocabulary));
     set("hidden_size", json!(config.hidden));
     set("intermediate_size", json!(config.feed_forward));
@@ -185,7 +211,6 @@ pub(super) fn to_json(
             set("original_max_position_embeddings", json!(original_context));
         }
     }
-    let is_windowed = windows(config);
     if let Some((window, is_windowed)) = &is_windowed {
         set("sliding_window", json!(window));
         let names = is_windowed.iter().map(|is_windowed| match is_windowed {

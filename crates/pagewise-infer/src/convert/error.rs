@@ -39,6 +39,9 @@ pub enum ConvertError {
         /// Why not.
         source: io::Error,
     },
+    /// It was broken off.
+    #[error("the conversion was cancelled")]
+    Cancelled,
     /// The numbers could not be stored in that way.
     #[error("the numbers of {tensor} cannot be stored as asked for: {source}")]
     Encode {

@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
 use super::encode::{self, n_bytes};
 use super::tensors::Planned;
-use super::{ConvertError, ConvertOptions};
+use super::{ConvertError, ConvertOptions, OnTensor};
 use crate::TensorType;
 use crate::hf::{INDEX, SINGLE};
 
@@ -41,7 +42,7 @@ impl FolderWriter<'_> {
     pub(super) fn write(
         &self,
         settings: &[(&str, Value)],
-        on_tensor: &mut dyn FnMut(usize, usize),
+        on_tensor: &mut OnTensor<'_>,
     ) -> Result<u64, ConvertError> {
         for (name, value) in settings {
             self.write_json(name, value)?;
@@ -57,7 +58,7 @@ impl FolderWriter<'_> {
             let name = name(index);
             bytes += self.write_tensors(&name, shard, &mut || {
                 n_done += 1;
-                on_tensor(n_done, self.planned.len());
+                on_tensor(n_done, self.planned.len())
             })?;
             let of_shard = shard.iter().map(|tensor| (tensor.name.clone(), json!(name)));
             weight_map.extend(of_shard);
@@ -85,7 +86,7 @@ impl FolderWriter<'_> {
         &self,
         name: &str,
         tensors: &[&Planned],
-        on_tensor: &mut dyn FnMut(),
+        on_tensor: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<u64, ConvertError> {
         let path = self.folder.join(name);
         let io = || ConvertError::io("write", &path);
@@ -98,7 +99,9 @@ impl FolderWriter<'_> {
         for tensor in tensors {
             encode::write(tensor, self.options.n_threads, &path, &mut out)?;
             bytes += n_bytes(tensor);
-            on_tensor();
+            if on_tensor().is_break() {
+                return Err(ConvertError::Cancelled);
+            }
         }
         let file = out.into_inner().map_err(std::io::IntoInnerError::into_error);
         file.and_then(|file| file.sync_all()).map_err(io())?;

@@ -6,7 +6,7 @@ use std::io::{BufWriter, Write};
 use super::encode::{self, n_bytes};
 use super::output::Partial;
 use super::tensors::Planned;
-use super::{ConvertError, ConvertOptions};
+use super::{ConvertError, ConvertOptions, OnTensor};
 
 /// On what multiple of bytes tensors are placed: the format's own.
 const ALIGNMENT: usize = 32;
@@ -47,7 +47,7 @@ impl GgufFileWriter<'_> {
     pub(super) fn write(
         &self,
         partial: &Partial,
-        on_tensor: &mut dyn FnMut(usize, usize),
+        on_tensor: &mut OnTensor<'_>,
     ) -> Result<u64, ConvertError> {
         let path = partial.path();
         let file =
@@ -62,7 +62,9 @@ impl GgufFileWriter<'_> {
                 .map_err(ConvertError::io("write", path))?;
             encode::write(tensor, self.options.n_threads, path, &mut out)?;
             at = start + n_bytes(tensor);
-            on_tensor(index + 1, self.planned.len());
+            if on_tensor(index + 1, self.planned.len()).is_break() {
+                return Err(ConvertError::Cancelled);
+            }
         }
         let file = out.into_inner().map_err(std::io::IntoInnerError::into_error);
         let synced = file.and_then(|file| file.sync_all());

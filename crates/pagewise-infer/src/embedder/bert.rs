@@ -10,11 +10,19 @@ use pagewise_kernels::{
 use serde::Deserialize;
 
 use super::folder::{EmbedderFolder, Pooling};
+use super::tokenizer::MAX_TOKENS;
 use crate::LoadError;
 use crate::weights::Weight;
 
 /// What may stand before the names of the tensors.
 const PREFIXES: [&str; 3] = ["", "bert.", "roberta."];
+
+/// The largest settings: real ones have up to 1,024 numbers for each token in between, four times that
+/// within a layer, 24 layers, and 8,194 positions.
+const MAX_HIDDEN: usize = 1 << 14;
+const MAX_WIDENING: usize = 16;
+const MAX_LAYERS: usize = 1 << 10;
+const MAX_POSITIONS: usize = 1 << 16;
 
 /// An encoder whose outputs are pooled into one vector for each text.
 pub(super) struct Bert {
@@ -190,18 +198,15 @@ impl Bert {
 impl Config {
     /// Says what is impossible about it, as the rest of a sentence.
     fn check(&self) -> Result<(), String> {
-        let counts = [
-            self.vocab_size,
-            self.hidden_size,
-            self.num_hidden_layers,
-            self.num_attention_heads,
-            self.intermediate_size,
-            self.max_position_embeddings,
-            self.type_vocab_size,
-        ];
-        if !counts.iter().all(|count| (1..1 << 24).contains(count))
-            || self.num_hidden_layers > 1 << 10
-            || self.pad_token_id.is_some_and(|id| id >= 1 << 24)
+        let is_possible = |count: usize, most: usize| (1..=most).contains(&count);
+        if !is_possible(self.vocab_size, MAX_TOKENS)
+            || !is_possible(self.hidden_size, MAX_HIDDEN)
+            || !is_possible(self.num_hidden_layers, MAX_LAYERS)
+            || !is_possible(self.num_attention_heads, MAX_HIDDEN)
+            || !is_possible(self.intermediate_size, MAX_WIDENING * self.hidden_size)
+            || !is_possible(self.max_position_embeddings, MAX_POSITIONS)
+            || !is_possible(self.type_vocab_size, MAX_POSITIONS)
+            || self.pad_token_id.is_some_and(|id| id >= MAX_TOKENS)
             || !self.hidden_size.is_multiple_of(self.num_attention_heads)
             || !(self.layer_norm_eps >= 0.0 && self.layer_norm_eps < 1.0)
         {

@@ -2,23 +2,35 @@
 //!
 //! All of them are hostile until they are checked: small ones are read up to a limit, the weights
 //! are mapped and their header is checked, and what asks for a step that is not known is refused,
-//! because leaving it out in silence would make every vector wrong.
+//! because leaving it out in silence would make every vector wrong. The tokenizer's file is read by
+//! `tokenizer.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tokenizers::{Tokenizer, TruncationParams};
 
+use super::tokenizer::EmbedderTokenizer;
+use crate::brief::brief;
 use crate::hf::{SafetensorsFile, StoredTensor};
+use crate::json::{self, ShortList, ShortMap, SmallValue};
 use crate::weights::Weight;
 use crate::{LoadError, TensorBytes};
 
-/// The largest of the JSON files, in bytes: a tokenizer of 250,000 tokens takes some 17 MB.
-const MAX_JSON_BYTES: u64 = 64 << 20;
+/// The largest `tokenizer.json`, in bytes; one of 250,000 tokens takes some 17 million.
+const MAX_TOKENIZER_BYTES: u64 = 64 << 20;
+/// The largest of the other JSON files, in bytes; real ones have a few thousand.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
+/// The most steps of an embedder; real ones have up to five.
+const MAX_STEPS: usize = 32;
+/// The most prompts, and the longest one, in bytes.
+const MAX_PROMPTS: usize = 256;
+const MAX_PROMPT_BYTES: usize = 4 << 10;
+/// The most characters of a model's name.
+const MAX_NAME_CHARS: usize = 64;
 
 /// The longest text of an embedder that does not say it, in tokens.
 const MAX_TOKENS: usize = 512;
@@ -49,6 +61,8 @@ pub(super) struct EmbedderFolder {
     config: Value,
     tokenizer_bytes: Vec<u8>,
     weights: SafetensorsFile,
+    /// The tensors of `weights`, by their names: there may be a hundred thousand.
+    by_name: HashMap<String, usize>,
     kind: Kind,
     model_type: String,
     pooling: Pooling,
@@ -87,7 +101,7 @@ struct Step {
 #[derive(Default, Deserialize)]
 struct Prompts {
     #[serde(default)]
-    prompts: BTreeMap<String, String>,
+    prompts: ShortMap<String, MAX_PROMPTS>,
     #[serde(default)]
     default_prompt_name: Option<String>,
 }
@@ -112,13 +126,13 @@ struct TokenizerConfig {
 impl EmbedderFolder {
     pub(super) fn open(path: &Path) -> Result<Self, LoadError> {
         let config_path = path.join("config.json");
-        let config_bytes = read(&config_path)?;
-        let config: Value = parse(&config_path, &config_bytes)?;
-        let tokenizer_bytes = read(&path.join("tokenizer.json"))?;
+        let config_bytes = read(&config_path, MAX_CONFIG_BYTES)?;
+        let SmallValue(config) = parse(&config_path, &config_bytes)?;
+        let tokenizer_bytes = read(&path.join("tokenizer.json"), MAX_TOKENIZER_BYTES)?;
         let weights_path = path.join("model.safetensors");
         if !weights_path.exists() {
             // Says what a folder of this kind has.
-            read(&weights_path)?;
+            read(&weights_path, MAX_CONFIG_BYTES)?;
         }
         let weights = SafetensorsFile::open(&weights_path).map_err(|error| {
             fault(
@@ -127,11 +141,12 @@ impl EmbedderFolder {
             )
         })?;
         let model_type = config.get("model_type").and_then(Value::as_str).unwrap_or_default();
-        let has = |name: &str| weights.tensors.iter().any(|tensor| tensor.name == name);
+        let names = weights.tensors.iter().map(|tensor| tensor.name.clone());
+        let by_name: HashMap<String, usize> = names.zip(0..).collect();
         let kind = match model_type {
             "bert" | "xlm-roberta" | "roberta" => Kind::Bert,
             "model2vec" => Kind::Static,
-            "" if has("embeddings") => Kind::Static,
+            "" if by_name.contains_key("embeddings") => Kind::Static,
             "" => Kind::Bert,
             other => {
                 return Err(fault(
@@ -144,16 +159,24 @@ impl EmbedderFolder {
             }
         };
         let model_type = if model_type.is_empty() { "bert" } else { model_type }.to_owned();
-        let steps: Vec<Step> = optional(&path.join("modules.json"))?.unwrap_or_default();
+        let steps: ShortList<Step, MAX_STEPS> =
+            optional(&path.join("modules.json"))?.unwrap_or_default();
         let pooling = match kind {
-            Kind::Bert => pooling(path, &steps)?,
+            Kind::Bert => pooling(path, &steps.0)?,
             Kind::Static => Pooling::Mean,
         };
+        let prompts_path = path.join("config_sentence_transformers.json");
+        let prompts: Prompts = optional(&prompts_path)?.unwrap_or_default();
+        if let Some(prompt) = prompts.prompts.0.values().find(|text| text.len() > MAX_PROMPT_BYTES)
+        {
+            let reason = format!("has a prompt of {} bytes, far too long", prompt.len());
+            return Err(fault(&prompts_path, reason));
+        }
         Ok(Self {
             kind,
             model_type,
             pooling,
-            prompts: optional(&path.join("config_sentence_transformers.json"))?.unwrap_or_default(),
+            prompts,
             sentence: optional(&path.join("sentence_bert_config.json"))?.unwrap_or_default(),
             tokenizer_config: optional(&path.join("tokenizer_config.json"))?.unwrap_or_default(),
             path: path.to_owned(),
@@ -161,6 +184,7 @@ impl EmbedderFolder {
             config,
             tokenizer_bytes,
             weights,
+            by_name,
         })
     }
 
@@ -209,7 +233,7 @@ impl EmbedderFolder {
 
     /// Returns what stands before a query, and before a passage.
     pub(super) fn prefixes(&self) -> (String, String) {
-        let Prompts { prompts, default_prompt_name } = &self.prompts;
+        let Prompts { prompts: ShortMap(prompts), default_prompt_name } = &self.prompts;
         if prompts.values().any(|prompt| !prompt.is_empty()) {
             let default = default_prompt_name.as_ref().and_then(|name| prompts.get(name));
             let first_of = |names: &[&str]| {
@@ -242,38 +266,16 @@ impl EmbedderFolder {
         self.config.get("_name_or_path").and_then(Value::as_str)
     }
 
-    /// Returns the tokenizer of a model that knows `n_known` tokens, which cuts after `max_tokens`.
-    pub(super) fn tokenizer(
-        &self,
-        n_known: usize,
-        max_tokens: Option<usize>,
-    ) -> Result<Tokenizer, LoadError> {
-        let path = self.path.join("tokenizer.json");
-        let mut tokenizer = Tokenizer::from_bytes(&self.tokenizer_bytes)
-            .map_err(|error| fault(&path, format!("is not a tokenizer: {error}")))?;
-        let n_tokens = tokenizer.get_vocab_size(true);
-        if n_tokens > n_known {
-            let reason = format!("has {n_tokens} tokens, and the model knows {n_known}");
-            return Err(fault(&path, reason));
-        }
-        // What the file says about padding and cutting was for one use of it, not for this.
-        tokenizer.with_padding(None);
-        let truncation = max_tokens
-            .map(|max_length| TruncationParams { max_length, ..TruncationParams::default() });
-        tokenizer
-            .with_truncation(truncation)
-            .map_err(|error| fault(&path, format!("cannot cut long texts: {error}")))?;
-        Ok(tokenizer)
+    /// Returns the tokenizer of a model that knows `n_known` tokens.
+    pub(super) fn tokenizer(&self, n_known: usize) -> Result<EmbedderTokenizer, LoadError> {
+        // What stands around a text says nothing of it to a table.
+        let has_around = self.kind == Kind::Bert;
+        EmbedderTokenizer::read(&self.tokenizer_bytes, n_known, has_around)
+            .map_err(|reason| self.tokenizer_fault(reason))
     }
 
-    /// Returns the token that stands for what the tokenizer does not know.
-    pub(super) fn unknown_token(&self) -> Result<Option<u32>, LoadError> {
-        let path = self.path.join("tokenizer.json");
-        let file: TokenizerFile = parse(&path, &self.tokenizer_bytes)?;
-        let Some(token) = file.model.unk_token else { return Ok(file.model.unk_id) };
-        let added = file.added_tokens.iter().find(|added| added.content == token);
-        let in_vocabulary = || file.model.vocab.get(&token).and_then(Value::as_u64);
-        Ok(added.map(|added| added.id).or_else(|| u32::try_from(in_vocabulary()?).ok()))
+    pub(super) fn tokenizer_fault(&self, reason: impl Into<String>) -> LoadError {
+        fault(&self.path.join("tokenizer.json"), reason)
     }
 
     /// Returns whether there is a tensor of this name.
@@ -330,7 +332,7 @@ impl EmbedderFolder {
     }
 
     fn find(&self, name: &str) -> Option<&StoredTensor> {
-        self.weights.tensors.iter().find(|tensor| tensor.name == name)
+        self.weights.tensors.get(*self.by_name.get(name)?)
     }
 
     fn bytes(&self, tensor: &StoredTensor) -> TensorBytes {
@@ -368,32 +370,11 @@ impl EmbedderFolder {
             hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         let name = self.maker_name().unwrap_or(&self.model_type).trim_end_matches('/');
         let name = name.rsplit('/').next().unwrap_or(name).to_lowercase();
+        // It is shown and stored: whatever it says, it is a short word.
+        let is_plain = |letter: &char| letter.is_alphanumeric() || "-_.+ ".contains(*letter);
+        let name: String = name.chars().filter(is_plain).take(MAX_NAME_CHARS).collect();
         format!("{name}-{short}")
     }
-}
-
-/// What `tokenizer.json` says about unknown words.
-#[derive(Deserialize)]
-struct TokenizerFile {
-    model: TokenizerModel,
-    #[serde(default)]
-    added_tokens: Vec<AddedToken>,
-}
-
-#[derive(Deserialize)]
-struct TokenizerModel {
-    #[serde(default)]
-    unk_token: Option<String>,
-    #[serde(default)]
-    unk_id: Option<u32>,
-    #[serde(default)]
-    vocab: Value,
-}
-
-#[derive(Deserialize)]
-struct AddedToken {
-    id: u32,
-    content: String,
 }
 
 impl Pooling {
@@ -424,11 +405,13 @@ fn pooling(path: &Path, steps: &[Step]) -> Result<Pooling, LoadError> {
                 let is_below = Path::new(&step.path)
                     .components()
                     .all(|component| matches!(component, Component::Normal(_)));
-                if !is_below {
+                // It is shown with what is wrong in it.
+                let is_plain = step.path.len() <= MAX_NAME_CHARS && brief(&step.path) == step.path;
+                if !(is_below && is_plain) {
                     return Err(fault(&modules, format!("names the folder {:?}", step.path)));
                 }
                 let file = path.join(&step.path).join("config.json");
-                let config: BTreeMap<String, Value> = optional(&file)?.ok_or_else(|| {
+                let SmallValue(config) = optional(&file)?.ok_or_else(|| {
                     fault(&file, "is missing, and modules.json says that the embedder pools")
                 })?;
                 pooling = Some(read_pooling(&config).map_err(|reason| fault(&file, reason))?);
@@ -443,7 +426,8 @@ fn pooling(path: &Path, steps: &[Step]) -> Result<Pooling, LoadError> {
 }
 
 /// Reads a pooling that is named, or of which there is a flag for every kind.
-fn read_pooling(config: &BTreeMap<String, Value>) -> Result<Pooling, String> {
+fn read_pooling(config: &Value) -> Result<Pooling, String> {
+    let config = config.as_object().ok_or("is no list of settings")?;
     let is_on = |(key, value): &(&String, &Value)| {
         key.starts_with("pooling_mode_") && value.as_bool() == Some(true)
     };
@@ -474,22 +458,24 @@ fn samples(data: &[u8]) -> impl Iterator<Item = &[u8]> {
     starts.chain([last]).map(|start| &data[start..data.len().min(start + SAMPLE_BYTES)])
 }
 
-/// Reads a small file that has to be there.
-fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
-    let unreadable = |error: std::io::Error| {
-        let hint = match error.kind() {
-            std::io::ErrorKind::NotFound => {
-                "; an embedder is a folder with config.json, tokenizer.json and model.safetensors"
-            }
-            _ => "",
-        };
-        fault(path, format!("cannot be read: {error}{hint}"))
-    };
-    let metadata = std::fs::metadata(path).map_err(unreadable)?;
-    if !metadata.is_file() || metadata.len() > MAX_JSON_BYTES {
-        return Err(fault(path, "is not a file of a reasonable size"));
+/// Reads a file that has to be there, whole.
+fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, LoadError> {
+    match json::read_file(path, max_bytes) {
+        Ok(Some(bytes)) => Ok(bytes),
+        Ok(None) => {
+            Err(fault(path, format!("is larger than the {max_bytes} bytes that are allowed")))
+        }
+        Err(error) => {
+            let hint = match error.kind() {
+                std::io::ErrorKind::NotFound => {
+                    "; an embedder is a folder with config.json, tokenizer.json and \
+                     model.safetensors"
+                }
+                _ => "",
+            };
+            Err(fault(path, format!("cannot be read: {error}{hint}")))
+        }
     }
-    std::fs::read(path).map_err(unreadable)
 }
 
 /// Reads a small file of settings that may be missing.
@@ -497,7 +483,7 @@ fn optional<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, LoadError> {
     if !path.exists() {
         return Ok(None);
     }
-    parse(path, &read(path)?).map(Some)
+    parse(path, &read(path, MAX_CONFIG_BYTES)?).map(Some)
 }
 
 fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, LoadError> {
@@ -508,7 +494,7 @@ fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, LoadError>
 }
 
 fn fault(path: &Path, reason: impl Into<String>) -> LoadError {
-    LoadError::Embedder { path: path.to_owned(), reason: reason.into() }
+    LoadError::Embedder { path: path.to_owned(), reason: brief(reason.into()) }
 }
 
 #[cfg(test)]

@@ -5,11 +5,12 @@ use pagewise_kernels::{Isa, Matrix};
 use serde::Deserialize;
 
 use super::folder::EmbedderFolder;
+use super::tokenizer::MAX_TOKENS;
 use crate::weights::Weight;
 use crate::{LoadError, TensorBytes};
 
 /// The longest text of a table that does not say it, in tokens.
-const MAX_TOKENS: usize = 512;
+const MAX_LENGTH: usize = 512;
 
 /// The vectors of tokens.
 pub(super) struct StaticTable {
@@ -34,7 +35,7 @@ struct Config {
 }
 
 fn default_max_tokens() -> Option<usize> {
-    Some(MAX_TOKENS)
+    Some(MAX_LENGTH)
 }
 
 impl StaticTable {
@@ -50,26 +51,35 @@ impl StaticTable {
         }
         let rows = match folder.raw("mapping") {
             None => None,
+            // As I64, all of them take 8 bytes each.
+            Some((_, bytes)) if bytes.len() > 8 * MAX_TOKENS => {
+                return Err(folder.weights_fault("has a mapping of far too many tokens"));
+            }
             Some((kind, bytes)) => Some(read_rows(&kind, &bytes, n_rows).ok_or_else(|| {
                 folder.weights_fault("has a mapping that does not fit its embeddings")
             })?),
         };
         let n_tokens = rows.as_ref().map_or(n_rows, Vec::len);
+        if n_tokens > MAX_TOKENS {
+            return Err(folder.weights_fault(format!("has vectors for {n_tokens} tokens")));
+        }
         let weights = match folder.raw("weights") {
             None => None,
+            Some((_, bytes)) if bytes.len() > 8 * MAX_TOKENS => {
+                return Err(folder.weights_fault("has weights of far too many tokens"));
+            }
             Some((kind, bytes)) => Some(
                 read_floats(&kind, &bytes).filter(|weights| weights.len() == n_tokens).ok_or_else(
                     || folder.weights_fault("has weights that are not one number for each token"),
                 )?,
             ),
         };
-        Ok(Self {
-            vectors,
-            rows,
-            weights,
-            unknown: folder.unknown_token()?,
-            max_tokens: config.max_length,
-        })
+        Ok(Self { vectors, rows, weights, unknown: None, max_tokens: config.max_length })
+    }
+
+    /// Leaves out `token`, which says nothing, from here on.
+    pub(super) fn leave_out(&mut self, token: Option<u32>) {
+        self.unknown = token;
     }
 
     pub(super) fn dimensions(&self) -> usize {
@@ -115,13 +125,12 @@ impl StaticTable {
 
 /// Reads the row of each token, all of which must be there.
 fn read_rows(kind: &str, bytes: &TensorBytes, n_rows: usize) -> Option<Vec<u32>> {
-    let rows: Vec<i64> = match kind {
-        "I64" => whole::<8>(bytes)?.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect(),
-        "I32" => whole::<4>(bytes)?.iter().map(|bytes| i32::from_le_bytes(*bytes).into()).collect(),
-        _ => return None,
-    };
     let row = |row: i64| u32::try_from(row).ok().filter(|row| (*row as usize) < n_rows);
-    rows.into_iter().map(row).collect()
+    match kind {
+        "I64" => whole::<8>(bytes)?.iter().map(|bytes| row(i64::from_le_bytes(*bytes))).collect(),
+        "I32" => whole(bytes)?.iter().map(|bytes| row(i32::from_le_bytes(*bytes).into())).collect(),
+        _ => None,
+    }
 }
 
 fn read_floats(kind: &str, bytes: &TensorBytes) -> Option<Vec<f32>> {

@@ -1,7 +1,7 @@
 //! The `llama` architecture: Llama, Mistral, SmolLM and SmolLM2, TinyLlama, …
 
 use super::Family;
-use super::metadata::llama_like_gguf;
+use super::metadata::{llama_like_gguf, set_gguf_windows};
 use super::settings::{LLAMA_DEFAULTS, llama_like_hf, set_hf_windows};
 use crate::decoder::{DecoderConfig, RopePairing};
 use crate::{Gguf, HfFolder, LoadError};
@@ -11,12 +11,15 @@ pub(super) const FAMILY: Family =
 
 fn from_gguf(gguf: &Gguf) -> Result<DecoderConfig, LoadError> {
     // The converter permutes the rows of q and k so that the numbers of a pair lie side by side.
-    llama_like_gguf(gguf, RopePairing::Norm)
+    let mut config = llama_like_gguf(gguf, RopePairing::Norm)?;
+    // Only the first Mistral has a window. Other converters leave it out, and other programs do not
+    // look for it: they do the same as long as a text is not longer than it.
+    set_gguf_windows(gguf, &mut config, usize::MAX)?;
+    Ok(config)
 }
 
 fn from_hf(folder: &HfFolder) -> Result<DecoderConfig, LoadError> {
     let mut config = llama_like_hf(folder, LLAMA_DEFAULTS)?;
-    // Only the first Mistral has a window, and converters to GGUF leave it out.
     let n_layers = config.layers.len();
     set_hf_windows(folder.config(), &mut config, &vec![true; n_layers])?;
     Ok(config)

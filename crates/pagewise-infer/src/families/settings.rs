@@ -223,6 +223,24 @@ fn hf_yarn(
     }))
 }
 
+/// Returns the YaRN that makes the divisors in `config` of what `folder` says, if that is where they
+/// come from and GGUF has words for it: it has none for parts of waves.
+pub(crate) fn yarn_of_folder(
+    folder: &HfFolder,
+    config: &DecoderConfig,
+) -> Result<Option<Yarn>, LoadError> {
+    let hf = folder.config();
+    let context_length = hf.get("max_position_embeddings")?.unwrap_or(config.context_length);
+    let yarn = hf_yarn(hf, rope_section(hf).as_ref(), context_length)?;
+    let Some(Rope { dim, theta, scaling: RopeScaling::Divisors(divisors), .. }) =
+        config.ropes.first()
+    else {
+        return Ok(None);
+    };
+    let makes_them = |yarn: &Yarn| yarn.divisors(*dim, f64::from(*theta)) == *divisors;
+    Ok(yarn.filter(|yarn| yarn.truncates && makes_them(yarn)))
+}
+
 fn hf_yarn_magnitude(yarn: &Yarn, mscale: Option<f32>, mscale_all_dim: Option<f32>) -> f32 {
     let is_set = |weight: Option<f32>| weight.filter(|weight| *weight != 0.0).map(f64::from);
     let magnitude = match (is_set(mscale), is_set(mscale_all_dim)) {

@@ -4,26 +4,26 @@
 use std::f64::consts::PI;
 
 /// What YaRN is told.
-pub(super) struct Yarn {
+pub(crate) struct Yarn {
     /// By how much the window is longer than the original one.
-    pub(super) factor: f64,
+    pub(crate) factor: f64,
     /// The original window, in tokens.
-    pub(super) original_context: f64,
+    pub(crate) original_context: f64,
     /// Waves that turn so often or more within the original window stay.
-    pub(super) beta_fast: f64,
+    pub(crate) beta_fast: f64,
     /// Waves that turn so seldom or less are stretched whole.
-    pub(super) beta_slow: f64,
+    pub(crate) beta_slow: f64,
     /// Whether the first and the last wave that are mixed are rounded to whole numbers, outwards.
-    pub(super) truncates: bool,
+    pub(crate) truncates: bool,
 }
 
 impl Yarn {
     /// Waves that turn 32 times and more, or once and less, if nothing else is said.
-    pub(super) const BETAS: [f64; 2] = [32.0, 1.0];
+    pub(crate) const BETAS: [f64; 2] = [32.0, 1.0];
 
     /// Returns what each of the `dim / 2` frequencies is divided by. An impossible factor gives divisors
     /// that the check of the configuration refuses.
-    pub(super) fn divisors(&self, dim: usize, theta: f64) -> Vec<f32> {
+    pub(crate) fn divisors(&self, dim: usize, theta: f64) -> Vec<f32> {
         let [first, last] = self.mixed(dim, theta);
         let n_mixed = if last == first { 0.001 } else { last - first };
         (0..dim / 2)
@@ -47,14 +47,14 @@ impl Yarn {
     }
 
     /// Returns the window that it makes of the original one, in tokens.
-    pub(super) fn context_length(&self) -> usize {
+    pub(crate) fn context_length(&self) -> usize {
         (self.factor * self.original_context) as usize
     }
 
     /// Returns what numbers that are turned are multiplied with, for a window longer by `factor`.
     ///
     /// `weight` is usually 1; DeepSeek's settings have two, and the quotient of what they give.
-    pub(super) fn magnitude(factor: f64, weight: f64) -> f64 {
+    pub(crate) fn magnitude(factor: f64, weight: f64) -> f64 {
         if factor <= 1.0 { 1.0 } else { 0.1 * weight * factor.ln() + 1.0 }
     }
 }

@@ -16,6 +16,7 @@ use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess
 use serde_json::Value;
 use thiserror::Error;
 use tokenizers::PreTokenizerWrapper;
+use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
@@ -29,7 +30,7 @@ use super::merges::{self, MAX_MERGES, MergeOptions};
 use super::pre_tokenizer::{BYTES, DIGIT, GPT_2, PreTokenizer};
 use super::special::Strip;
 use super::spelling::{SPACE_MARK, Spelling, byte_of_name};
-use super::{Kind, MAX_TOKENS, Parts, Specials, TokenizerError};
+use super::{Kind, MAX_TOKENS, Parts, Specials, TokenizerError, check_room};
 use crate::brief::brief;
 use crate::json::{self, ShortList, ShortMap, SmallValue, short_list};
 
@@ -162,18 +163,23 @@ struct AddedToken {
 struct ModelHead {
     #[serde(rename = "type")]
     kind: Option<String>,
-    merges: Option<IgnoredAny>,
+    vocab: Option<Counted>,
+    merges: Option<Counted>,
+}
+
+/// How many parts a list or an object has.
+#[derive(Default, Clone, Copy)]
+struct Counted(usize);
+
+#[derive(Deserialize)]
+struct Body<const TOKENS: usize, const MERGES: usize> {
+    model: Bpe<TOKENS, MERGES>,
 }
 
 #[derive(Deserialize)]
-struct Body {
-    model: Bpe,
-}
-
-#[derive(Deserialize)]
-struct Bpe {
-    vocab: ShortMap<u32, MAX_TOKENS>,
-    merges: ShortList<Merge, MAX_MERGES>,
+struct Bpe<const TOKENS: usize, const MERGES: usize> {
+    vocab: ShortMap<u32, TOKENS>,
+    merges: ShortList<Merge, MERGES>,
     dropout: Option<f32>,
     unk_token: Option<String>,
     continuing_subword_prefix: Option<String>,
@@ -272,6 +278,24 @@ either! { Merge: "a merge",
     }
 }
 
+either! { Counted: "a list or an object",
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Counted, A::Error> {
+        let mut counted = Counted(0);
+        while list.next_element::<IgnoredAny>()?.is_some() {
+            counted.0 += 1;
+        }
+        Ok(counted)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Counted, A::Error> {
+        let mut counted = Counted(0);
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
+            counted.0 += 1;
+        }
+        Ok(counted)
+    }
+}
+
 either! { Name: "the name of a token",
     fn visit_str<E>(self, name: &str) -> Result<Name, E> {
         Ok(Name(name.to_owned()))
@@ -310,15 +334,11 @@ pub(super) fn parts(folder: &Path) -> Result<Parts, TokenizerError> {
     if kind != "BPE" {
         return unsupported(format!("a model of the kind \"{kind}\""));
     }
-    let model = parse::<Body>(FILE, &bytes)?.model;
+    let counts = [head.model.vocab, head.model.merges].map(|counted| counted.unwrap_or_default().0);
+    check_room(counts[0] + head.added_tokens.0.len(), counts[1], bytes_below(folder))?;
+    let model = parse::<Body<MAX_TOKENS, MAX_MERGES>>(FILE, &bytes)?.model;
     drop(bytes);
-    let affixes = [&model.continuing_subword_prefix, &model.end_of_word_suffix];
-    if affixes.into_iter().flatten().any(|affix| !affix.is_empty()) {
-        return unsupported("marks at the start or the end of words".into());
-    }
-    if model.dropout.is_some_and(|dropout| dropout != 0.0) {
-        return unsupported("merges that are left out by chance".into());
-    }
+    model.check()?;
 
     let mut steps = Steps::default();
     steps.read_normalizer(head.normalizer.as_ref().map(|step| &step.0))?;
@@ -356,10 +376,7 @@ pub(super) fn parts(folder: &Path) -> Result<Parts, TokenizerError> {
         fuse_unknown: model.fuse_unk,
     };
     let in_model = model.vocab.0.iter().map(|(text, id)| (*id, text.as_str()));
-    let in_file = model.merges.0.into_iter().enumerate().map(|(index, merge)| match merge {
-        Merge::Text(text) => merges::parse(index, &text),
-        Merge::Pair(first, second) => Ok((first, second)),
-    });
+    let in_file = model.merges.0.into_iter().enumerate().map(Merge::parts);
     let bpe = merges::build(in_model, &kinds, in_file, options)?;
     let encoder = Encoder {
         form: steps.form,
@@ -369,6 +386,62 @@ pub(super) fn parts(folder: &Path) -> Result<Parts, TokenizerError> {
         model: Model::Merges(Box::new(bpe)),
     };
     Ok(Parts { texts, kinds, strips, spelling, encoder, specials })
+}
+
+/// Returns the size of all files in a folder.
+fn bytes_below(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let files = entries.filter_map(|entry| std::fs::metadata(entry.path()).ok());
+    files.filter(|metadata| metadata.is_file()).map(|metadata| metadata.len()).sum()
+}
+
+impl<const TOKENS: usize, const MERGES: usize> Bpe<TOKENS, MERGES> {
+    fn check(&self) -> Result<(), TokenizerError> {
+        let affixes = [&self.continuing_subword_prefix, &self.end_of_word_suffix];
+        if affixes.into_iter().flatten().any(|affix| !affix.is_empty()) {
+            return unsupported("marks at the start or the end of words".into());
+        }
+        if self.dropout.is_some_and(|dropout| dropout != 0.0) {
+            return unsupported("merges that are left out by chance".into());
+        }
+        Ok(())
+    }
+}
+
+impl Merge {
+    fn parts((index, merge): (usize, Self)) -> Result<(String, String), TokenizerError> {
+        match merge {
+            Self::Text(text) => merges::parse(index, &text),
+            Self::Pair(first, second) => Ok((first, second)),
+        }
+    }
+}
+
+/// A vocabulary with merges as it stands in a file, every token being text.
+pub(crate) struct PlainMerges {
+    pub(crate) bpe: BPE,
+    pub(crate) n_tokens: usize,
+    /// The highest number.
+    pub(crate) last_id: Option<u32>,
+}
+
+/// Reads the vocabulary with merges of the `tokenizer.json` with these bytes.
+pub(crate) fn plain_merges<const TOKENS: usize, const MERGES: usize>(
+    bytes: &[u8],
+) -> Result<PlainMerges, TokenizerError> {
+    let model = parse::<Body<TOKENS, MERGES>>("tokenizer.json", bytes)?.model;
+    model.check()?;
+    let options = MergeOptions {
+        ignore_merges: model.ignore_merges,
+        byte_fallback: model.byte_fallback,
+        unknown: model.unk_token.and_then(|name| model.vocab.0.get(&name).copied()),
+        fuse_unknown: model.fuse_unk,
+    };
+    let in_model = model.vocab.0.iter().map(|(text, id)| (*id, text.as_str()));
+    let in_file = model.merges.0.into_iter().enumerate().map(Merge::parts);
+    let bpe = merges::build(in_model, &[], in_file, options)?;
+    let last_id = model.vocab.0.values().copied().max();
+    Ok(PlainMerges { bpe, n_tokens: model.vocab.0.len(), last_id })
 }
 
 /// What else is in `tokenizer.json`, for those who write it in another form.
@@ -390,11 +463,8 @@ pub(super) fn details(folder: &Path) -> Result<Details, TokenizerError> {
     let bytes = read(folder, FILE, MAX_TOKENIZER_BYTES)?
         .ok_or_else(|| FolderError { file: FILE, reason: "is not in the folder".into() })?;
     let head: Head = parse(FILE, &bytes)?;
-    let model = parse::<Body>(FILE, &bytes)?.model;
-    let merges = model.merges.0.into_iter().enumerate().map(|(index, merge)| match merge {
-        Merge::Text(text) => merges::parse(index, &text),
-        Merge::Pair(first, second) => Ok((first, second)),
-    });
+    let model = parse::<Body<MAX_TOKENS, MAX_MERGES>>(FILE, &bytes)?.model;
+    let merges = model.merges.0.into_iter().enumerate().map(Merge::parts);
     Ok(Details {
         merges: merges.collect::<Result<_, _>>()?,
         ignore_merges: model.ignore_merges,
@@ -545,6 +615,7 @@ fn first_of_template(post_processor: Option<&Value>, texts: &[String]) -> Option
 }
 
 /// What `normalizer` and `pre_tokenizer` come to.
+#[derive(Default)]
 struct Steps {
     n_read: usize,
     form: Option<Form>,
@@ -552,8 +623,13 @@ struct Steps {
     marks_spaces: bool,
     byte_level: bool,
     words: Vec<PreTokenizerWrapper>,
-    /// The length of all patterns so far.
-    pattern_bytes: usize,
+    patterns: Patterns,
+}
+
+/// The patterns of a file so far, which are looked at before they are compiled.
+pub(crate) struct Patterns {
+    /// The length of all.
+    n_bytes: usize,
     /// How often they repeat a part, at most.
     n_repetitions: usize,
 }
@@ -579,18 +655,24 @@ fn yes() -> bool {
     true
 }
 
-impl Default for Steps {
+impl Default for Patterns {
     fn default() -> Self {
-        Self {
-            n_read: 0,
-            form: None,
-            prefix: None,
-            marks_spaces: false,
-            byte_level: false,
-            words: Vec::new(),
-            pattern_bytes: 0,
-            n_repetitions: 1,
+        Self { n_bytes: 0, n_repetitions: 1 }
+    }
+}
+
+impl Patterns {
+    /// Takes in the next; what is too much about all of them is said.
+    pub(crate) fn add(&mut self, pattern: &str) -> Result<(), String> {
+        self.n_bytes += pattern.len();
+        if self.n_bytes > MAX_PATTERN_BYTES {
+            return Err(format!("patterns of {} bytes", self.n_bytes));
         }
+        self.n_repetitions = self.n_repetitions.saturating_mul(repetitions(pattern));
+        if self.n_repetitions > MAX_REPETITIONS {
+            return Err("patterns that repeat a part too often".into());
+        }
+        Ok(())
     }
 }
 
@@ -688,19 +770,11 @@ impl Steps {
                 }
             }
             "Split" => {
-                // Looked at before it is compiled.
                 let pattern = ["/pattern/Regex", "/pattern/String"]
                     .iter()
                     .find_map(|path| step.pointer(path).and_then(Value::as_str))
                     .unwrap_or_default();
-                self.pattern_bytes += pattern.len();
-                if self.pattern_bytes > MAX_PATTERN_BYTES {
-                    return unsupported(format!("patterns of {} bytes", self.pattern_bytes));
-                }
-                self.n_repetitions = self.n_repetitions.saturating_mul(repetitions(pattern));
-                if self.n_repetitions > MAX_REPETITIONS {
-                    return unsupported("patterns that repeat a part too often".into());
-                }
+                self.patterns.add(pattern).or_else(unsupported)?;
                 let mut split: Split = typed(step)?;
                 let empty = match &split.pattern {
                     SplitPattern::String(text) | SplitPattern::Regex(text) => text.is_empty(),

@@ -8,7 +8,7 @@ use super::pre_tokenizer::PreTokenizer;
 use super::scores::Scores;
 use super::special::Strip;
 use super::spelling::{Spelling, byte_of_name};
-use super::{Kind, MAX_TOKENS, Parts, Specials, TokenizerError};
+use super::{Kind, MAX_TOKENS, Parts, Specials, TokenizerError, check_room};
 use crate::gguf::{Gguf, Strings};
 
 /// Ids that a SentencePiece vocabulary has if the file does not say otherwise.
@@ -34,12 +34,14 @@ pub(super) fn parts(gguf: &Gguf) -> Result<Parts, TokenizerError> {
     let rule = rule.transpose()?;
 
     let texts: Strings<'_> = gguf.require("tokenizer.ggml.tokens")?;
-    let texts: Vec<String> = texts.take(MAX_TOKENS + 1).map(str::to_owned).collect();
     let n_tokens = texts.len();
     if !(1..=MAX_TOKENS).contains(&n_tokens) {
         let wanted = format!("1 to {MAX_TOKENS}");
         return Err(TokenizerError::Count { what: "tokens", found: n_tokens, wanted });
     }
+    let merges: Option<Strings<'_>> = gguf.get("tokenizer.ggml.merges")?;
+    check_room(n_tokens, merges.map_or(0, |merges| merges.len()), gguf.file_bytes())?;
+    let texts: Vec<String> = texts.map(str::to_owned).collect();
     let mut kinds = kinds(gguf, n_tokens)?;
     let default = |id| Some(id).filter(|id| rule.is_none() && (*id as usize) < n_tokens);
     let special_id = |key| special_id(gguf, key, n_tokens);
@@ -113,8 +115,7 @@ fn by_merges(
     unknown: Option<u32>,
 ) -> Result<Encoder, TokenizerError> {
     let in_file: Strings<'_> = gguf.require("tokenizer.ggml.merges")?;
-    let merges: Vec<_> =
-        in_file.enumerate().map(|(index, merge)| merges::parse(index, merge)).collect();
+    let merges = in_file.enumerate().map(|(index, merge)| merges::parse(index, merge));
     let options = MergeOptions {
         ignore_merges: rule.ignore_merges,
         byte_fallback: rule.marks_spaces,
@@ -122,7 +123,7 @@ fn by_merges(
         fuse_unknown: rule.marks_spaces,
     };
     let texts = (0..).zip(texts.iter().map(String::as_str));
-    let bpe = merges::build(texts, kinds, merges.into_iter(), options)?;
+    let bpe = merges::build(texts, kinds, merges, options)?;
     Ok(Encoder {
         form: None,
         prefix: None,

@@ -36,6 +36,8 @@ pub(crate) enum Way {
     Template,
     /// As a KV cache that was kept.
     Snapshot,
+    /// As an embedder.
+    Embedder,
 }
 
 /// Files to be read.
@@ -59,7 +61,9 @@ impl Case {
     pub(crate) fn write(self, folder: &Path) -> Written {
         let n_bytes = self.files.iter().map(|(_, bytes)| bytes.len()).sum();
         for (name, bytes) in &self.files {
-            std::fs::write(folder.join(name), bytes).unwrap();
+            let path = folder.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
         }
         let path = match self.files.as_slice() {
             [(name, _)]
@@ -93,6 +97,7 @@ impl Written {
                 read::template(&String::from_utf8_lossy(&bytes), seeds::tokenizer())
             }
             Way::Snapshot => read::snapshot(&self.path, &seeds::kept_weights()),
+            Way::Embedder => read::embedder(&self.path),
         }
     }
 }
@@ -125,11 +130,13 @@ pub(crate) fn groups() -> Vec<Group> {
         group("numbers", seeds::FAMILIES.len() * ODD_NUMBERS.len(), 1, odd_numbers),
         group("template damage", N_RANDOM, ONE_OF_RANDOM, template_damage),
         group("snapshot damage", N_RANDOM, ONE_OF_RANDOM, snapshot_damage),
+        group("embedder values", EMBEDDER_VALUES.len(), 17, embedder_value),
+        group("embedder damage", N_RANDOM, ONE_OF_RANDOM, embedder_damage),
     ]
 }
 
 fn in_order_len() -> usize {
-    2 * seeds::FAMILIES.len() + 2
+    2 * seeds::FAMILIES.len() + 2 + seeds::EMBEDDERS.len()
 }
 
 /// The seeds themselves, which must be used to their end, or their damage would mean nothing.
@@ -142,9 +149,13 @@ fn in_order(index: usize) -> Case {
             let family = seeds::FAMILIES[index - 2];
             Case::file(family, Way::Weights, seeds::gguf(family).to_bytes())
         }
-        index => {
+        index if index < 2 + 2 * n => {
             let family = seeds::FAMILIES[index - 2 - n];
             Case::folder(family, Way::Weights, seeds::folder(family))
+        }
+        index => {
+            let name = seeds::EMBEDDERS[index - 2 - 2 * n];
+            Case::folder(name, Way::Embedder, seeds::embedder(name))
         }
     }
 }
@@ -606,5 +617,44 @@ fn snapshot_damage(index: usize) -> Case {
     if index > 0 {
         damage(&mut bytes, 0..64, &mut rng);
     }
+    if index.is_multiple_of(2) {
+        read::make_checksum_right(&mut bytes);
+    }
     Case::folder(format!("{index}"), Way::Snapshot, vec![("snapshot".into(), bytes)])
+}
+
+// Embedders
+
+/// The embedder, its file, the place in that, and what to put there.
+static EMBEDDER_VALUES: LazyLock<Vec<(&str, String, String, usize)>> = LazyLock::new(|| {
+    let mut all = Vec::new();
+    for embedder in seeds::EMBEDDERS {
+        let files = seeds::embedder(embedder);
+        for (name, _) in files.iter().filter(|(name, _)| name.ends_with(".json")) {
+            for place in places(&parsed(&files, name)) {
+                let case = |value| (embedder, name.clone(), place.clone(), value);
+                all.extend((0..VALUES.len()).map(case));
+            }
+        }
+    }
+    all
+});
+
+fn embedder_value(index: usize) -> Case {
+    let (embedder, name, place, value) = &EMBEDDER_VALUES[index];
+    let files = seeds::embedder(embedder);
+    let json = with_value(&parsed(&files, name), place, VALUES[*value].as_ref());
+    let files = replaced(files, name, json.to_string().into_bytes());
+    Case::folder(format!("{embedder}/{name}: {place}, {value}"), Way::Embedder, files)
+}
+
+fn embedder_damage(index: usize) -> Case {
+    let mut rng = ChaCha8Rng::seed_from_u64(5_000_000 + index as u64);
+    let embedder = seeds::EMBEDDERS[index % seeds::EMBEDDERS.len()];
+    let mut files = seeds::embedder(embedder);
+    let n_files = files.len();
+    let (name, bytes) = &mut files[rng.random_range(0..n_files)];
+    let name = name.clone();
+    damage(bytes, 0..4_000, &mut rng);
+    Case::folder(format!("{embedder}, {name}, {index}"), Way::Embedder, files)
 }

@@ -1,10 +1,12 @@
 //! Files that are wrong on purpose: what once did harm here, or did to others.
 
+use std::fmt::Write as _;
+
 use pagewise_testkit::{GgufValue, GgufWriter};
 use serde_json::{Value, json};
 
 use super::cases::{Case, Way};
-use super::seeds;
+use super::{is_sanitized, read, seeds};
 
 /// A name, and the file.
 pub(crate) type Named = (&'static str, fn() -> Case);
@@ -353,6 +355,321 @@ pub(crate) const CASES: &[Named] = &[
     ("a long architecture", || {
         Case::file("hostile", Way::Weights, GgufWriter::new(&"x".repeat(15 << 20)).to_bytes())
     }),
+    // Vocabularies as large as they may be, in files that are far smaller than what is made of them.
+    ("a million tokens, as JSON", || {
+        let mut vocab = r#"{"model":{"type":"BPE","merges":[],"vocab":{"#.to_owned();
+        (0..1 << 20).for_each(|id| write!(vocab, "\"{id:x}\":{id},").unwrap());
+        file("tokenizer.json", vocab.trim_end_matches(',').to_owned() + "}}}")
+    }),
+    ("two million merges, as JSON", || {
+        let merges = "\"a a\",".repeat(2 << 20);
+        let model = format!("{{\"vocab\":{{\"a\":0,\"aa\":1}},\"merges\":[{merges}\"a a\"]}}");
+        file("tokenizer.json", format!("{{\"model\":{model}}}"))
+    }),
+    ("a million tokens", || {
+        let mut writer = seeds::gguf("llama");
+        let names: Vec<String> = (0..1 << 20).map(|id| format!("{id:x}")).collect();
+        writer.replace("tokenizer.ggml.token_type", GgufValue::I32s(vec![1; names.len()]));
+        writer.replace("tokenizer.ggml.tokens", names);
+        writer.replace("tokenizer.ggml.merges", Vec::<String>::new());
+        Case::file("hostile", Way::GgufTokenizer, writer.to_bytes())
+    }),
+    ("four million merges", || {
+        let mut writer = seeds::gguf("llama");
+        writer.replace("tokenizer.ggml.merges", vec!["t h".to_owned(); 4 << 20]);
+        Case::file("hostile", Way::GgufTokenizer, writer.to_bytes())
+    }),
+    ("half a million merges", || {
+        let mut writer = seeds::gguf("llama");
+        writer.replace("tokenizer.ggml.merges", vec!["t h".to_owned(); 1 << 19]);
+        Case::file("hostile", Way::GgufTokenizer, writer.to_bytes())
+    }),
+    ("a million pieces", || {
+        let mut writer = seeds::sentencepiece();
+        let names: Vec<String> = (0..1 << 20).map(|id| format!("{id:x}")).collect();
+        writer.replace("tokenizer.ggml.token_type", GgufValue::I32s(vec![1; names.len()]));
+        writer.replace("tokenizer.ggml.scores", GgufValue::F32s(vec![0.0; names.len()]));
+        writer.replace("tokenizer.ggml.tokens", names);
+        Case::file("hostile", Way::GgufTokenizer, writer.to_bytes())
+    }),
+    // As large as they may be in a file without weights: these are used, not refused.
+    ("as many tokens and merges as have room, as JSON", || {
+        let (names, merges) = pairs(280);
+        let mut text =
+            r#"{"pre_tokenizer":{"type":"ByteLevel"},"model":{"type":"BPE","vocab":{"#.to_owned();
+        (0..).zip(&names).for_each(|(id, name)| write!(text, "\"{name}\":{id},").unwrap());
+        text.truncate(text.len() - 1);
+        write!(text, "}},\"merges\":{}}}}}", json!(merges)).unwrap();
+        file("tokenizer.json", text)
+    }),
+    ("as many tokens and merges as have room", || {
+        let (names, merges) = pairs(280);
+        let mut writer = seeds::gguf("llama");
+        writer.replace("tokenizer.ggml.token_type", GgufValue::I32s(vec![1; names.len()]));
+        writer.replace("tokenizer.ggml.tokens", names);
+        writer.replace("tokenizer.ggml.merges", merges);
+        Case::file("hostile", Way::GgufTokenizer, writer.to_bytes())
+    }),
+    ("as many tokens as have room", || {
+        let (names, _) = pairs(380);
+        let mut writer = seeds::gguf("llama");
+        writer.replace("tokenizer.ggml.token_type", GgufValue::I32s(vec![1; names.len()]));
+        writer.replace("tokenizer.ggml.tokens", names);
+        writer.replace("tokenizer.ggml.merges", Vec::<String>::new());
+        Case::file("hostile", Way::GgufTokenizer, writer.to_bytes())
+    }),
+    ("as many pieces as have room", || {
+        let (names, _) = pairs(380);
+        let mut writer = seeds::sentencepiece();
+        writer.replace("tokenizer.ggml.token_type", GgufValue::I32s(vec![1; names.len()]));
+        writer.replace("tokenizer.ggml.scores", GgufValue::F32s(vec![0.0; names.len()]));
+        writer.replace("tokenizer.ggml.tokens", names);
+        Case::file("hostile", Way::GgufTokenizer, writer.to_bytes())
+    }),
+    ("as many settings as there may be", || {
+        let mut writer = seeds::gguf("llama");
+        (0..65_000).for_each(|index| _ = writer.set(&format!("{index:x}"), true));
+        Case::file("hostile", Way::Weights, writer.to_bytes())
+    }),
+    ("as many tensors as there may be", || {
+        let mut writer = seeds::gguf("llama");
+        (0..65_000).for_each(|index| {
+            writer.tensor_raw(&format!("{index:x}"), &[0], 0, vec![], None);
+        });
+        Case::file("hostile", Way::Weights, writer.to_bytes())
+    }),
+    ("a kept token that the model does not know", || {
+        let mut bytes = seeds::snapshot();
+        // Behind the magic number, the key, and how many tokens there are.
+        bytes[48..52].copy_from_slice(&u32::MAX.to_le_bytes());
+        read::make_checksum_right(&mut bytes);
+        Case::folder("", Way::Snapshot, vec![("snapshot".into(), bytes)])
+    }),
+    // Embedders.
+    ("a template with a token that it does not name", || {
+        embedder("bge", "tokenizer.json", |json| {
+            json["post_processor"]["special_tokens"] = json!({});
+        })
+    }),
+    ("a template with a second text", || {
+        embedder("bge", "tokenizer.json", |json| {
+            json["post_processor"]["single"][1] = json!({"Sequence": {"id": "B", "type_id": 0}});
+        })
+    }),
+    ("a template without a text", || {
+        embedder("bge", "tokenizer.json", |json| json["post_processor"]["single"] = json!([]))
+    }),
+    ("a template with the text many times", || {
+        embedder("bge", "tokenizer.json", |json| {
+            let text = json!({"Sequence": {"id": "A", "type_id": 0}});
+            json["post_processor"]["single"] = json!(vec![text; 60]);
+        })
+    }),
+    ("more tokens around a text than it may have", || {
+        embedder("bge", "tokenizer.json", |json| {
+            json["post_processor"]["special_tokens"]["[CLS]"]["ids"] = json!(vec![2; 50]);
+        })
+    }),
+    ("far too many tokens around a text", || {
+        embedder("bge", "tokenizer.json", |json| {
+            json["post_processor"]["special_tokens"]["[CLS]"]["ids"] = json!(vec![2; 1_000_000]);
+        })
+    }),
+    ("a token around a text that the model does not know", || {
+        embedder("bge", "tokenizer.json", |json| {
+            json["post_processor"]["special_tokens"]["[CLS]"]["ids"] = json!([u32::MAX]);
+        })
+    }),
+    ("a last step that is a pair", || {
+        embedder("bge", "tokenizer.json", |json| {
+            json["post_processor"] =
+                json!({"type": "BertProcessing", "sep": ["x", u32::MAX], "cls": ["y", 0]});
+        })
+    }),
+    ("a token of an embedder with the highest number", || {
+        embedder("bge", "tokenizer.json", |json| json["model"]["vocab"]["far"] = json!(u32::MAX))
+    }),
+    ("a piece of a million letters", || {
+        embedder("xlm-roberta", "tokenizer.json", |json| {
+            json["model"]["vocab"][4] = json!(["the".repeat(400_000), -1.0]);
+        })
+    }),
+    ("a million pieces of an embedder", || {
+        let mut text = r#"{"model":{"type":"Unigram","unk_id":0,"vocab":["#.to_owned();
+        (0..1 << 20).for_each(|id| write!(text, "[\"{id:x}\",-1],").unwrap());
+        embedder_file(
+            "xlm-roberta",
+            "tokenizer.json",
+            text.trim_end_matches(',').to_owned() + "]}}",
+        )
+    }),
+    ("a million words of an embedder", || {
+        let mut text = r#"{"model":{"type":"WordPiece","vocab":{"#.to_owned();
+        (0..1 << 20).for_each(|id| write!(text, "\"{id:x}\":{id},").unwrap());
+        embedder_file("bge", "tokenizer.json", text.trim_end_matches(',').to_owned() + "}}}")
+    }),
+    ("merges of an embedder", || {
+        let mut text = r#"{"model":{"type":"BPE","merges":[],"vocab":{"#.to_owned();
+        (0..1 << 17).for_each(|id| write!(text, "\"{id:x}\":{id},").unwrap());
+        embedder_file("bge", "tokenizer.json", text.trim_end_matches(',').to_owned() + "}}}")
+    }),
+    ("merges of an embedder that make nothing", || {
+        embedder("bge", "tokenizer.json", |json| {
+            json["model"] = json!({"type": "BPE", "vocab": {"a": 0}, "merges": [["a", "b"]]});
+        })
+    }),
+    ("scores that are no numbers", || {
+        embedder("xlm-roberta", "tokenizer.json", |json| {
+            for piece in json["model"]["vocab"].as_array_mut().unwrap() {
+                piece[1] = json!(-1e308);
+            }
+        })
+    }),
+    ("an unknown token that is not there", || {
+        embedder("xlm-roberta", "tokenizer.json", |json| json["model"]["unk_id"] = json!(1 << 20))
+    }),
+    ("words as long as there are numbers", || {
+        embedder("bge", "tokenizer.json", |json| {
+            json["model"]["max_input_chars_per_word"] = json!(u64::MAX);
+        })
+    }),
+    ("a text doubled thirty times", || {
+        embedder("bge", "tokenizer.json", |json| {
+            let step = json!({"type": "Replace", "pattern": {"String": "t"}, "content": "tt"});
+            json["normalizer"] = json!({"type": "Sequence", "normalizers": vec![step; 30]});
+        })
+    }),
+    ("a long text for each character", || {
+        embedder("bge", "tokenizer.json", |json| {
+            json["normalizer"] = json!({"type": "Replace", "pattern": {"Regex": "."},
+                "content": "x".repeat(1_000_000)});
+        })
+    }),
+    ("bytes of bytes of bytes", || {
+        embedder("bge", "tokenizer.json", |json| {
+            let step = json!({"type": "ByteLevel"});
+            json["normalizer"] = json!({"type": "Sequence", "normalizers": vec![step; 100]});
+        })
+    }),
+    ("words of bytes of bytes", || {
+        embedder("bge", "tokenizer.json", |json| {
+            let step = json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true,
+                "use_regex": false});
+            json["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": vec![step; 100]});
+        })
+    }),
+    ("a pattern of an embedder that goes back", || {
+        embedder("bge", "tokenizer.json", |json| {
+            json["normalizer"] = json!({"type": "Replace", "pattern": {"Regex": r"(a|a)*(a|a)*b(?!c)"}, "content": ""});
+        })
+    }),
+    ("a pattern of an embedder that finds nothing everywhere", || {
+        embedder("bge", "tokenizer.json", |json| {
+            let step = json!({"type": "Replace", "pattern": {"Regex": ""}, "content": "x"});
+            json["normalizer"] = json!({"type": "Sequence", "normalizers": vec![step; 60]});
+        })
+    }),
+    ("steps of an embedder within steps", || {
+        embedder("bge", "tokenizer.json", |json| {
+            for (key, inner) in [
+                ("normalizer", "normalizers"),
+                ("pre_tokenizer", "pretokenizers"),
+                ("post_processor", "processors"),
+            ] {
+                let mut step = json[key].clone();
+                for _ in 0..60 {
+                    step = json!({"type": "Sequence", inner: [step]});
+                }
+                json[key] = step;
+            }
+        })
+    }),
+    ("a table of characters that says it is long", || table(&[0xFF, 0xFF, 0xFF, 0xFF])),
+    ("a table of no characters", || table(&[0; 4])),
+    ("a table of characters that leads out of itself", || table(&characters(1 << 10, b"x\0"))),
+    ("a table of characters that points behind its texts", || {
+        let mut bytes = characters(1 << 8, b"x\0");
+        // The root leads to unit 1, whose leaf is unit 1 ^ 1.
+        bytes[4..8].copy_from_slice(&(1_u32 << 10).to_le_bytes());
+        for at in 1..256_u32 {
+            let place = 4 + 4 * at as usize;
+            let unit = 1 << 10 | 1 << 8 | (at ^ 1);
+            bytes[place..place + 4].copy_from_slice(&unit.to_le_bytes());
+        }
+        table(&bytes)
+    }),
+    ("a table that makes a megabyte of a character", || {
+        table(&characters(1 << 8, &[b'x'; 700_000]))
+    }),
+    ("a table of characters that is no base64", || {
+        embedder("bge", "tokenizer.json", |json| {
+            json["normalizer"] = json!({"type": "Precompiled", "precompiled_charsmap": "a=b="});
+        })
+    }),
+    ("many added tokens of an embedder", || {
+        embedder("bge", "tokenizer.json", |json| {
+            let token = |id| json!({"id": 0, "content": format!("<{id}>"), "special": true});
+            json["added_tokens"] = (0..4_000).map(token).collect();
+        })
+    }),
+    ("an added token of a million letters", || {
+        embedder("bge", "tokenizer.json", |json| {
+            json["added_tokens"][0]["content"] = json!("x".repeat(1_000_000));
+        })
+    }),
+    ("added tokens that become nothing", || {
+        embedder("bge", "tokenizer.json", |json| {
+            json["normalizer"] = json!({"type": "Strip", "strip_left": true, "strip_right": true});
+            json["added_tokens"] = json!([{"id": 0, "content": " ", "normalized": true}]);
+        })
+    }),
+    ("as many positions as there are numbers", || {
+        embedder("bge", "config.json", |json| json["max_position_embeddings"] = json!(u64::MAX))
+    }),
+    ("a padding behind all positions", || {
+        embedder("xlm-roberta", "config.json", |json| json["pad_token_id"] = json!(u64::MAX))
+    }),
+    ("layers that widen without end", || {
+        embedder("bge", "config.json", |json| json["intermediate_size"] = json!(1 << 23))
+    }),
+    ("a kind of embedder that speaks to the terminal", || {
+        let kind = "\u{1B}[2J\u{202E}".to_owned() + &"x".repeat(900_000);
+        embedder("bge", "config.json", |json| json["model_type"] = json!(kind))
+    }),
+    ("a name of an embedder that speaks to the terminal", || {
+        let name = "\u{1B}[2J\u{202E}".to_owned() + &"x".repeat(900_000);
+        embedder("bge", "config.json", |json| json["_name_or_path"] = json!(name))
+    }),
+    ("an activation that speaks to the terminal", || {
+        let name = "\u{1B}[2J".to_owned() + &"x".repeat(900_000);
+        embedder("bge", "config.json", |json| json["hidden_act"] = json!(name))
+    }),
+    ("settings of an embedder that are one long list", || {
+        embedder_file("bge", "config.json", format!("{{\"x\":[{}0]}}", "0,".repeat(12_000_000)))
+    }),
+    ("a step with a long path", || {
+        embedder("bge", "modules.json", |json| json[1]["path"] = json!("x/".repeat(400_000)))
+    }),
+    ("a step above the folder", || {
+        embedder("bge", "modules.json", |json| json[1]["path"] = json!("../../../../etc"))
+    }),
+    ("many steps of an embedder", || {
+        embedder("bge", "modules.json", |json| {
+            let step = json[1].clone();
+            *json = json!(vec![step; 5_000]);
+        })
+    }),
+    ("a long prompt", || {
+        embedder("e5", "config_sentence_transformers.json", |json| {
+            json["prompts"]["query"] = json!("cat ".repeat(200_000));
+        })
+    }),
+    ("a mapping of far more tokens than there are", || {
+        shared_table("mapping", "I64", &vec![0; 16 << 20])
+    }),
+    ("a mapping to rows that are not there", || shared_table("mapping", "I64", &[0xFF; 8 * 91])),
+    ("weights for other tokens", || shared_table("weights", "F64", &[0; 8])),
+    ("a table that is a row", || shared_table("embeddings", "F32", &[0; 16])),
 ];
 
 /// The weights of a family whose safetensors file has this header and no numbers.
@@ -403,7 +720,9 @@ fn deep(expression: &str) -> Case {
 /// As often as a template may be long.
 fn long_template(start: &str, middle: &str, end: &str) -> Case {
     const MAX_TEMPLATE_BYTES: usize = 60_000;
-    let n_times = (MAX_TEMPLATE_BYTES - start.len() - end.len()) / middle.len();
+    // What nests takes several times the stack under AddressSanitizer, and there is as much of it.
+    let n_bytes = if is_sanitized() { MAX_TEMPLATE_BYTES / 8 } else { MAX_TEMPLATE_BYTES };
+    let n_times = (n_bytes - start.len() - end.len()) / middle.len();
     template(&format!("{start}{}{end}", middle.repeat(n_times)))
 }
 
@@ -427,4 +746,90 @@ fn folder(name: &str, json: Value) -> Case {
     files.retain(|(known, _)| known != name);
     files.push((name.to_owned(), json.to_string().into_bytes()));
     Case::folder("", Way::FolderTokenizer, files)
+}
+
+/// `n_letters` and all their pairs, as tokens and as merges.
+fn pairs(n_letters: u32) -> (Vec<String>, Vec<String>) {
+    // Letters of two bytes, as byte-level vocabularies have none of, so that no text is made of them.
+    let letters: Vec<String> =
+        (0..n_letters).filter_map(|n| char::from_u32(0x400 + n)).map(String::from).collect();
+    let pairs = |between: &str| -> Vec<String> {
+        let with =
+            |a: &String| letters.iter().map(|b| format!("{a}{between}{b}")).collect::<Vec<_>>();
+        letters.iter().flat_map(with).collect()
+    };
+    ([letters.clone(), pairs("")].concat(), pairs(" "))
+}
+
+/// A tokenizer with a file of these bytes.
+fn file(name: &str, text: String) -> Case {
+    let mut files = seeds::tokenizer_json_files();
+    files.retain(|(known, _)| known != name);
+    files.push((name.to_owned(), text.into_bytes()));
+    Case::folder("", Way::FolderTokenizer, files)
+}
+
+/// An embedder with a file changed.
+fn embedder(name: &str, file: &str, change: impl FnOnce(&mut Value)) -> Case {
+    let files = seeds::embedder(name);
+    let (_, bytes) = files.iter().find(|(known, _)| known == file).unwrap();
+    let mut json: Value = serde_json::from_slice(bytes).unwrap();
+    change(&mut json);
+    embedder_file(name, file, json.to_string())
+}
+
+/// An embedder with a file of these bytes.
+fn embedder_file(name: &str, file: &str, bytes: impl Into<Vec<u8>>) -> Case {
+    let mut files = seeds::embedder(name);
+    files.retain(|(known, _)| known != file);
+    files.push((file.to_owned(), bytes.into()));
+    Case::folder("", Way::Embedder, files)
+}
+
+/// An embedder that replaces characters by a table of these bytes.
+fn table(bytes: &[u8]) -> Case {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for group in bytes.chunks(3) {
+        let bits = [0, 1, 2].map(|at| group.get(at).copied().map_or(0, u32::from));
+        let bits = bits[0] << 16 | bits[1] << 8 | bits[2];
+        let letter = |at: usize| match at > group.len() {
+            true => '=',
+            false => char::from(LETTERS[(bits >> (18 - 6 * at)) as usize % 64]),
+        };
+        text.extend([0, 1, 2, 3].map(letter));
+    }
+    embedder("xlm-roberta", "tokenizer.json", |json| {
+        json["normalizer"] = json!({"type": "Precompiled", "precompiled_charsmap": text});
+    })
+}
+
+/// A table of 256 characters, each of which is replaced by the first text, and whose root leads to
+/// `root`.
+fn characters(root: u32, texts: &[u8]) -> Vec<u8> {
+    let mut bytes = 1024_u32.to_le_bytes().to_vec();
+    bytes.extend((root << 10).to_le_bytes());
+    // Every unit leads to the first, and has a leaf there.
+    (1..256_u32).for_each(|at| bytes.extend((at << 10 | 1 << 8 | at).to_le_bytes()));
+    bytes.extend(texts);
+    bytes
+}
+
+/// A table of vectors with a tensor of these bytes, in one dimension.
+fn shared_table(name: &str, dtype: &str, data: &[u8]) -> Case {
+    let width = match dtype {
+        "I64" | "F64" => 8,
+        _ => 4,
+    };
+    let mut header = serde_json::Map::new();
+    let mut all = data.to_vec();
+    let entry = |dtype: &str, shape: &[usize], at: usize, len: usize| json!({"dtype": dtype, "shape": shape, "data_offsets": [at, at + len]});
+    header.insert(name.into(), entry(dtype, &[data.len() / width], 0, data.len()));
+    if name != "embeddings" {
+        header.insert("embeddings".into(), entry("F32", &[91, 2], data.len(), 8 * 91));
+        all.resize(data.len() + 8 * 91, 0);
+    }
+    let header = Value::Object(header).to_string();
+    let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &all].concat();
+    embedder_file("shared-table", "model.safetensors", bytes)
 }

@@ -10,13 +10,14 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{LazyLock, OnceLock};
 
 use pagewise_core::{
-    ArgumentKind, ArgumentSpec, CallFormat, Constraint, FunctionSpec, GenerationRequest,
-    LanguageModel, Prompt, PromptMessage, PromptRole, Sampling, SessionSlot,
+    ArgumentKind, ArgumentSpec, CallFormat, Constraint, Embedder, FunctionSpec, GenerationRequest,
+    LanguageModel, Prompt, PromptMessage, PromptRole, Purpose, Sampling, SessionSlot,
 };
 use pagewise_infer::{
     ChatTemplate, Compute, Decoder, Detokenizer, DeviceChoice, Engine, EngineOptions, Gguf,
-    Session, SnapshotKey, Tokenizer, Weights,
+    SentenceEmbedder, Session, SnapshotKey, Tokenizer, Weights,
 };
+use sha2::{Digest, Sha256};
 
 /// The longest sentence about what is wrong, in bytes, its path apart: a file may be shown, not
 /// poured out.
@@ -93,6 +94,14 @@ pub(crate) fn folder_tokenizer(path: &Path) -> Outcome {
     Outcome::of(result)
 }
 
+/// Gives a KV cache that was kept the checksum of what is in it now: what somebody made on purpose
+/// has the right one.
+pub(crate) fn make_checksum_right(snapshot: &mut [u8]) {
+    if let Some((content, checksum)) = snapshot.split_last_chunk_mut::<32>() {
+        checksum.copy_from_slice(&Sha256::digest(content));
+    }
+}
+
 /// Uses a KV cache that was kept of the model in the folder `weights`.
 pub(crate) fn snapshot(path: &Path, weights: &Path) -> Outcome {
     let (decoder, key) = kept_model(weights);
@@ -100,6 +109,8 @@ pub(crate) fn snapshot(path: &Path, weights: &Path) -> Outcome {
     Outcome::of(restored.map(|session| {
         let mut session = session.expect("the file is there");
         assert!(session.tokens().len() <= decoder.window_tokens(), "more than the window");
+        let n_known = decoder.config().vocabulary as u32;
+        assert!(session.tokens().iter().all(|token| *token < n_known), "an unknown token");
         // Wrong numbers are no harm; a full window is an error like any other.
         let _ = session.extend(decoder, &[1, 2], &|| false);
     }))
@@ -116,6 +127,26 @@ pub(crate) fn kept_model(weights: &Path) -> &'static (Decoder, SnapshotKey) {
         let key = SnapshotKey::new(fingerprint, &decoder);
         (decoder, key)
     })
+}
+
+/// Uses a folder as an embedder.
+pub(crate) fn embedder(path: &Path) -> Outcome {
+    let embedder = SentenceEmbedder::load(path, Some(1)).map_err(|error| error.to_string());
+    Outcome::of(embedder.and_then(|embedder| use_embedder(&embedder)))
+}
+
+fn use_embedder(embedder: &SentenceEmbedder) -> Result<(), String> {
+    let id = embedder.id();
+    assert!(id.len() < 300 && !id.chars().any(char::is_control), "a name that is long: {id:.400}");
+    // As long as a passage, and as a word.
+    let long = ["the cat sat on ".repeat(150), "the".repeat(300)];
+    let texts: Vec<&str> = TEXTS.into_iter().chain(long.iter().map(String::as_str)).collect();
+    for purpose in [Purpose::Query, Purpose::Passage] {
+        let vectors = embedder.embed(&texts, purpose).map_err(|error| error.to_string())?;
+        assert_eq!(vectors.len(), texts.len());
+        assert!(vectors.iter().all(|vector| vector.len() == embedder.dimensions()));
+    }
+    Ok(())
 }
 
 /// Uses a chat template with a tokenizer that is in order.

@@ -1,5 +1,6 @@
 //! Small files that are in order, to be damaged.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -30,6 +31,9 @@ pub(crate) const FAMILIES: [&str; 15] = [
     "olmo2",
     "lfm2",
 ];
+
+/// Those of the fixtures.
+pub(crate) const EMBEDDERS: [&str; 5] = ["bge", "e5", "xlm-roberta", "table", "shared-table"];
 
 const TEMPLATE: &str = "{% for message in messages %}{{ '<s>' + message.role + '\n' + \
     message.content + '</s>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<s>assistant\n' }}\
@@ -151,7 +155,7 @@ fn converted(folder: &Path) -> GgufWriter {
     std::fs::copy(folder.join(weights), dir.path().join(weights)).unwrap();
     let file = dir.path().join("converted.gguf");
     let options = ConvertOptions { quant: Some(TensorType::F32), n_threads: 1 };
-    convert(dir.path(), &file, &options, &mut |_, _| {}).unwrap();
+    convert(dir.path(), &file, &options, &mut |_, _| ControlFlow::Continue(())).unwrap();
 
     let gguf = Gguf::open(&file).unwrap();
     let mut writer = GgufWriter::new(gguf.architecture());
@@ -217,6 +221,27 @@ pub(crate) fn sentencepiece() -> GgufWriter {
     writer.replace("tokenizer.ggml.bos_token_id", 1);
     writer.replace("tokenizer.ggml.eos_token_id", 2);
     writer
+}
+
+/// The files of an embedder, those below it with their folders.
+pub(crate) fn embedder(name: &str) -> Files {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/embedder").join(name);
+    let mut files = Files::new();
+    let mut walk = vec![folder.clone()];
+    while let Some(at) = walk.pop() {
+        for entry in std::fs::read_dir(at).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(&folder).unwrap().to_str().unwrap().to_owned();
+            match path.is_dir() {
+                true => walk.push(path),
+                // What the tests compare with.
+                false if name == "expected.json" => {}
+                false => files.push((name, read(&path))),
+            }
+        }
+    }
+    files.sort();
+    files
 }
 
 /// The weights that [`snapshot`] is of.

@@ -1,5 +1,7 @@
 use std::num::NonZero;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::thread::available_parallelism;
 
 use indicatif::HumanBytes;
@@ -8,6 +10,7 @@ use pagewise_infer::{ConvertError, ConvertOptions, TensorType, convert};
 use serde_json::json;
 
 use crate::args::CommonArgs;
+use crate::commands::chat::{cancel_on_ctrl_c, while_replying};
 use crate::failure::{Failure, Kind};
 use crate::printer::Printer;
 
@@ -43,16 +46,29 @@ pub(super) fn run(
     let n_threads = n_threads.or_else(|| available_parallelism().ok().map(NonZero::get));
     let options = ConvertOptions { quant, n_threads: n_threads.unwrap_or(1) };
     let bar = printer.bar(0, "[{bar:30}] {pos} of {len} tensors, {eta}");
-    let converted = convert(&path, to, &options, &mut |n_done, n_tensors| {
+    let cancelled = cancel_on_ctrl_c()?;
+    let mut on_tensor = |n_done, n_tensors| {
         bar.set_length(n_tensors as u64);
         bar.set_position(n_done as u64);
-    });
+        if cancelled.load(Ordering::Relaxed) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    };
+    let converted = while_replying(cancelled, || convert(&path, to, &options, &mut on_tensor));
     bar.finish_and_clear();
     let converted = converted?;
     let stored: Vec<String> =
         converted.stored.iter().map(|(quant, count)| format!("{count} × {quant}")).collect();
     if !converted.has_tokenizer {
         printer.warn("The weights came without a tokenizer: what was written cannot chat.");
+    }
+    if let Some(window) = converted.unread_window {
+        printer.warn(&format!(
+            "This model sees {window} tokens back. pagewise reads that from the file; other programs do \
+             not, and go astray with longer texts."
+        ));
     }
     if printer.json() {
         printer.json_line(&json!({
@@ -63,6 +79,7 @@ pub(super) fn run(
                 json!({"type": quant.to_string(), "count": count})
             }).collect::<Vec<_>>(),
             "tokenizer": converted.has_tokenizer,
+            "unread_window": converted.unread_window,
         }));
     } else {
         printer.talk(&format!(
@@ -96,6 +113,7 @@ impl From<ConvertError> for Failure {
         let kind = match &error {
             ConvertError::Io { .. } => Kind::Store,
             ConvertError::Exists { .. } => Kind::Usage,
+            ConvertError::Cancelled => Kind::Interrupted,
             _ => Kind::Model,
         };
         let failure = Self::new(kind, &error);
