@@ -45,7 +45,7 @@ const RESTART_TOKENS: usize = 3000;
 /// Recorded calls that are made again.
 const CALLS: usize = 50;
 
-/// How often a call or a restart is repeated; the mean counts of the one, the median of the other.
+/// How often a restart is repeated; the median counts.
 const REPETITIONS: usize = 3;
 
 /// Guesses of so many tokens are tried.
@@ -271,18 +271,14 @@ fn measure_calls(args: &Args, recorded: &[Recorded]) -> Result<()> {
         let generation = answer(&mut engine, call)?;
         n_tokens += generation.tokens.generated + generation.tokens.forced;
         one_by_one += one_token_at_a_time(&engine, call)?;
-        for repetition in 0..REPETITIONS {
-            // In turn, so that a warm processor is no one's advantage.
-            for (guess_tokens, total) in GUESSES.into_iter().zip(&mut totals) {
-                engine.set_guess_tokens(guess_tokens);
-                let started = Instant::now();
-                let again = answer(&mut engine, call)?;
-                total.seconds += started.elapsed().as_secs_f64() / REPETITIONS as f64;
-                if repetition == 0 {
-                    total.n_passes += again.tokens.passes;
-                    total.n_same += usize::from(again.text == generation.text);
-                }
-            }
+        // In turn, so that a warm processor is no one's advantage.
+        for (guess_tokens, total) in GUESSES.into_iter().zip(&mut totals) {
+            engine.set_guess_tokens(guess_tokens);
+            let started = Instant::now();
+            let again = answer(&mut engine, call)?;
+            total.seconds += started.elapsed().as_secs_f64();
+            total.n_passes += again.tokens.passes;
+            total.n_same += usize::from(again.text == generation.text);
         }
     }
     println!("  one token at a time: {one_by_one:.2} s for {n_tokens} tokens");
