@@ -27,8 +27,9 @@ use tile::Element;
 const TASK_ROWS: usize = 96;
 /// The same where tile registers share the packing of a tile.
 const TASK_ROWS_IN_TILES: usize = 192;
-/// Rows from which on tile registers are worth their packing.
-const TILE_ROWS: usize = 16;
+/// Rows from which on tile registers are used: more than a few guessed tokens have, so that guesses are
+/// verified with the arithmetic of single tokens.
+const TILE_ROWS: usize = 48;
 /// Rows up to which a task multiplies them one by one, because they would not fill vectors.
 const FEW_ROWS: usize = 8;
 /// Cache positions of a task when the cache is cut.
