@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 const WINDOW_TOKENS: usize = 512;
 
 fn ours() -> Compute {
-    Compute::new(DeviceChoice::Cpu, Some(2)).unwrap()
+    Compute::new(DeviceChoice::Cpu, Some(2)).unwrap().without_tiles()
 }
 
 /// Returns a tiny decoder and the key of its snapshots.
