@@ -275,7 +275,6 @@ pub fn multiply_gated(
             activation.apply(pool.isa(), gate, up);
         }
     });
-    drop(pieces);
     UP.set(lines);
 }
 
