@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use pagewise_infer::DeviceChoice;
+use pagewise_infer::{Compute, DeviceChoice, Isa, LoadError};
 
 use crate::commands::{
     agents, bench, chat, completions, doctor, ingest, memory, models, pull, run,
@@ -74,6 +74,10 @@ pub(crate) struct CommonArgs {
     /// CPU threads [default: one for each core]
     #[arg(short, long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
+    /// The kernels to use on the processor, for comparisons: one of those that `doctor` lists
+    /// [default: the best]
+    #[arg(long, global = true, value_name = "NAME", env = "PAGEWISE_ISA")]
+    pub(crate) isa: Option<Isa>,
     /// Seeds the choice of tokens: same seed, same conversation, same clock, same tokens
     #[arg(long, global = true, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
@@ -95,6 +99,26 @@ pub(crate) struct CommonArgs {
     /// Never opens a connection
     #[arg(long, global = true, env = "PAGEWISE_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) offline: bool,
+}
+
+impl CommonArgs {
+    /// Finds where the arithmetic is to happen.
+    pub(crate) fn compute(&self) -> Result<Compute, LoadError> {
+        self.compute_on(self.device.into(), self.threads.map(usize::from))
+    }
+
+    /// The same for another device or another number of threads.
+    pub(crate) fn compute_on(
+        &self,
+        device: DeviceChoice,
+        threads: Option<usize>,
+    ) -> Result<Compute, LoadError> {
+        let compute = Compute::new(device, threads)?;
+        Ok(match self.isa {
+            Some(isa) => compute.with_isa(isa),
+            None => compute,
+        })
+    }
 }
 
 /// How an agent is opened to be talked to.

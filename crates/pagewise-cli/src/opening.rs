@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use jiff::tz::TimeZone;
 use pagewise_agent::{Agent, AgentConfig};
 use pagewise_core::{Clock, EmbedError, Embedder, FixedClock, Purpose, SystemClock};
-use pagewise_infer::{Compute, Engine, EngineOptions, SentenceEmbedder};
+use pagewise_infer::{Engine, EngineOptions, SentenceEmbedder};
 use pagewise_memory::Store;
 
 use crate::args::{CommonArgs, OpeningArgs};
@@ -30,7 +30,7 @@ pub(crate) fn open_agent(
     printer: &Printer,
 ) -> Result<Agent, Failure> {
     // Before anything is fetched for a device that is not there.
-    let compute = Compute::new(args.device.into(), args.threads.map(usize::from))?;
+    let compute = args.compute()?;
     let (model, embedder) = weights::ensure(args, printer, opening.yes)?;
     let home = Home::of(args)?;
     // The store first: if another process holds it, the model need not be loaded to find out.
@@ -102,7 +102,19 @@ pub(crate) fn open_store_at(
 fn load_embedder(dir: &Path, args: &CommonArgs) -> Result<Arc<dyn Embedder>, Failure> {
     // A store remembers where its embedder was, and may be opened from another folder.
     let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
-    Ok(Arc::new(SentenceEmbedder::load(&dir, args.threads.map(usize::from))?))
+    load_embedder_on(&dir, args.threads.map(usize::from), args)
+}
+
+fn load_embedder_on(
+    dir: &Path,
+    threads: Option<usize>,
+    args: &CommonArgs,
+) -> Result<Arc<dyn Embedder>, Failure> {
+    let embedder = SentenceEmbedder::load(dir, threads)?;
+    Ok(Arc::new(match args.isa {
+        Some(isa) => embedder.with_isa(isa),
+        None => embedder,
+    }))
 }
 
 /// If the store's vectors are another embedder's, lets that one answer meanwhile, goes on to embed
@@ -126,7 +138,7 @@ pub(crate) fn resume_change(
         change.from, change.to, change.n_embedded, change.n_texts
     ));
     // One thread: the others are the model's.
-    store.reembed_in_background(Arc::new(SentenceEmbedder::load(&dir, Some(1))?));
+    store.reembed_in_background(load_embedder_on(&dir, Some(1), args)?);
     Ok(())
 }
 

@@ -27,7 +27,7 @@ pub enum DeviceChoice {
 #[derive(Clone)]
 pub struct Compute {
     device: Device,
-    /// Our own kernels, if they serve this processor.
+    /// Our own kernels, on the processor.
     pool: Option<Arc<ThreadPool>>,
     /// Whether our own kernels have keys and values in f32.
     has_exact_cache: bool,
@@ -52,15 +52,12 @@ impl Compute {
         let threads = threads
             .or_else(|| std::thread::available_parallelism().ok().map(NonZero::get))
             .unwrap_or(1);
-        // On other processors candle has vector kernels and we do not.
-        let isa = Isa::detect();
-        let pool = (isa != Isa::PORTABLE).then(|| Arc::new(ThreadPool::with_isa(threads, isa)));
-        Self::with(Device::Cpu, pool)
+        Self::with(Device::Cpu, Some(Arc::new(ThreadPool::new(threads))))
     }
 
-    /// Takes the processor without our own kernels, as if they did not serve it; slow, for
+    /// Takes the processor as if it were a GPU, everything on candle's tensors; slow, for
     /// comparisons.
-    pub fn portable() -> Self {
+    pub fn tensors() -> Self {
         Self::with(Device::Cpu, None)
     }
 
@@ -68,13 +65,19 @@ impl Compute {
         Self { device, pool, has_exact_cache: false, buffers: Arc::default() }
     }
 
+    /// Uses only these instructions of the processor, where our own kernels compute.
+    pub fn with_isa(self, isa: Isa) -> Self {
+        let with_isa = |pool: Arc<ThreadPool>| Arc::new(ThreadPool::with_isa(pool.threads(), isa));
+        Self { pool: self.pool.map(with_isa), ..self }
+    }
+
     /// Makes no products in tiles of `bf16`, which depend on how many tokens are read at once: slower, for
     /// comparisons.
     pub fn without_tiles(self) -> Self {
-        let without_tiles = |pool: Arc<ThreadPool>| {
-            Arc::new(ThreadPool::with_isa(pool.threads(), pool.isa().without_tiles()))
-        };
-        Self { pool: self.pool.map(without_tiles), ..self }
+        match self.isa() {
+            Some(isa) => self.with_isa(isa.without_tiles()),
+            None => self,
+        }
     }
 
     /// Keeps more of each number than is worth its time: keys and values as f32 everywhere, and no
@@ -105,6 +108,11 @@ impl Compute {
     /// Returns memory for `len` numbers, which have any value.
     pub(crate) fn buffer(&self, len: usize) -> Buffer {
         self.buffers.take(len)
+    }
+
+    /// Returns the instructions that our own kernels use, where these compute.
+    pub fn isa(&self) -> Option<Isa> {
+        self.pool.as_ref().map(|pool| pool.isa())
     }
 
     /// Returns the threads of our own kernels.

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use pagewise_core::{EmbedError, Embedder, Purpose};
-use pagewise_kernels::ThreadPool;
+use pagewise_kernels::{Isa, ThreadPool};
 
 use crate::LoadError;
 use crate::brief::brief;
@@ -91,6 +91,11 @@ impl SentenceEmbedder {
             model,
             pool: ThreadPool::new(threads),
         })
+    }
+
+    /// Uses only these instructions of the processor.
+    pub fn with_isa(self, isa: Isa) -> Self {
+        Self { pool: ThreadPool::with_isa(self.pool.threads(), isa), ..self }
     }
 
     /// Returns how many tokens are read of a text, for measurements.

@@ -49,6 +49,7 @@ pub use gguf::{
 pub use hf::{HfError, HfFolder, HfProblem};
 pub use kv_cache::KvCache;
 pub use model::{LoadedModel, ModelDescription};
+pub use pagewise_kernels::Isa;
 pub use plan::{MemoryPlan, ModelPlan, Speed};
 pub use sampler::Sampler;
 pub use session::{Session, Synced};

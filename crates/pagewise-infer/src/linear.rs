@@ -16,8 +16,7 @@ use crate::{InferError, LoadError};
 pub(crate) enum Linear {
     /// The numbers in the map of the file, multiplied where they lie by our own kernels.
     Mapped { weight: Weight, bias: Option<Vec<f32>> },
-    /// A copy of them, multiplied by candle: on GPUs, and on processors that our own kernels do not
-    /// serve.
+    /// A copy of them, multiplied by candle: on GPUs.
     Candle { weight: QMatMul, bias: Option<Tensor> },
 }
 

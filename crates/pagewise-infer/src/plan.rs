@@ -158,8 +158,8 @@ impl ModelPlan {
         chunk * numbers * float + logits + window_tokens.saturating_mul(turned) + PROGRAM_BYTES
     }
 
-    /// Measures this machine for about `budget` and returns how fast the model will run; `None` where
-    /// our own kernels do not serve.
+    /// Measures this machine for about `budget` and returns how fast the model will run; `None` for
+    /// a GPU.
     pub fn measure_speed(&self, compute: &Compute, budget: Duration) -> Option<Speed> {
         let pool = compute.pool()?;
         let each = budget / u32::try_from(2 * self.per_token.len()).unwrap_or(1).max(1);
@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn the_largest_window_is_the_last_that_fits() {
-        let compute = Compute::portable();
+        let compute = Compute::tensors();
         let (plan, _) = plan(TinyModel::new(TinyFamily::Qwen2, 1), &compute);
         for window in [1, 100, 4095] {
             let available = plan.memory(window).total();

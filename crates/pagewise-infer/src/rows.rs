@@ -1,6 +1,5 @@
 //! What the forward pass computes with: a row of numbers for each token, and what is done to them
-//! between the matrices. Slices and our own kernels on the processors these serve, candle's tensors
-//! elsewhere.
+//! between the matrices. Slices and our own kernels on the processor, candle's tensors on GPUs.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -74,7 +74,7 @@ fn logits_are_those_of_another_implementation() {
         assert!(expected.iter().any(|logit| logit.abs() > 2.0), "the model says nothing");
         let logits =
             |decoder: Decoder| decoder.forward(&tokens, &mut decoder.new_cache().unwrap()).unwrap();
-        assert_close(&logits(load_on(&writer, &Compute::portable()).unwrap()), &expected);
+        assert_close(&logits(load_on(&writer, &Compute::tensors()).unwrap()), &expected);
         // Keys and values in half precision, which has eleven bits.
         assert_within(0.02, &logits(tiny(family)), &expected);
     }
@@ -145,7 +145,7 @@ proptest! {
     ) {
         let family = if is_llama { TinyFamily::Llama } else { TinyFamily::Qwen2 };
         let decoder = if is_portable {
-            load_on(&TinyModel::new(family, 1).writer(), &Compute::portable()).unwrap()
+            load_on(&TinyModel::new(family, 1).writer(), &Compute::tensors()).unwrap()
         } else {
             tiny(family)
         };
@@ -246,7 +246,7 @@ fn a_cancelled_session_stops_within_a_chunk_and_keeps_those_before() {
     // Of the same beginning, so that what is kept is used, and what was half done would show.
     let other = [&prompt[..2 * PREFILL_CHUNK_TOKENS - 10], &[1, 2, 3]].concat();
     for compute in
-        [Compute::portable(), Compute::new(DeviceChoice::Cpu, Some(2)).unwrap().without_tiles()]
+        [Compute::tensors(), Compute::new(DeviceChoice::Cpu, Some(2)).unwrap().without_tiles()]
     {
         let decoder = load_on(&TinyModel::new(TinyFamily::Llama, 1).writer(), &compute).unwrap();
         for n_layers_run in 0..3 * N_LAYERS {

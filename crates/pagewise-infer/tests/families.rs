@@ -102,7 +102,7 @@ impl Feed<'_> {
 #[track_caller]
 fn check_weights(weights: &Weights, expected: &Expected) {
     let back_ends = [
-        ("tensors", Compute::portable(), EXACT),
+        ("tensors", Compute::tensors(), EXACT),
         ("slices", cpu().exact(), EXACT),
         ("slices with halves", cpu().without_tiles(), HALVES),
         ("slices in tiles, where there are any", cpu(), TILES),
@@ -166,7 +166,7 @@ fn check_gguf(name: &str) {
 /// Returns the logits behind each token, one after the other.
 fn logits(path: &Path, tokens: &[u32]) -> Vec<f32> {
     let weights = Weights::open(path).unwrap();
-    let decoder = Decoder::load(weights, WINDOW_TOKENS, &Compute::portable()).unwrap();
+    let decoder = Decoder::load(weights, WINDOW_TOKENS, &Compute::tensors()).unwrap();
     let mut cache = decoder.new_cache().unwrap();
     decoder.forward_all(tokens, &mut cache).unwrap().concat()
 }

@@ -47,7 +47,7 @@ fn a_restored_session_goes_on_to_the_bit() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.kv");
     for (compute, window_tokens) in
-        [(ours(), WINDOW_TOKENS), (ours().exact(), 300), (Compute::portable(), 300)]
+        [(ours(), WINDOW_TOKENS), (ours().exact(), 300), (Compute::tensors(), 300)]
     {
         let (decoder, key) = tiny(TinyModel::new(TinyFamily::Qwen2, 1), window_tokens, &compute);
         assert!(Session::restore(&decoder, key, &path).unwrap().is_none());
@@ -87,7 +87,7 @@ fn a_snapshot_of_anything_else_is_not_used() {
         tiny(model.quantised(), WINDOW_TOKENS, &ours()),
         tiny(model, WINDOW_TOKENS / 2, &ours()),
         tiny(model, WINDOW_TOKENS, &ours().exact()),
-        tiny(model, WINDOW_TOKENS, &Compute::portable()),
+        tiny(model, WINDOW_TOKENS, &Compute::tensors()),
     ];
     for (decoder, key) in &others {
         let refused = refusal(decoder, *key, &path);
@@ -149,7 +149,7 @@ fn a_folder_in_its_place_is_an_error_and_no_panic() {
 #[test]
 fn a_moved_piece_stands_at_its_new_place() {
     for family in [TinyFamily::Llama, TinyFamily::Qwen2] {
-        for compute in [ours().exact(), Compute::portable()] {
+        for compute in [ours().exact(), Compute::tensors()] {
             let (decoder, _) =
                 tiny(TinyModel::new(family, 1).with_layers(1), WINDOW_TOKENS, &compute);
             let (system, evicted, tail) = (tokens(30, 1), tokens(100, 2), tokens(60, 3));

@@ -104,7 +104,7 @@ fn multiply_as<T: Float>(isa: Isa, product: &Product<'_>) {
             // SAFETY: an `Isa` is only made for a machine that has its features.
             Family::Avx512Vnni | Family::Amx => return unsafe { avx512::<T>(product) },
             // SAFETY: as above.
-            Family::Avx2 => return unsafe { avx2::<T>(product) },
+            Family::Avx2 | Family::AvxVnni => return unsafe { avx2::<T>(product) },
             Family::Portable => {}
         }
     }

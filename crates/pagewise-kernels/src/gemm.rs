@@ -1,181 +1,274 @@
-//! Many activations: panels of 32 rows of weights, tiles of VNNI dot products.
+//! Many activations in integers: panels of rows of weights, tiles of dot products.
 //!
-//! A panel holds a stretch of columns of 32 rows, unpacked to bytes and transposed so that one
-//! 64-byte vector carries four neighbouring columns of 16 rows. It fits the first-level cache
-//! and serves every row of activations, so the cost of unpacking is shared by all of them.
+//! A panel holds a stretch of columns of some rows, unpacked to bytes and interleaved so that one
+//! vector carries four neighbouring columns of as many rows as it has sums:
+//!
+//! ```text
+//!             row 0       row 1            row L-1      the next L rows
+//!          ┌───────────┬───────────┬─ ─ ─┬───────────┬───────────┬─ ─
+//!  quad 0  │ c0 c1 c2 c3 │ c0 c1 c2 c3 │     │ c0 c1 c2 c3 │ c0 c1 c2 c3 │
+//!  quad 1  │ c4 c5 c6 c7 │ c4 c5 c6 c7 │     │ c4 c5 c6 c7 │ c4 c5 c6 c7 │
+//! ```
+//!
+//! Against it stands one quad of an activation, the same in all lanes, so a sum belongs to one row
+//! and nothing is added up across lanes. A panel fits the first-level cache and serves every row of
+//! activations, so the cost of unpacking is shared by all of them.
 
-use crate::BlockType;
 use crate::activations::Activations;
-use crate::bf16::transpose_16x16;
-use crate::gemv::unpack;
+use crate::bytes::{Bytes, QUAD};
+use crate::lines::Lines;
 use crate::matrix::Matrix;
 use crate::product::Output;
+use crate::simd::{PADDING, Simd};
 use crate::unpack::Unpacked;
-use std::arch::x86_64::*;
+use crate::{BlockType, Isa};
 use std::cell::RefCell;
 use std::ops::Range;
 
-/// Rows in a panel: two vectors of 16.
-const ROWS: usize = 32;
-/// Columns of weights in a panel.
-const COLS: usize = 512;
-/// Activations in a tile; with two vectors of rows this fills the registers.
-const TILE: usize = 4;
-
-#[repr(C, align(64))]
-struct Panel {
-    /// `(COLS / 4, ROWS, 4)`.
-    quants: [u8; ROWS * COLS],
-    /// `(subs, ROWS)`.
-    scales: [f32; ROWS * COLS / 16],
-    mins: [f32; ROWS * COLS / 16],
-    /// 16 rows before the transposition.
-    staging: [u8; 16 * COLS],
-    staged_scales: [f32; COLS / 16],
-    staged_mins: [f32; COLS / 16],
-}
+/// Bytes of quants in a panel.
+const PANEL_BYTES: usize = 1 << 14;
+/// Vectors of rows in a panel.
+const VECTORS: usize = 2;
 
 thread_local! {
-    static PANEL: RefCell<Option<Box<Panel>>> = const { RefCell::new(None) };
+    static SCRATCH: RefCell<Lines> = RefCell::default();
 }
 
-fn empty_panel() -> Box<Panel> {
-    Box::new(Panel {
-        quants: [0; ROWS * COLS],
-        scales: [0.0; ROWS * COLS / 16],
-        mins: [0.0; ROWS * COLS / 16],
-        staging: [0; 16 * COLS],
-        staged_scales: [0.0; COLS / 16],
-        staged_mins: [0.0; COLS / 16],
-    })
+/// What a task multiplies.
+struct Product<'a> {
+    matrix: &'a Matrix<'a>,
+    rows: Range<usize>,
+    activations: &'a Activations,
+    out: &'a Output,
 }
 
 /// Computes the outputs of `rows` for all activations.
 pub(crate) fn multiply(
+    isa: Isa,
     matrix: &Matrix<'_>,
     rows: Range<usize>,
     activations: &Activations,
     out: &Output,
 ) {
-    PANEL.with_borrow_mut(|panel| {
-        let panel = panel.get_or_insert_with(empty_panel);
-        // SAFETY: called only on a pool whose `Isa` is `Family::Avx512Vnni`; `activations` was
-        // quantised for this matrix and `out` is `(m, n_rows)`, checked by `Matrix::matmul`.
-        unsafe {
-            match matrix.block_type() {
-                BlockType::Q4_0 | BlockType::Q5_0 | BlockType::Q8_0 => {
-                    run::<32, 1, true>(matrix, rows, activations, out, panel);
-                }
-                BlockType::Q4_1 | BlockType::Q5_1 => {
-                    run::<32, 1, false>(matrix, rows, activations, out, panel);
-                }
-                BlockType::Q4K | BlockType::Q5K => {
-                    run::<32, 8, false>(matrix, rows, activations, out, panel);
-                }
-                BlockType::Q3K | BlockType::Q6K => {
-                    run::<16, 16, true>(matrix, rows, activations, out, panel);
-                }
-                BlockType::Q2K => run::<16, 16, false>(matrix, rows, activations, out, panel),
-                BlockType::F32 | BlockType::F16 | BlockType::BF16 => {
-                    unreachable!("floating point weights have their own kernel")
-                }
+    let product = Product { matrix, rows, activations, out };
+    SCRATCH.with_borrow_mut(|scratch| {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use crate::bytes::{Avx2Bytes, Avx512Bytes, AvxVnniBytes};
+            use crate::isa::Family;
+
+            #[target_feature(enable = "avx2,fma,f16c")]
+            fn avx2(product: &Product<'_>, scratch: &mut Lines) {
+                // SAFETY: this function has the features of the vectors.
+                unsafe { multiply_with::<Avx2Bytes, 4>(product, scratch) }
+            }
+            #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+            fn avx_vnni(product: &Product<'_>, scratch: &mut Lines) {
+                // SAFETY: as above.
+                unsafe { multiply_with::<AvxVnniBytes, 4>(product, scratch) }
+            }
+            #[target_feature(
+                enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni"
+            )]
+            fn avx512(product: &Product<'_>, scratch: &mut Lines) {
+                // SAFETY: as above.
+                unsafe { multiply_with::<Avx512Bytes, 6>(product, scratch) }
+            }
+            match isa.family() {
+                // SAFETY: an `Isa` is only made for a machine that has its features.
+                Family::Avx512Vnni | Family::Amx => return unsafe { avx512(&product, scratch) },
+                // SAFETY: as above.
+                Family::AvxVnni => return unsafe { avx_vnni(&product, scratch) },
+                // SAFETY: as above.
+                Family::Avx2 => return unsafe { avx2(&product, scratch) },
+                Family::Portable => {}
             }
         }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = isa;
+        // SAFETY: plain Rust needs no features.
+        unsafe { multiply_with::<crate::bytes::PortableBytes, 4>(&product, scratch) }
     });
 }
 
-/// `SUB` weights share a scale, `SUBS` times that many activations do; `SYMMETRIC` types have no
-/// minima of their own.
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn run<const SUB: usize, const SUBS: usize, const SYMMETRIC: bool>(
-    matrix: &Matrix<'_>,
-    rows: Range<usize>,
-    activations: &Activations,
-    out: &Output,
-    panel: &mut Panel,
-) {
-    let n_cols = activations.n_cols;
-    for first_col in (0..n_cols).step_by(COLS) {
-        let cols = first_col..n_cols.min(first_col + COLS);
-        for first_row in rows.clone().step_by(ROWS) {
-            let n_rows = (rows.end - first_row).min(ROWS);
-            fill(panel, matrix, first_row, n_rows, cols.clone());
-            if first_row + ROWS < rows.end {
-                matrix.prefetch(first_row + ROWS..rows.end.min(first_row + 2 * ROWS), cols.clone());
-            } else {
-                let next = cols.end..n_cols.min(cols.end + COLS);
-                matrix.prefetch(rows.start..rows.end.min(rows.start + ROWS), next);
-            }
-            let mut column = 0;
-            while column < activations.m {
-                let tile = Tile { cols: cols.clone(), column, first_row, n_rows };
-                let left = activations.m - column;
-                column += match left {
-                    1 => tile_product::<SUB, SUBS, SYMMETRIC, 1>(panel, activations, out, tile),
-                    2 | 3 => tile_product::<SUB, SUBS, SYMMETRIC, 2>(panel, activations, out, tile),
-                    _ => tile_product::<SUB, SUBS, SYMMETRIC, TILE>(panel, activations, out, tile),
-                };
+/// Up to `N` activations share what is loaded of a panel.
+///
+/// # Safety
+///
+/// To be inlined into a function with the target features of `B`.
+#[inline(always)]
+unsafe fn multiply_with<B: Bytes, const N: usize>(product: &Product<'_>, scratch: &mut Lines) {
+    // How many quads of weights share a scale; times how many activations do; whether weights have
+    // no minimum of their own; a bound of the quants.
+    // SAFETY: the caller's promise.
+    unsafe {
+        match product.matrix.block_type() {
+            BlockType::Q4_0 => run::<B, N, 8, 1, true, 16>(product, scratch),
+            BlockType::Q5_0 => run::<B, N, 8, 1, true, 32>(product, scratch),
+            BlockType::Q8_0 => run::<B, N, 8, 1, true, 256>(product, scratch),
+            BlockType::Q4_1 => run::<B, N, 8, 1, false, 16>(product, scratch),
+            BlockType::Q5_1 => run::<B, N, 8, 1, false, 32>(product, scratch),
+            BlockType::Q4K => run::<B, N, 8, 8, false, 16>(product, scratch),
+            BlockType::Q5K => run::<B, N, 8, 8, false, 32>(product, scratch),
+            BlockType::Q3K => run::<B, N, 4, 16, true, 8>(product, scratch),
+            BlockType::Q6K => run::<B, N, 4, 16, true, 64>(product, scratch),
+            BlockType::Q2K => run::<B, N, 4, 16, false, 4>(product, scratch),
+            BlockType::F32 | BlockType::F16 | BlockType::BF16 => {
+                unreachable!("floating point weights have their own kernel")
             }
         }
     }
 }
 
-/// Unpacks `cols` of up to 32 rows from `first_row` on; rows that do not exist become zero.
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn fill(
-    panel: &mut Panel,
+/// A stretch of columns of some rows.
+struct Panel<'a> {
+    /// `(cols / 4, rows, 4)`.
+    quants: &'a mut [u8],
+    /// `(subs, rows)`.
+    scales: &'a mut [f32],
+    /// The same, with the sign turned.
+    mins: &'a mut [f32],
+}
+
+/// Rows before they are interleaved: as many as a vector has sums.
+struct Staging<'a> {
+    /// `(rows, cols)`.
+    quants: &'a mut [u8],
+    scales: &'a mut [f32],
+    mins: &'a mut [f32],
+}
+
+/// See [`multiply_with`].
+#[inline(always)]
+unsafe fn run<
+    B: Bytes,
+    const N: usize,
+    const STEPS: usize,
+    const SUBS: usize,
+    const SYMMETRIC: bool,
+    const LEVELS: usize,
+>(
+    product: &Product<'_>,
+    scratch: &mut Lines,
+) {
+    let Product { matrix, rows, activations, .. } = product;
+    let (lanes, n_cols) = (B::Floats::LANES, activations.n_cols);
+    let panel_rows = VECTORS * lanes;
+    // A multiple of every block's length.
+    let panel_cols = (PANEL_BYTES / panel_rows).min(n_cols.next_multiple_of(256));
+    let sub_len = STEPS * QUAD;
+    let panel_subs = panel_cols / sub_len;
+    let bytes = |bytes: usize| bytes.div_ceil(size_of::<f32>()).next_multiple_of(PADDING);
+    let [quants, scales, mins, staged_quants, staged_scales, staged_mins] = scratch.parts([
+        bytes(panel_rows * panel_cols),
+        panel_rows * panel_subs,
+        panel_rows * panel_subs,
+        bytes(lanes * panel_cols),
+        panel_subs.next_multiple_of(PADDING),
+        panel_subs.next_multiple_of(PADDING),
+    ]);
+    let (quants, staged_quants) = (as_bytes(quants), as_bytes(staged_quants));
+    let mut panel = Panel { quants, scales, mins };
+    let mut staging = Staging { quants: staged_quants, scales: staged_scales, mins: staged_mins };
+    for first_col in (0..n_cols).step_by(panel_cols) {
+        let cols = first_col..n_cols.min(first_col + panel_cols);
+        for first_row in rows.clone().step_by(panel_rows) {
+            let n_rows = (rows.end - first_row).min(panel_rows);
+            #[cfg(target_arch = "x86_64")]
+            if first_row + panel_rows < rows.end {
+                let next = first_row + panel_rows..rows.end.min(first_row + 2 * panel_rows);
+                matrix.prefetch(next, cols.clone());
+            } else {
+                let next = cols.end..n_cols.min(cols.end + panel_cols);
+                matrix.prefetch(rows.start..rows.end.min(rows.start + panel_rows), next);
+            }
+            let panel_rows = first_row..first_row + n_rows;
+            // SAFETY: the caller's promise.
+            unsafe {
+                fill::<B>(&mut panel, &mut staging, matrix, panel_rows, cols.clone(), sub_len);
+                let mut column = 0;
+                while column < activations.m {
+                    let tile = Tile { cols: cols.clone(), column, first_row, n_rows };
+                    column += match activations.m - column {
+                        left if left >= N => multiply_tile::<B, N, STEPS, SUBS, SYMMETRIC, LEVELS>(
+                            product, &panel, &tile,
+                        ),
+                        4.. => multiply_tile::<B, 4, STEPS, SUBS, SYMMETRIC, LEVELS>(
+                            product, &panel, &tile,
+                        ),
+                        2 | 3 => multiply_tile::<B, 2, STEPS, SUBS, SYMMETRIC, LEVELS>(
+                            product, &panel, &tile,
+                        ),
+                        _ => multiply_tile::<B, 1, STEPS, SUBS, SYMMETRIC, LEVELS>(
+                            product, &panel, &tile,
+                        ),
+                    };
+                }
+            }
+        }
+    }
+}
+
+fn as_bytes(floats: &mut [f32]) -> &mut [u8] {
+    // SAFETY: floats are bytes, and any bytes are floats.
+    unsafe { std::slice::from_raw_parts_mut(floats.as_mut_ptr().cast(), size_of_val(floats)) }
+}
+
+/// Unpacks `cols` of `rows`; rows of the panel that do not exist become zero.
+///
+/// # Safety
+///
+/// To be inlined into a function with the target features of `B`.
+#[inline(always)]
+unsafe fn fill<B: Bytes>(
+    panel: &mut Panel<'_>,
+    staging: &mut Staging<'_>,
     matrix: &Matrix<'_>,
-    first_row: usize,
-    n_rows: usize,
+    rows: Range<usize>,
     cols: Range<usize>,
+    sub_len: usize,
 ) {
     let block_type = matrix.block_type();
     let (len, bytes) = (block_type.block_len(), block_type.block_bytes());
     let range = cols.start / len * bytes..cols.end / len * bytes;
-    let (n_cols, n_subs) = (cols.len(), cols.len() / block_type.sub_len());
-    for half in 0..2 {
-        for lane in 0..16 {
-            let row = half * 16 + lane;
-            let quants = &mut panel.staging[lane * COLS..][..n_cols];
-            let scales = &mut panel.staged_scales[..n_subs];
-            let mins = &mut panel.staged_mins[..n_subs];
-            if row < n_rows {
-                let bytes = &matrix.row(first_row + row)[range.clone()];
-                unpack(block_type, bytes, Unpacked { quants, scales, mins });
+    let lanes = B::Floats::LANES;
+    let panel_rows = VECTORS * lanes;
+    let (n_cols, n_subs) = (cols.len(), cols.len() / sub_len);
+    let is_wide = block_type == BlockType::Q8_0;
+    for vector in 0..VECTORS {
+        for lane in 0..lanes {
+            let row = rows.start + vector * lanes + lane;
+            let quants = &mut staging.quants[lane * n_cols..(lane + 1) * n_cols];
+            let scales = &mut staging.scales[..n_subs];
+            let mins = &mut staging.mins[..n_subs];
+            if row < rows.end {
+                let to = Unpacked { quants: &mut *quants, scales, mins };
+                // SAFETY: the caller's promise.
+                unsafe { B::unpack(block_type, &matrix.row(row)[range.clone()], to) };
+                if is_wide && B::IS_SIGNED {
+                    quants.iter_mut().for_each(|quant| *quant ^= 0x80);
+                }
             } else {
                 quants.fill(0);
                 scales.fill(0.0);
                 mins.fill(0.0);
             }
-            for sub in 0..n_subs {
-                panel.scales[sub * ROWS + row] = panel.staged_scales[sub];
-                panel.mins[sub * ROWS + row] = panel.staged_mins[sub];
+            let at = vector * lanes + lane;
+            for (sub, (scale, min)) in
+                staging.scales[..n_subs].iter().zip(&*staging.mins).enumerate()
+            {
+                panel.scales[sub * panel_rows + at] = *scale;
+                panel.mins[sub * panel_rows + at] = -min;
             }
         }
-        for at in (0..n_cols).step_by(64) {
-            // The last stretch may have only 32 columns; the staged bytes after it are stale but
-            // the panel has room for them and no tile reads them.
-            transpose(&panel.staging, at, &mut panel.quants, half);
-        }
-    }
-}
-
-/// Moves 64 columns of 16 staged rows into the panel, four columns of all rows per vector.
-#[target_feature(enable = "avx512f")]
-fn transpose(staging: &[u8; 16 * COLS], at: usize, quants: &mut [u8; ROWS * COLS], half: usize) {
-    assert!(at + 64 <= COLS);
-    let mut r = [_mm512_setzero_si512(); 16];
-    for (lane, r) in r.iter_mut().enumerate() {
-        // SAFETY: `at + 64 <= COLS`, so the load stays within the lane's `COLS` bytes.
+        let to = &mut panel.quants[vector * B::LEN..];
+        assert!(staging.quants.len() >= lanes * n_cols);
+        assert!(to.len() + vector * B::LEN >= panel_rows * n_cols);
+        // SAFETY: the rows are there, and a vector for each quad, asserted above; a block has a
+        // multiple of eight quads.
         unsafe {
-            *r = _mm512_loadu_si512(staging.as_ptr().add(lane * COLS + at).cast());
-        }
-    }
-    for (i, t) in transpose_16x16(r).into_iter().enumerate() {
-        // SAFETY: `at / 4 + i < COLS / 4` and `half < 2`, so the store stays within the panel.
-        unsafe {
-            let to = quants.as_mut_ptr().add((at / 4 + i) * ROWS * 4 + half * 64);
-            _mm512_storeu_si512(to.cast(), t);
+            let (rows, step) = (staging.quants.as_ptr(), VECTORS * B::LEN);
+            B::interleave(rows, n_cols, n_cols / QUAD, to.as_mut_ptr(), step);
         }
     }
 }
@@ -187,35 +280,49 @@ struct Tile {
     /// The first activation.
     column: usize,
     first_row: usize,
-    /// At most [`ROWS`].
+    /// At most as many as the panel has.
     n_rows: usize,
 }
 
 /// Adds the products of a panel and `N` activations to the output; returns `N`.
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn tile_product<const SUB: usize, const SUBS: usize, const SYMMETRIC: bool, const N: usize>(
-    panel: &Panel,
-    activations: &Activations,
-    out: &Output,
-    tile: Tile,
+///
+/// # Safety
+///
+/// To be inlined into a function with the target features of `B`.
+#[inline(always)]
+unsafe fn multiply_tile<
+    B: Bytes,
+    const N: usize,
+    const STEPS: usize,
+    const SUBS: usize,
+    const SYMMETRIC: bool,
+    const LEVELS: usize,
+>(
+    product: &Product<'_>,
+    panel: &Panel<'_>,
+    tile: &Tile,
 ) -> usize {
-    let (n_cols, group_len) = (activations.n_cols, SUB * SUBS);
-    let (n_groups, n_subs) = (n_cols / group_len, n_cols / SUB);
-    let first_group = tile.cols.start / group_len;
-    let groups = tile.cols.len() / group_len;
+    let Product { activations, out, .. } = product;
+    let (lanes, n_cols) = (B::Floats::LANES, activations.n_cols);
+    let sub_len = STEPS * QUAD;
+    let (n_groups, n_subs) = (n_cols / (sub_len * SUBS), n_cols / sub_len);
+    let (first_group, groups) =
+        (tile.cols.start / (sub_len * SUBS), tile.cols.len() / (sub_len * SUBS));
     let first_sub = first_group * SUBS;
 
     let last = tile.column + N - 1;
-    assert!(last < activations.m && tile.cols.len() <= COLS && tile.cols.end <= n_cols);
+    assert!(last < activations.m && tile.cols.end <= n_cols);
+    assert!(panel.quants.len() >= VECTORS * lanes * tile.cols.len());
+    assert!(panel.scales.len() >= VECTORS * lanes * groups * SUBS);
+    assert!(panel.mins.len() >= VECTORS * lanes * groups * SUBS);
     assert!(activations.quants.len() >= (last + 1) * n_cols);
     assert!(activations.scales.len() >= (last + 1) * n_groups);
     assert!(activations.sums.len() >= (last + 1) * n_subs);
     assert!(activations.starts.len() >= (last + 1) * n_subs);
 
     // SAFETY: every pointer below stays within its buffer: activations `column..=last` have
-    // `n_cols` quants, `n_groups` scales and `n_subs` sums (asserted above), and the panel has
-    // `COLS` columns, of which `cols.len()` are visited. The output is `(m, n_rows)`, and the
-    // masks leave out the rows past the last.
+    // `n_cols` quants, `n_groups` scales and `n_subs` sums, and the panel has the columns (asserted
+    // above). The output is `(m, n_rows)`, and rows past the last are left out.
     unsafe {
         let quants: [*const i8; N] = std::array::from_fn(|i| {
             activations.quants.as_ptr().add((tile.column + i) * n_cols + tile.cols.start)
@@ -229,69 +336,86 @@ fn tile_product<const SUB: usize, const SUBS: usize, const SYMMETRIC: bool, cons
         let starts: [*const i32; N] = std::array::from_fn(|i| {
             activations.starts.as_ptr().add((tile.column + i) * n_subs + first_sub)
         });
-        let mask = (1u64 << tile.n_rows) - 1;
-        let masks = [mask as u16, (mask >> 16) as u16];
-        let mut total = [[_mm512_setzero_ps(); N]; 2];
+        let mut totals = [[B::Floats::splat(0.0); N]; VECTORS];
         if tile.cols.start > 0 {
-            for half in 0..2 {
+            for v in 0..VECTORS {
                 for i in 0..N {
-                    let from = out.at(tile.column + i, tile.first_row + 16 * half);
-                    total[half][i] = _mm512_maskz_loadu_ps(masks[half], from);
+                    let from = out.at(tile.column + i, tile.first_row + v * lanes);
+                    let n = tile.n_rows.saturating_sub(v * lanes);
+                    totals[v][i] = load_first::<B::Floats>(from, n);
                 }
             }
         }
-
         let mut weights = panel.quants.as_ptr();
+        let (mut weight_scales, mut mins) = (panel.scales.as_ptr(), panel.mins.as_ptr());
         for group in 0..groups {
-            let mut sum = [[_mm512_setzero_ps(); N]; 2];
+            let mut products = [[B::Floats::splat(0.0); N]; VECTORS];
             for sub in group * SUBS..(group + 1) * SUBS {
-                let mut dot = [[_mm512_setzero_si512(); N]; 2];
-                if SYMMETRIC {
+                // Where weights have a sign of their own, nothing has to be taken back.
+                let is_offset = SYMMETRIC && !(LEVELS > 128 && B::IS_SIGNED);
+                let dots = B::dot_quads::<VECTORS, N, STEPS, LEVELS>(
+                    weights,
+                    std::array::from_fn(|i| quants[i].add(sub * sub_len)),
+                    std::array::from_fn(|i| if is_offset { *starts[i].add(sub) } else { 0 }),
+                );
+                weights = weights.add(VECTORS * STEPS * B::LEN);
+                for v in 0..VECTORS {
+                    let scale = B::Floats::load(weight_scales);
+                    weight_scales = weight_scales.add(lanes);
                     for i in 0..N {
-                        let start = _mm512_set1_epi32(*starts[i].add(sub));
-                        dot[0][i] = start;
-                        dot[1][i] = start;
+                        products[v][i] = B::to_floats(dots[v][i]).mul_add(scale, products[v][i]);
                     }
-                }
-                for step in 0..SUB / 4 {
-                    let low = _mm512_load_si512(weights.cast());
-                    let high = _mm512_load_si512(weights.add(64).cast());
-                    weights = weights.add(128);
-                    for i in 0..N {
-                        let four = quants[i].add(sub * SUB + step * 4).cast::<i32>();
-                        let four = _mm512_set1_epi32(four.read_unaligned());
-                        dot[0][i] = _mm512_dpbusd_epi32(dot[0][i], low, four);
-                        dot[1][i] = _mm512_dpbusd_epi32(dot[1][i], high, four);
-                    }
-                }
-                for half in 0..2 {
-                    let at = sub * ROWS + 16 * half;
-                    let scale = _mm512_load_ps(panel.scales.as_ptr().add(at));
-                    let min = _mm512_load_ps(panel.mins.as_ptr().add(at));
-                    for i in 0..N {
-                        let product = _mm512_cvtepi32_ps(dot[half][i]);
-                        sum[half][i] = _mm512_fmadd_ps(product, scale, sum[half][i]);
-                        if !SYMMETRIC {
-                            let activation_sum = _mm512_set1_ps(*sums[i].add(sub));
-                            sum[half][i] = _mm512_fnmadd_ps(min, activation_sum, sum[half][i]);
+                    if !SYMMETRIC {
+                        let min = B::Floats::load(mins);
+                        mins = mins.add(lanes);
+                        for i in 0..N {
+                            let sum = B::Floats::splat(*sums[i].add(sub));
+                            products[v][i] = sum.mul_add(min, products[v][i]);
                         }
                     }
                 }
             }
             for i in 0..N {
-                let scale = _mm512_set1_ps(*scales[i].add(group));
-                for half in 0..2 {
-                    total[half][i] = _mm512_fmadd_ps(sum[half][i], scale, total[half][i]);
+                let scale = B::Floats::splat(*scales[i].add(group));
+                for v in 0..VECTORS {
+                    totals[v][i] = products[v][i].mul_add(scale, totals[v][i]);
                 }
             }
         }
-
-        for half in 0..2 {
+        for v in 0..VECTORS {
             for i in 0..N {
-                let to = out.at(tile.column + i, tile.first_row + 16 * half);
-                _mm512_mask_storeu_ps(to, masks[half], total[half][i]);
+                let to = out.at(tile.column + i, tile.first_row + v * lanes);
+                store_first(totals[v][i], to, tile.n_rows.saturating_sub(v * lanes));
             }
         }
     }
     N
+}
+
+/// Loads a vector of which the first `n` numbers are there.
+#[inline(always)]
+unsafe fn load_first<S: Simd>(from: *const f32, n: usize) -> S {
+    // SAFETY: the caller's pointer is good for `n` numbers.
+    unsafe {
+        if n >= S::LANES {
+            return S::load(from);
+        }
+        let mut numbers = [0.0; PADDING];
+        std::ptr::copy_nonoverlapping(from, numbers.as_mut_ptr(), n);
+        S::load(numbers.as_ptr())
+    }
+}
+
+/// Stores the first `n` numbers of a vector.
+#[inline(always)]
+unsafe fn store_first<S: Simd>(vector: S, to: *mut f32, n: usize) {
+    // SAFETY: the caller's pointer is good for `n` numbers.
+    unsafe {
+        if n >= S::LANES {
+            return vector.store(to);
+        }
+        let mut numbers = [0.0; PADDING];
+        vector.store(numbers.as_mut_ptr());
+        std::ptr::copy_nonoverlapping(numbers.as_ptr(), to, n);
+    }
 }

@@ -1,23 +1,34 @@
 //! Which instructions the kernels may use.
 
+use std::fmt;
+use std::str::FromStr;
+
 /// A family of kernels that this machine runs.
 ///
-/// There is no other way to one than [`detect`](Self::detect) and [`available`](Self::available),
-/// so who holds a value may run its instructions.
+/// There is no other way to one than [`detect`](Self::detect), [`available`](Self::available) and
+/// its name, so who holds a value may run its instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Isa(Family);
 
-/// The families there are, the better ones later.
+/// The families there are, the better ones later; no machine has some of both architectures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Family {
     /// Plain Rust, on every machine.
     Portable,
     /// x86-64 with AVX2, FMA and F16C.
     Avx2,
+    /// The same with VNNI for vectors of 256 bits.
+    AvxVnni,
     /// x86-64 with AVX-512 (F, BW, VL, DQ) and VNNI.
     Avx512Vnni,
     /// The same with BF16, and AMX for that.
     Amx,
+}
+
+/// A name that is not one of a family that this machine runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownIsa {
+    name: String,
 }
 
 impl Isa {
@@ -31,10 +42,18 @@ impl Isa {
 
     /// Returns the families this machine runs, the better ones later.
     pub fn available() -> impl Iterator<Item = Self> {
-        [Family::Portable, Family::Avx2, Family::Avx512Vnni, Family::Amx]
-            .into_iter()
-            .filter(|family| family.is_available())
-            .map(Self)
+        Family::ALL.into_iter().filter(|family| family.is_available()).map(Self)
+    }
+
+    /// Returns its name, from which it can be parsed.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Family::Portable => "portable",
+            Family::Avx2 => "avx2",
+            Family::AvxVnni => "avx-vnni",
+            Family::Avx512Vnni => "avx512",
+            Family::Amx => "amx",
+        }
     }
 
     /// Returns whether products of many activations are made in tiles of `bf16`.
@@ -44,16 +63,41 @@ impl Isa {
 
     /// Returns the family without products in tiles, which round activations to `bf16`.
     pub fn without_tiles(self) -> Self {
-        Self(self.0.min(Family::Avx512Vnni))
+        if self.has_tiles() { Self(Family::Avx512Vnni) } else { self }
     }
 
-    #[cfg(target_arch = "x86_64")]
     pub(crate) fn family(self) -> Family {
         self.0
     }
 }
 
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Isa {
+    type Err = UnknownIsa;
+
+    fn from_str(name: &str) -> Result<Self, UnknownIsa> {
+        let unknown = || UnknownIsa { name: name.to_owned() };
+        Self::available().find(|isa| isa.name() == name).ok_or_else(unknown)
+    }
+}
+
+impl fmt::Display for UnknownIsa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = Isa::available().map(Isa::name).collect();
+        write!(f, "this machine has no \"{}\", but it has {}", self.name, names.join(", "))
+    }
+}
+
+impl std::error::Error for UnknownIsa {}
+
 impl Family {
+    const ALL: [Self; 5] = [Self::Portable, Self::Avx2, Self::AvxVnni, Self::Avx512Vnni, Self::Amx];
+
     fn is_available(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         {
@@ -69,6 +113,7 @@ impl Family {
             match self {
                 Self::Portable => true,
                 Self::Avx2 => avx2,
+                Self::AvxVnni => avx2 && is_x86_feature_detected!("avxvnni"),
                 Self::Avx512Vnni => avx512_vnni,
                 Self::Amx => avx512_vnni && crate::amx::is_available(),
             }
@@ -100,7 +145,9 @@ macro_rules! multiversion {
                         return unsafe { avx512($($arg),*) };
                     }
                     // SAFETY: as above.
-                    $crate::isa::Family::Avx2 => return unsafe { avx2($($arg),*) },
+                    $crate::isa::Family::Avx2 | $crate::isa::Family::AvxVnni => {
+                        return unsafe { avx2($($arg),*) };
+                    }
                     $crate::isa::Family::Portable => {}
                 }
             }

@@ -17,16 +17,15 @@ mod activations;
 mod amx;
 mod attention;
 #[cfg(target_arch = "x86_64")]
-mod avx2;
-#[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
 mod bf16;
 mod block;
+#[allow(unsafe_code)]
+mod bytes;
 mod elementwise;
 mod error;
 #[allow(unsafe_code)]
 mod float;
-#[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
 mod gemm;
 #[cfg(target_arch = "x86_64")]
@@ -37,6 +36,7 @@ mod lines;
 mod matrix;
 mod pool;
 mod product;
+#[allow(unsafe_code)]
 mod rowwise;
 #[allow(unsafe_code)]
 mod simd;
@@ -50,7 +50,7 @@ pub use elementwise::{
     Activation, RopePairing, add_to_rows, gelu, layer_norm, rms_norm, rope, softcap,
 };
 pub use error::ShapeError;
-pub use isa::Isa;
+pub use isa::{Isa, UnknownIsa};
 pub use matrix::Matrix;
 pub use pool::ThreadPool;
 pub use product::{Product, multiply, multiply_gated};

@@ -1,8 +1,7 @@
 //! A matrix over borrowed blocks.
 
 use crate::product::{Product, multiply};
-use crate::rowwise::unpack_row;
-use crate::unpack::Unpacked;
+use crate::unpack::{Unpacked, unpack_row};
 use crate::{BlockType, Isa, ShapeError, ThreadPool, float};
 use std::ops::Range;
 

@@ -7,14 +7,18 @@ use crate::bf16::TiledActivations;
 use crate::isa::Family;
 use crate::lines::Lines;
 use crate::simd::PADDING;
-use crate::{Activation, BlockType, Isa, Matrix, ThreadPool, float, rowwise};
+use crate::{Activation, BlockType, Isa, Matrix, ThreadPool, float, gemm, rowwise};
 use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 /// Bytes of weights in one task of a product with few activations: large enough to hide the
 /// hand-out, small enough that no thread waits long for the last one.
-const TASK_BYTES: usize = 256 * 1024;
+const MIN_TASK_BYTES: usize = 16 << 10;
+const MAX_TASK_BYTES: usize = 256 << 10;
+
+/// Tasks that each thread has at least, if they are not too small.
+const TASKS_PER_THREAD: usize = 4;
 
 /// Rows of weights in one task of a product with many activations.
 const TASK_ROWS: usize = 64;
@@ -86,7 +90,6 @@ enum Kernel {
     #[cfg(target_arch = "x86_64")]
     Tiles,
     /// In integers, with panels of unpacked weights.
-    #[cfg(target_arch = "x86_64")]
     Panels,
     /// In integers, weights unpacked in registers.
     #[cfg(target_arch = "x86_64")]
@@ -99,33 +102,36 @@ enum Kernel {
 
 impl Kernel {
     fn choose(isa: Isa, block_type: BlockType, m: usize) -> Self {
-        #[cfg(target_arch = "x86_64")]
-        {
-            if uses_tiles(isa, block_type, m) {
-                return Self::Tiles;
-            }
-            if isa.family() >= Family::Avx512Vnni && !block_type.is_float() {
-                if m >= panels_from(block_type) {
-                    return Self::Panels;
-                }
-                if crate::gemv::supports(block_type) {
-                    return Self::Registers;
-                }
-            }
+        if uses_tiles(isa, block_type, m) {
+            #[cfg(target_arch = "x86_64")]
+            return Self::Tiles;
         }
-        let _ = (isa, m);
-        if block_type.is_float() { Self::Floats } else { Self::Rows }
+        if block_type.is_float() {
+            return Self::Floats;
+        }
+        if m >= panels_from(isa, block_type) {
+            return Self::Panels;
+        }
+        #[cfg(target_arch = "x86_64")]
+        if crate::gemv::supports(isa.family(), block_type) {
+            return Self::Registers;
+        }
+        Self::Rows
     }
 }
 
 /// Returns from how many activations on unpacking weights into panels pays (measured).
-#[cfg(target_arch = "x86_64")]
-fn panels_from(block_type: BlockType) -> usize {
-    match (crate::gemv::supports(block_type), block_type.block_len()) {
-        (false, _) => 2,
-        (true, 256) => 14,
-        (true, _) => 8,
+fn panels_from(isa: Isa, block_type: BlockType) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if isa.family() >= Family::Avx512Vnni {
+        return match (crate::gemv::supports(isa.family(), block_type), block_type.block_len()) {
+            (false, _) => 2,
+            (true, 256) => 14,
+            (true, _) => 8,
+        };
     }
+    let _ = (isa, block_type);
+    8
 }
 
 /// Returns whether a product of `m` activations is one in tiles of `bf16`.
@@ -331,10 +337,9 @@ impl Prepared {
         match product.kernel {
             #[cfg(target_arch = "x86_64")]
             Kernel::Tiles => crate::amx::multiply(matrix, rows, &self.tiled, out),
+            Kernel::Panels => gemm::multiply(isa, matrix, rows, quantized, out),
             #[cfg(target_arch = "x86_64")]
-            Kernel::Panels => crate::gemm::multiply(matrix, rows, quantized, out),
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Registers => crate::gemv::multiply(matrix, rows, quantized, out),
+            Kernel::Registers => crate::gemv::multiply(isa.family(), matrix, rows, quantized, out),
             Kernel::Rows => rowwise::multiply(isa, matrix, rows, quantized, out),
             Kernel::Floats => float::multiply(isa, matrix, rows, activations, m, out),
         }
@@ -350,10 +355,12 @@ fn rows_per_task(matrix: &Matrix<'_>, kernel: Kernel, m: usize, pool: &ThreadPoo
         let rows = matrix.n_rows() / (4 * pool.threads());
         return (rows / ROWS * ROWS).clamp(ROWS, MAX_TILE_ROWS);
     }
-    let _ = (kernel, pool);
-    if m >= TASK_ROWS / 2 {
+    // A multiple of every panel's height, so that only the last panel is partial.
+    const STEP: usize = 32;
+    if kernel == Kernel::Panels && m >= TASK_ROWS / 2 {
         return TASK_ROWS;
     }
-    // A multiple of the panel height, so that only the last panel is partial.
-    (TASK_BYTES / matrix.row_bytes().max(1)).next_multiple_of(32).clamp(32, 4096)
+    let bytes = matrix.n_rows() * matrix.row_bytes() / (TASKS_PER_THREAD * pool.threads());
+    let rows = bytes.clamp(MIN_TASK_BYTES, MAX_TASK_BYTES) / matrix.row_bytes().max(1);
+    rows.max(1).next_multiple_of(STEP)
 }

@@ -1,38 +1,32 @@
-//! Rows of any quantised type against any number of activations, on any machine.
+//! Few activations in integers: rows of any quantised type, unpacked one by one, on any machine.
 //!
-//! A few rows at a time are unpacked into cache-sized scratch and each is multiplied with every
-//! row of activations. The faster kernels cover what this one is measured to be too slow for.
+//! A row is unpacked into scratch of the first-level cache and meets up to [`TILE`] rows of
+//! activations. The kernels of `gemv.rs` do without scratch where they can.
 
 use crate::activations::Activations;
-use crate::isa::multiversion;
+use crate::bytes::Bytes;
+use crate::lines::Lines;
 use crate::matrix::Matrix;
 use crate::product::Output;
-use crate::unpack::{Unpacked, unpack};
+use crate::simd::{PADDING, Simd};
+use crate::unpack::Unpacked;
 use crate::{BlockType, Isa};
 use std::cell::RefCell;
 use std::ops::Range;
 
-/// Rows unpacked together, so that activations are read once for several.
-pub(crate) const ROWS: usize = 4;
-
-/// One row, unpacked.
-#[derive(Default)]
-pub(crate) struct Row {
-    pub(crate) quants: Vec<u8>,
-    pub(crate) scales: Vec<f32>,
-    pub(crate) mins: Vec<f32>,
-}
-
-/// One row of activations.
-#[derive(Clone, Copy)]
-pub(crate) struct Column<'a> {
-    pub(crate) quants: &'a [i8],
-    pub(crate) scales: &'a [f32],
-    pub(crate) sums: &'a [f32],
-}
+/// Rows of activations that meet a row of weights at once.
+const TILE: usize = 4;
 
 thread_local! {
-    static SCRATCH: RefCell<[Row; ROWS]> = RefCell::default();
+    static SCRATCH: RefCell<Lines> = RefCell::default();
+}
+
+/// What a task multiplies.
+struct Product<'a> {
+    matrix: &'a Matrix<'a>,
+    rows: Range<usize>,
+    activations: &'a Activations,
+    out: &'a Output,
 }
 
 /// Computes the outputs of `rows` for all activations.
@@ -43,68 +37,193 @@ pub(crate) fn multiply(
     activations: &Activations,
     out: &Output,
 ) {
-    let n_cols = activations.n_cols;
-    let (n_groups, n_subs) = (n_cols / activations.group_len, n_cols / activations.sub_len);
+    let product = Product { matrix, rows, activations, out };
     SCRATCH.with_borrow_mut(|scratch| {
-        for first in rows.clone().step_by(ROWS) {
-            let batch = first..rows.end.min(first + ROWS);
-            for (row, to) in batch.clone().zip(scratch.iter_mut()) {
-                to.quants.resize(n_cols, 0);
-                to.scales.resize(n_subs, 0.0);
-                to.mins.resize(n_subs, 0.0);
-                let to =
-                    Unpacked { quants: &mut to.quants, scales: &mut to.scales, mins: &mut to.mins };
-                unpack_row(isa, matrix.block_type(), matrix.row(row), to);
+        #[cfg(target_arch = "x86_64")]
+        {
+            use crate::bytes::{Avx2Bytes, AvxVnniBytes};
+            use crate::isa::Family;
+
+            #[target_feature(enable = "avx2,fma,f16c")]
+            fn avx2(product: &Product<'_>, scratch: &mut Lines) {
+                // SAFETY: this function has the features of the vectors.
+                unsafe { multiply_with::<Avx2Bytes>(product, scratch) }
             }
-            for column in 0..activations.m {
-                let activation = Column {
-                    quants: &activations.quants[column * n_cols..][..n_cols],
-                    scales: &activations.scales[column * n_groups..][..n_groups],
-                    sums: &activations.sums[column * n_subs..][..n_subs],
-                };
-                for (row, weights) in batch.clone().zip(scratch.iter()) {
-                    out.set(column, row, dot(isa, matrix.block_type(), weights, activation));
+            #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+            fn avx_vnni(product: &Product<'_>, scratch: &mut Lines) {
+                // SAFETY: as above.
+                unsafe { multiply_with::<AvxVnniBytes>(product, scratch) }
+            }
+            match isa.family() {
+                // SAFETY: an `Isa` is only made for a machine that has its features.
+                Family::AvxVnni => return unsafe { avx_vnni(&product, scratch) },
+                // SAFETY: as above; those with AVX-512 have AVX2.
+                Family::Avx2 | Family::Avx512Vnni | Family::Amx => {
+                    return unsafe { avx2(&product, scratch) };
                 }
+                Family::Portable => {}
             }
         }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = isa;
+        // SAFETY: plain Rust needs no features.
+        unsafe { multiply_with::<crate::bytes::PortableBytes>(&product, scratch) }
     });
 }
 
-multiversion! {
-    pub(crate) fn unpack_row(block_type: BlockType, bytes: &[u8], to: Unpacked<'_>) = unpack
-}
-
-fn dot(isa: Isa, block_type: BlockType, row: &Row, column: Column<'_>) -> f32 {
-    #[cfg(target_arch = "x86_64")]
-    if isa != Isa::PORTABLE {
-        return crate::avx2::dot(block_type, row, column);
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = isa;
-    match (block_type.sub_len(), block_type.block_len()) {
-        (16, _) => dot_portable::<16, 16>(row, column),
-        (_, 256) => dot_portable::<32, 8>(row, column),
-        _ => dot_portable::<32, 1>(row, column),
-    }
-}
-
-/// `SUB` weights share a scale, `SUBS` times that many activations do.
-fn dot_portable<const SUB: usize, const SUBS: usize>(row: &Row, column: Column<'_>) -> f32 {
-    let weights = row.quants.as_chunks::<SUB>().0.chunks_exact(SUBS);
-    let activations = column.quants.as_chunks::<SUB>().0.chunks_exact(SUBS);
-    let scales = row.scales.chunks_exact(SUBS).zip(row.mins.chunks_exact(SUBS));
-    let sums = column.sums.chunks_exact(SUBS);
-    let mut total = 0f32;
-    for ((((weights, activations), (scales, mins)), sums), activation_scale) in
-        weights.zip(activations).zip(scales).zip(sums).zip(column.scales)
-    {
-        let mut group = 0f32;
-        for sub in 0..SUBS {
-            let products = weights[sub].iter().zip(&activations[sub]);
-            let product: i32 = products.map(|(&w, &a)| i32::from(w) * i32::from(a)).sum();
-            group += scales[sub] * product as f32 - mins[sub] * sums[sub];
+/// # Safety
+///
+/// To be inlined into a function with the target features of `B`.
+#[inline(always)]
+unsafe fn multiply_with<B: Bytes>(product: &Product<'_>, scratch: &mut Lines) {
+    // How many weights share a scale; times how many activations do; whether quants have eight bits.
+    // SAFETY: the caller's promise.
+    unsafe {
+        match product.matrix.block_type() {
+            BlockType::Q8_0 => run::<B, 32, 1, true>(product, scratch),
+            BlockType::Q4_0 | BlockType::Q4_1 | BlockType::Q5_0 | BlockType::Q5_1 => {
+                run::<B, 32, 1, false>(product, scratch);
+            }
+            BlockType::Q4K | BlockType::Q5K => run::<B, 32, 8, false>(product, scratch),
+            BlockType::Q2K | BlockType::Q3K | BlockType::Q6K => {
+                run::<B, 16, 16, false>(product, scratch);
+            }
+            BlockType::F32 | BlockType::F16 | BlockType::BF16 => {
+                unreachable!("floating point weights have their own kernel")
+            }
         }
-        total += group * activation_scale;
     }
-    total
+}
+
+/// A row of weights, unpacked.
+struct Row<'a> {
+    quants: &'a [u8],
+    scales: &'a [f32],
+    mins: &'a [f32],
+}
+
+/// See [`multiply_with`].
+#[inline(always)]
+unsafe fn run<B: Bytes, const SUB: usize, const SUBS: usize, const WIDE: bool>(
+    product: &Product<'_>,
+    scratch: &mut Lines,
+) {
+    let Product { matrix, rows, activations, out } = product;
+    let n_cols = activations.n_cols;
+    let n_subs = n_cols / SUB;
+    // Padded, because scales are read by the vector.
+    let padded = n_subs.next_multiple_of(PADDING) + PADDING;
+    let quants_len = n_cols.div_ceil(size_of::<f32>()).next_multiple_of(PADDING);
+    let [quants, scales, mins] = scratch.parts([quants_len, padded, padded]);
+    // SAFETY: floats are bytes, and any bytes are floats.
+    let quants = unsafe { std::slice::from_raw_parts_mut(quants.as_mut_ptr().cast(), n_cols) };
+    for row in rows.clone() {
+        let to = Unpacked {
+            quants: &mut *quants,
+            scales: &mut scales[..n_subs],
+            mins: &mut mins[..n_subs],
+        };
+        // SAFETY: the caller's promise.
+        unsafe { B::unpack(matrix.block_type(), matrix.row(row), to) };
+        if WIDE && B::IS_SIGNED {
+            quants.iter_mut().for_each(|quant| *quant ^= 0x80);
+            mins[..n_subs].fill(0.0);
+        }
+        let weights = Row { quants, scales, mins };
+        let mut column = 0;
+        while column < activations.m {
+            // SAFETY: the caller's promise; the row has the columns of the activations.
+            column += unsafe {
+                match activations.m - column {
+                    1 => dot::<B, 1, SUB, SUBS, WIDE>(&weights, activations, column, row, out),
+                    2 => dot::<B, 2, SUB, SUBS, WIDE>(&weights, activations, column, row, out),
+                    3 => dot::<B, 3, SUB, SUBS, WIDE>(&weights, activations, column, row, out),
+                    _ => dot::<B, TILE, SUB, SUBS, WIDE>(&weights, activations, column, row, out),
+                }
+            };
+        }
+    }
+}
+
+/// Computes the outputs of a row of weights for `N` activations; returns `N`.
+///
+/// # Safety
+///
+/// To be inlined into a function with the target features of `B`; `weights` has the columns of the
+/// activations.
+#[inline(always)]
+unsafe fn dot<B: Bytes, const N: usize, const SUB: usize, const SUBS: usize, const WIDE: bool>(
+    weights: &Row<'_>,
+    activations: &Activations,
+    column: usize,
+    row: usize,
+    out: &Output,
+) -> usize {
+    let (n_cols, lanes) = (activations.n_cols, B::Floats::LANES);
+    let group_len = SUB * SUBS;
+    let (n_groups, n_subs) = (n_cols / group_len, n_cols / SUB);
+    assert!(column + N <= activations.m && weights.quants.len() >= n_cols);
+    assert!(weights.scales.len() >= n_subs && weights.mins.len() >= n_subs);
+    // SAFETY: asserted above; `Activations` has so many quants, scales and sums of each row, and is
+    // padded by more than a vector.
+    unsafe {
+        let quants: [*const i8; N] =
+            std::array::from_fn(|i| activations.quants.as_ptr().add((column + i) * n_cols));
+        let scales: [*const f32; N] =
+            std::array::from_fn(|i| activations.scales.as_ptr().add((column + i) * n_groups));
+        let sums: [*const f32; N] =
+            std::array::from_fn(|i| activations.sums.as_ptr().add((column + i) * n_subs));
+        let (weight_quants, weight_scales) = (weights.quants.as_ptr(), weights.scales.as_ptr());
+        let zero = B::Floats::splat(0.0);
+        let mut totals = [zero; N];
+        for group in 0..n_groups {
+            let mut products = [zero; N];
+            for at in (group * group_len..(group + 1) * group_len).step_by(B::LEN) {
+                let scale = if B::LEN > SUB {
+                    B::splat_halves(weight_scales.add(at / SUB))
+                } else {
+                    B::Floats::splat(*weight_scales.add(at / SUB))
+                };
+                let quants_of_row = B::load(weight_quants.add(at));
+                for i in 0..N {
+                    let activations = B::load(quants[i].add(at).cast());
+                    let sums = B::dot::<WIDE>(B::splat_sum(0), quants_of_row, activations);
+                    products[i] = B::to_floats(sums).mul_add(scale, products[i]);
+                }
+            }
+            for i in 0..N {
+                let scale = B::Floats::splat(*scales[i].add(group));
+                totals[i] = products[i].mul_add(scale, totals[i]);
+            }
+        }
+        let mut tails = [0f32; N];
+        for i in 0..N {
+            let mut minima = zero;
+            let min = |sub: usize| {
+                let mins = B::Floats::load(weights.mins.as_ptr().add(sub));
+                mins.mul(B::Floats::load(sums[i].add(sub)))
+            };
+            if SUBS == 1 {
+                let whole = n_subs - n_subs % lanes;
+                for sub in (0..whole).step_by(lanes) {
+                    minima = min(sub).mul_add(B::Floats::load(scales[i].add(sub)), minima);
+                }
+                for sub in whole..n_subs {
+                    tails[i] += weights.mins[sub] * *sums[i].add(sub) * *scales[i].add(sub);
+                }
+            } else {
+                for sub in (0..n_subs).step_by(lanes) {
+                    let scale = B::Floats::splat(*scales[i].add(sub / SUBS));
+                    minima = min(sub).mul_add(scale, minima);
+                }
+            }
+            totals[i] = totals[i].sub(minima);
+        }
+        for i in 0..N {
+            let mut total = [0f32; 4];
+            B::Floats::store_sums([totals[i], zero, zero, zero], total.as_mut_ptr());
+            out.set(column + i, row, total[0] - tails[i]);
+        }
+    }
+    N
 }

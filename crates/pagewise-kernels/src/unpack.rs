@@ -5,6 +5,7 @@
 //! `min = offset * scale`. Layouts: ggml's block structs, little endian.
 
 use crate::BlockType;
+use crate::isa::multiversion;
 
 /// Returns the value of an IEEE half given by its bits.
 #[inline(always)]
@@ -41,36 +42,40 @@ pub(crate) struct Unpacked<'a> {
 /// Unpacks consecutive blocks; the slices of `to` hold exactly what `bytes` unpack to.
 #[inline(always)]
 pub(crate) fn unpack(block_type: BlockType, bytes: &[u8], to: Unpacked<'_>) {
+    // Not a function: its argument would be called through `Fn::call`, which is compiled for any
+    // machine and too large to be inlined.
+    macro_rules! blocks {
+        ($bytes:literal, $len:literal, $subs:literal, $unpack_block:ident) => {{
+            let (blocks, _) = bytes.as_chunks::<$bytes>();
+            let (quants, _) = to.quants.as_chunks_mut::<$len>();
+            let (scales, _) = to.scales.as_chunks_mut::<$subs>();
+            let (mins, _) = to.mins.as_chunks_mut::<$subs>();
+            for (((block, quants), scales), mins) in blocks.iter().zip(quants).zip(scales).zip(mins)
+            {
+                $unpack_block(block, quants, scales, mins);
+            }
+        }};
+    }
     match block_type {
-        BlockType::Q4_0 => blocks::<18, 32, 1>(bytes, to, q4_0),
-        BlockType::Q4_1 => blocks::<20, 32, 1>(bytes, to, q4_1),
-        BlockType::Q5_0 => blocks::<22, 32, 1>(bytes, to, q5_0),
-        BlockType::Q5_1 => blocks::<24, 32, 1>(bytes, to, q5_1),
-        BlockType::Q8_0 => blocks::<34, 32, 1>(bytes, to, q8_0),
-        BlockType::Q2K => blocks::<84, 256, 16>(bytes, to, q2k),
-        BlockType::Q3K => blocks::<110, 256, 16>(bytes, to, q3k),
-        BlockType::Q4K => blocks::<144, 256, 8>(bytes, to, q4k),
-        BlockType::Q5K => blocks::<176, 256, 8>(bytes, to, q5k),
-        BlockType::Q6K => blocks::<210, 256, 16>(bytes, to, q6k),
+        BlockType::Q4_0 => blocks!(18, 32, 1, q4_0),
+        BlockType::Q4_1 => blocks!(20, 32, 1, q4_1),
+        BlockType::Q5_0 => blocks!(22, 32, 1, q5_0),
+        BlockType::Q5_1 => blocks!(24, 32, 1, q5_1),
+        BlockType::Q8_0 => blocks!(34, 32, 1, q8_0),
+        BlockType::Q2K => blocks!(84, 256, 16, q2k),
+        BlockType::Q3K => blocks!(110, 256, 16, q3k),
+        BlockType::Q4K => blocks!(144, 256, 8, q4k),
+        BlockType::Q5K => blocks!(176, 256, 8, q5k),
+        BlockType::Q6K => blocks!(210, 256, 16, q6k),
         BlockType::F32 | BlockType::F16 | BlockType::BF16 => {
             unreachable!("floating point weights are not unpacked to bytes")
         }
     }
 }
 
-#[inline(always)]
-fn blocks<const BYTES: usize, const LEN: usize, const SUBS: usize>(
-    bytes: &[u8],
-    to: Unpacked<'_>,
-    unpack_block: impl Fn(&[u8; BYTES], &mut [u8; LEN], &mut [f32; SUBS], &mut [f32; SUBS]),
-) {
-    let (blocks, _) = bytes.as_chunks::<BYTES>();
-    let (quants, _) = to.quants.as_chunks_mut::<LEN>();
-    let (scales, _) = to.scales.as_chunks_mut::<SUBS>();
-    let (mins, _) = to.mins.as_chunks_mut::<SUBS>();
-    for (((block, quants), scales), mins) in blocks.iter().zip(quants).zip(scales).zip(mins) {
-        unpack_block(block, quants, scales, mins);
-    }
+multiversion! {
+    /// Unpacks consecutive blocks as [`unpack`] does.
+    pub(crate) fn unpack_row(block_type: BlockType, bytes: &[u8], to: Unpacked<'_>) = unpack
 }
 
 /// Copies the first bytes: on local arrays the compiler sees that nothing overlaps, and vectorises.

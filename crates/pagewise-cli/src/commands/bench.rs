@@ -9,7 +9,7 @@ use pagewise_bench::{
     DecoderProcessor, Format, PerfConfig, PerfError, PerfRow, Perplexity, PerplexityConfig,
     PerplexityError, Report, Subject, perf, perplexity,
 };
-use pagewise_infer::{Compute, Decoder, LoadError, LoadedModel, Weights};
+use pagewise_infer::{Decoder, LoadError, LoadedModel, Weights};
 use serde::Serialize;
 
 use crate::args::CommonArgs;
@@ -144,7 +144,7 @@ fn time_with(
 ) -> Result<Vec<PerfRow>, Failure> {
     let started = Instant::now();
     let weights = Weights::open(path)?;
-    let compute = Compute::new(common.device.into(), Some(n_threads))?;
+    let compute = common.compute_on(common.device.into(), Some(n_threads))?;
     // What a chat would make of the file as well.
     match LoadedModel::check(&weights) {
         Ok(_) => {}
@@ -180,7 +180,7 @@ fn prompt_and_generated(text: &str) -> Result<(u32, u32), String> {
 fn score(args: &PerplexityArgs, common: &CommonArgs, printer: &Printer) -> Result<(), Failure> {
     let text = read(&args.file)?;
     let path = weights::model_path(common, printer)?;
-    let compute = Compute::new(common.device.into(), common.threads.map(usize::from))?;
+    let compute = common.compute()?;
     let window_tokens = common.window.map_or(PERPLEXITY_WINDOW_TOKENS, |window| window as usize);
     let model = LoadedModel::load(&path, &compute, |context_length| {
         if window_tokens > context_length {

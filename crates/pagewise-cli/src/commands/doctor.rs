@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use indicatif::HumanBytes;
 use pagewise_hub::{HAS_NETWORK, ModelSpec};
+use pagewise_infer::Isa;
 use pagewise_memory::CheckReport;
 use serde::Serialize;
 
@@ -39,7 +40,10 @@ struct Machine {
     os: &'static str,
     architecture: &'static str,
     threads: usize,
-    cpu_features: Vec<&'static str>,
+    /// The kernels that are used.
+    kernels: &'static str,
+    /// Those that this processor runs, the best last.
+    kernels_available: Vec<&'static str>,
     memory_bytes: Option<u64>,
     memory_available_bytes: Option<u64>,
 }
@@ -72,7 +76,7 @@ pub(crate) fn run(_: &DoctorArgs, common: &CommonArgs, printer: &Printer) -> Res
     let home = Home::of(common)?;
     let home_report = check_home(home.path(), &mut problems);
     let weights = find_weights(common, printer, &mut problems);
-    let machine = machine();
+    let machine = machine(common);
     check_memory(&machine, &weights, &mut problems);
     // A damaged store is the one problem with an exit code of its own.
     let n_before = problems.len();
@@ -206,30 +210,16 @@ fn check_agent(
     Ok(store.check()?)
 }
 
-fn machine() -> Machine {
+fn machine(common: &CommonArgs) -> Machine {
     Machine {
         os: std::env::consts::OS,
         architecture: std::env::consts::ARCH,
         threads: std::thread::available_parallelism().map_or(1, usize::from),
-        cpu_features: cpu_features(),
+        kernels: common.isa.unwrap_or_else(Isa::detect).name(),
+        kernels_available: Isa::available().map(Isa::name).collect(),
         memory_bytes: meminfo("MemTotal:"),
         memory_available_bytes: meminfo("MemAvailable:"),
     }
-}
-
-/// The features of the processor that make inference faster.
-fn cpu_features() -> Vec<&'static str> {
-    let mut features = Vec::new();
-    macro_rules! detect {
-        ($is_detected:ident: $($name:tt),*) => {
-            $(if std::arch::$is_detected!($name) { features.push($name); })*
-        };
-    }
-    #[cfg(target_arch = "x86_64")]
-    detect!(is_x86_feature_detected: "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vnni", "avxvnni");
-    #[cfg(target_arch = "aarch64")]
-    detect!(is_aarch64_feature_detected: "neon", "dotprod", "fp16", "i8mm", "sve");
-    features
 }
 
 /// A line of `/proc/meminfo`, in bytes; `None` where there is no such file.
@@ -257,7 +247,8 @@ fn print(report: &Report, printer: &Printer) {
             bytes(machine.memory_available_bytes)
         ),
     );
-    line("processor", machine.cpu_features.join(" "));
+    let available = machine.kernels_available.join(", ");
+    line("kernels", format!("{} (this processor runs {available})", machine.kernels));
     line(
         "network",
         match (report.network, report.offline) {

@@ -132,7 +132,7 @@ mod tests {
     fn turned(pairing: RopePairing, dim: usize, position: usize) -> Vec<f32> {
         let config =
             Rope { dim, theta: 100.0, pairing, scaling: RopeScaling::None, magnitude: 1.0 };
-        let compute = Compute::portable();
+        let compute = Compute::tensors();
         let table = RopeTable::new(&config, 8, &compute).expect("a small table");
         let numbers = [1f32, 2.0, 3.0, 4.0];
         let x = Tensor::from_slice(&numbers, (1, 1, 4), compute.device()).expect("a tensor");

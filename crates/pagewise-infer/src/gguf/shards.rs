@@ -128,7 +128,7 @@ mod tests {
         model().write(&whole).unwrap();
         let logits = |path| {
             let decoder =
-                Decoder::load(&Gguf::open(path).unwrap(), 64, &Compute::portable()).unwrap();
+                Decoder::load(&Gguf::open(path).unwrap(), 64, &Compute::tensors()).unwrap();
             decoder.forward(&[1, 2, 3], &mut decoder.new_cache().unwrap()).unwrap()
         };
         let expected = logits(whole.as_path());

@@ -71,7 +71,7 @@ pub(crate) fn weights(path: &Path) -> Outcome {
 
 /// Uses weights as [`weights`] does, without the kernels for this processor.
 pub(crate) fn weights_by_candle(path: &Path) -> Outcome {
-    Outcome::of(use_weights(path, &Compute::portable()))
+    Outcome::of(use_weights(path, &Compute::tensors()))
 }
 
 /// Uses the metadata of a GGUF file as a tokenizer and a chat template, whatever else is in it.

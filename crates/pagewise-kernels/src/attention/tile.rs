@@ -111,7 +111,9 @@ pub(super) fn attend<T: Element>(
                 return unsafe { avx512(block, positions, scratch, partial) };
             }
             // SAFETY: as above.
-            Family::Avx2 => return unsafe { avx2(block, positions, scratch, partial) },
+            Family::Avx2 | Family::AvxVnni => {
+                return unsafe { avx2(block, positions, scratch, partial) };
+            }
             Family::Portable => {}
         }
     }
@@ -633,7 +635,7 @@ mod tests {
                 // SAFETY: an `Isa` is only made for a machine that has its features.
                 Family::Avx512Vnni | Family::Amx => return unsafe { avx512(x) },
                 // SAFETY: as above.
-                Family::Avx2 => return unsafe { avx2(x) },
+                Family::Avx2 | Family::AvxVnni => return unsafe { avx2(x) },
                 Family::Portable => {}
             }
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 use indicatif::HumanBytes;
 use pagewise_bench::memory_available_bytes;
 use pagewise_hub::{Entry, Locator, ModelSpec, catalog};
-use pagewise_infer::{Compute, DeviceChoice, MemoryPlan, ModelPlan, Speed, Weights};
+use pagewise_infer::{DeviceChoice, MemoryPlan, ModelPlan, Speed, Weights};
 use serde::Serialize;
 
 use crate::args::CommonArgs;
@@ -110,7 +110,7 @@ fn path(
 }
 
 fn of_weights(name: &str, path: &Path, common: &CommonArgs) -> Result<Report, Failure> {
-    let compute = Compute::new(DeviceChoice::Cpu, common.threads.map(usize::from))?;
+    let compute = common.compute_on(DeviceChoice::Cpu, common.threads.map(usize::from))?;
     let plan = ModelPlan::new(&Weights::open(path)?, &compute)?;
     let trained_window = plan.config().context_length;
     let default_window = WINDOW_TOKENS.min(trained_window);
