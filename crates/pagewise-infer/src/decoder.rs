@@ -174,7 +174,7 @@ impl Decoder {
             let mut row = first.saturating_sub(start).min(chunk.len());
             while row < chunk.len() {
                 let n_rows = LOGIT_ROWS.min(chunk.len() - row);
-                let logits = self.logits(&self.compute.narrow(&hidden, row, n_rows)?)?;
+                let logits = self.logits(&self.compute.narrow(&hidden, row, n_rows)?, None)?;
                 logits.read(|logits| {
                     logits.chunks(self.config.vocabulary).for_each(&mut *on_logits);
                 })?;
@@ -197,9 +197,36 @@ impl Decoder {
         Ok(rows)
     }
 
-    fn logits(&self, hidden: &Rows) -> Result<Rows, InferError> {
+    /// Reads `tokens` as [`Self::forward_unless`] does, and computes no logits but those of `wanted`, of
+    /// which most of the head's weights need not be read; the others have no meaning.
+    pub fn forward_among(
+        &self,
+        is_cancelled: &dyn Fn() -> bool,
+        tokens: &[u32],
+        wanted: &[u32],
+        cache: &mut KvCache,
+    ) -> Result<Vec<f32>, InferError> {
+        let vocabulary = self.config.vocabulary;
+        if let Some(&token) = wanted.iter().find(|token| **token as usize >= vocabulary) {
+            return Err(InferError::UnknownToken { token, vocabulary });
+        }
+        cache.reserve(tokens.len())?;
+        let mut last = None;
+        for chunk in tokens.chunks(PREFILL_CHUNK_TOKENS) {
+            let hidden = self.hidden_states(is_cancelled, chunk, cache)?;
+            last = Some(self.compute.narrow(&hidden, chunk.len() - 1, 1)?);
+        }
+        let hidden = last.ok_or(InferError::NoTokens)?;
+        self.logits(&hidden, Some(wanted))?.read(|logits| logits.to_vec())
+    }
+
+    /// Returns the logits behind each row, or behind one of `wanted` tokens only.
+    fn logits(&self, hidden: &Rows, wanted: Option<&[u32]>) -> Result<Rows, InferError> {
         let hidden = self.norm(hidden, &self.output_norm)?;
-        let logits = self.head.forward(&hidden, &self.compute)?;
+        let logits = match wanted {
+            Some(wanted) => self.head.forward_some(&hidden, wanted, &self.compute)?,
+            None => self.head.forward(&hidden, &self.compute)?,
+        };
         let logits = self.compute.scale(logits, self.config.logit_scale)?;
         match self.config.logit_softcap {
             Some(cap) => self.compute.softcap(logits, cap),

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 
 use candle_core::quantized::{QMatMul, QStorage, QTensor};
 use candle_core::{Device, Module, Tensor};
-use pagewise_kernels::{Isa, Matrix, Product, add_to_rows, multiply, multiply_gated};
+use pagewise_kernels::{
+    Isa, Matrix, Product, add_to_rows, multiply, multiply_gated, multiply_rows,
+};
 
 use crate::compute::Compute;
 use crate::decoder::Activation;
@@ -38,6 +40,23 @@ impl Linear {
     pub(crate) fn forward(&self, x: &Rows, compute: &Compute) -> Result<Rows, InferError> {
         let [y] = Self::forward_all([self], x, compute)?;
         Ok(y)
+    }
+
+    /// Puts one row through, of which only these numbers are wanted; the others have no meaning.
+    pub(crate) fn forward_some(
+        &self,
+        x: &Rows,
+        wanted: &[u32],
+        compute: &Compute,
+    ) -> Result<Rows, InferError> {
+        let (Some(pool), Self::Mapped { bias: None, .. }) = (compute.pool(), self) else {
+            return self.forward(x, compute);
+        };
+        let (matrix, _) = self.mapped()?;
+        let mut y = compute.buffer(matrix.n_rows());
+        y.fill(f32::NEG_INFINITY);
+        multiply_rows(x.slice()?, Product { matrix, out: &mut y }, wanted, pool);
+        Ok(Rows::from_buffer(y, matrix.n_rows()))
     }
 
     /// Puts the same rows through up to three layers.

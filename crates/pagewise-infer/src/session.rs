@@ -137,10 +137,28 @@ impl Session {
         let read = decoder.forward_each(is_cancelled, tokens, first, &mut self.cache, &mut |row| {
             rows.push(row.to_vec());
         });
-        // Whether that failed or not: what the cache has taken is what the session stands for.
+        self.stand_for(tokens);
+        read.map(|()| rows)
+    }
+
+    /// Runs `tokens` as [`Self::extend`] does, and returns logits of which only those of `wanted` have
+    /// a meaning: see [`Decoder::forward_among`].
+    pub fn extend_among(
+        &mut self,
+        decoder: &Decoder,
+        tokens: &[u32],
+        wanted: &[u32],
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Vec<f32>, InferError> {
+        let logits = decoder.forward_among(is_cancelled, tokens, wanted, &mut self.cache);
+        self.stand_for(tokens);
+        logits
+    }
+
+    /// Takes note of those of `tokens` that the cache has taken, whether that failed or not.
+    fn stand_for(&mut self, tokens: &[u32]) {
         let n_read = self.cache.len() - self.tokens.len();
         self.tokens.extend_from_slice(&tokens[..n_read]);
-        read.map(|()| rows)
     }
 }
 

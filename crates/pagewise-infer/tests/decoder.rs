@@ -112,6 +112,34 @@ fn positions_from_a_first_one_on_are_those_of_all() {
     }
 }
 
+/// Logits that are wanted are those that there are when all are, to the last bit.
+#[test]
+fn few_logits_are_those_of_all() {
+    for compute in [Compute::new(DeviceChoice::Cpu, Some(2)).unwrap(), Compute::tensors()] {
+        for family in FAMILIES {
+            let decoder = load_on(&TinyModel::new(family, 1).writer(), &compute).unwrap();
+            let tokens = tokens(PREFILL_CHUNK_TOKENS + 50);
+            let (mut cache, mut other) =
+                (decoder.new_cache().unwrap(), decoder.new_cache().unwrap());
+            for tokens in [&tokens[..], &tokens[..1], &tokens[..3]] {
+                let all = decoder.forward(tokens, &mut cache).unwrap();
+                let wanted = [0, 7, 30];
+                let few = decoder.forward_among(&|| false, tokens, &wanted, &mut other).unwrap();
+                assert_eq!(few.len(), all.len());
+                for id in wanted {
+                    assert_eq!(few[id as usize], all[id as usize]);
+                }
+                assert_eq!(cache.len(), other.len());
+            }
+            let n_tokens = other.len();
+            let beyond = [decoder.config().vocabulary as u32];
+            assert!(decoder.forward_among(&|| false, &[1], &beyond, &mut other).is_err());
+            assert!(decoder.forward_among(&|| false, &[], &[1], &mut other).is_err());
+            assert_eq!(other.len(), n_tokens);
+        }
+    }
+}
+
 /// A step in the life of a cache.
 #[derive(Debug, Clone)]
 enum Step {

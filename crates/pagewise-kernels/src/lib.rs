@@ -53,4 +53,4 @@ pub use error::ShapeError;
 pub use isa::{Isa, UnknownIsa};
 pub use matrix::Matrix;
 pub use pool::ThreadPool;
-pub use product::{Product, multiply, multiply_gated};
+pub use product::{Product, multiply, multiply_gated, multiply_rows};

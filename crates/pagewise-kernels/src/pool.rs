@@ -1,8 +1,9 @@
 //! A small pool of threads for short parallel loops.
 //!
-//! The caller works too, tasks are handed out by one atomic cursor, and a worker that wakes late
-//! simply finds the work done: the caller waits only for workers that have begun. Idle workers
-//! spin briefly and then sleep.
+//! The caller works too. Each thread has a part of the tasks, neighbours, and takes one after the other
+//! of them by an atomic cursor, then those that are left in the parts of others: so it walks through
+//! memory in order, and a worker that wakes late simply finds the work done. The caller waits only for
+//! workers that have begun. Idle workers spin briefly and then sleep.
 
 use crate::Isa;
 use std::any::Any;
@@ -31,11 +32,17 @@ struct Job {
     n_tasks: usize,
 }
 
+/// How many tasks of a thread's part have been taken, in a cache line of its own.
+#[derive(Default)]
+#[repr(align(64))]
+struct Cursor(AtomicUsize);
+
 struct Shared {
     /// Number of the job, whether it is open, how many workers are in it.
     state: AtomicU64,
     job: UnsafeCell<Option<Job>>,
-    cursor: AtomicUsize,
+    /// One for each thread, the caller's first.
+    cursors: Box<[Cursor]>,
     sleepers: AtomicUsize,
     stop: AtomicBool,
     lock: Mutex<()>,
@@ -79,22 +86,23 @@ impl ThreadPool {
     ///
     /// Zero counts as one. Should the system refuse to start a thread, the pool has fewer.
     pub fn with_isa(threads: usize, isa: Isa) -> Self {
+        let threads = threads.clamp(1, WORKERS as usize);
         let shared = Arc::new(Shared {
             state: AtomicU64::new(0),
             job: UnsafeCell::new(None),
-            cursor: AtomicUsize::new(0),
+            cursors: (0..threads).map(|_| Cursor::default()).collect(),
             sleepers: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             lock: Mutex::new(()),
             wake: Condvar::new(),
             panic: Mutex::new(None),
         });
-        let workers = (1..threads.min(WORKERS as usize))
+        let workers = (1..threads)
             .map_while(|index| {
                 let shared = Arc::clone(&shared);
                 std::thread::Builder::new()
                     .name(format!("kernels-{index}"))
-                    .spawn(move || work(&shared))
+                    .spawn(move || work(&shared, index))
                     .ok()
             })
             .collect();
@@ -140,14 +148,16 @@ impl ThreadPool {
         unsafe {
             *shared.job.get() = Some(job);
         }
-        shared.cursor.store(0, Ordering::Relaxed);
+        for cursor in &shared.cursors {
+            cursor.0.store(0, Ordering::Relaxed);
+        }
         shared.state.fetch_add(NEXT_JOB + OPEN, Ordering::SeqCst);
         if shared.sleepers.load(Ordering::SeqCst) > 0 {
             drop(lock(&shared.lock));
             shared.wake.notify_all();
         }
 
-        take_part(shared, job);
+        take_part(shared, job, 0);
 
         shared.state.fetch_and(!OPEN, Ordering::AcqRel);
         let mut rounds = 0u32;
@@ -182,29 +192,36 @@ impl std::fmt::Debug for ThreadPool {
     }
 }
 
-/// Runs tasks until the cursor is past the last one.
-fn take_part(shared: &Shared, job: Job) {
+/// Runs tasks, beginning with those of thread number `me`, until none is left.
+fn take_part(shared: &Shared, job: Job, me: usize) {
+    let n_parts = shared.cursors.len();
+    let part_start = |part: usize| part * job.n_tasks / n_parts;
     IN_TASK.set(true);
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: the caller of `run` keeps the task alive until everybody has left the job.
         #[allow(unsafe_code)]
         let task = unsafe { &*job.task };
-        loop {
-            let index = shared.cursor.fetch_add(1, Ordering::Relaxed);
-            if index >= job.n_tasks {
-                return;
+        for part in (me..n_parts).chain(0..me) {
+            let (start, end) = (part_start(part), part_start(part + 1));
+            loop {
+                let index = start + shared.cursors[part].0.fetch_add(1, Ordering::Relaxed);
+                if index >= end {
+                    break;
+                }
+                task(index);
             }
-            task(index);
         }
     }));
     IN_TASK.set(false);
     if let Err(panic) = outcome {
-        shared.cursor.store(job.n_tasks, Ordering::Relaxed);
+        for cursor in &shared.cursors {
+            cursor.0.store(job.n_tasks, Ordering::Relaxed);
+        }
         lock(&shared.panic).get_or_insert(panic);
     }
 }
 
-fn work(shared: &Shared) {
+fn work(shared: &Shared, me: usize) {
     let mut done = 0;
     while let Some(state) = wait_for_job(shared, done) {
         done = state & !(OPEN | WORKERS);
@@ -214,7 +231,7 @@ fn work(shared: &Shared) {
         // SAFETY: this worker is in the job, so the cell is not written until it leaves.
         #[allow(unsafe_code)]
         if let Some(job) = unsafe { *shared.job.get() } {
-            take_part(shared, job);
+            take_part(shared, job, me);
         }
         shared.state.fetch_sub(1, Ordering::AcqRel);
     }

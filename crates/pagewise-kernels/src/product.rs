@@ -10,7 +10,6 @@ use crate::simd::PADDING;
 use crate::{Activation, BlockType, Isa, Matrix, ThreadPool, float, gemm, rowwise};
 use std::cell::RefCell;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
 
 /// Bytes of weights in one task of a product with few activations: large enough to hide the
 /// hand-out, small enough that no thread waits long for the last one.
@@ -26,9 +25,6 @@ const TASK_ROWS: usize = 64;
 /// Most rows of weights in one task of a product in tiles: their sums are in the second-level cache.
 #[cfg(target_arch = "x86_64")]
 const MAX_TILE_ROWS: usize = 128;
-
-/// Numbers of a gate in one task.
-const GATE_LEN: usize = 1 << 14;
 
 /// Most products that are made together.
 const MAX_PRODUCTS: usize = 3;
@@ -199,6 +195,29 @@ pub fn multiply(activations: &[f32], m: usize, products: &mut [Product<'_>], poo
     // Taken out of its cell, so that a product inside a task of another finds an empty one instead
     // of a borrowed one.
     let mut prepared = PREPARED.take();
+    let planned = plan(activations, m, products, &mut prepared, pool);
+    let n_tasks = planned.iter().flatten().map(|product| product.n_tasks).sum();
+    pool.run(n_tasks, &|task| {
+        let mut task = task;
+        for product in planned.iter().flatten() {
+            if task < product.n_tasks {
+                return prepared.run(product, product.task(task), activations, m, pool.isa());
+            }
+            task -= product.n_tasks;
+        }
+    });
+    PREPARED.set(prepared);
+}
+
+/// Chooses how products are made, and brings the activations into the forms that they take. There is
+/// nothing where nothing is to be multiplied; such outputs are filled.
+fn plan<'a>(
+    activations: &[f32],
+    m: usize,
+    products: &mut [Product<'a>],
+    prepared: &mut Prepared,
+    pool: &ThreadPool,
+) -> [Option<Planned<'a>>; MAX_PRODUCTS] {
     let mut planned: [Option<Planned<'_>>; MAX_PRODUCTS] = Default::default();
     for (index, Product { matrix, out }) in products.iter_mut().enumerate() {
         let (n_rows, n_cols) = (matrix.n_rows(), matrix.n_cols());
@@ -218,17 +237,30 @@ pub fn multiply(activations: &[f32], m: usize, products: &mut [Product<'_>], poo
         planned[index] =
             Some(Planned { matrix: *matrix, out, kernel, quantized, rows_per_task, n_tasks });
     }
-    let planned = planned.each_ref().map(Option::as_ref);
-    let n_tasks = planned.iter().flatten().map(|product| product.n_tasks).sum();
-    pool.run(n_tasks, &|task| {
-        let mut task = task;
-        for product in planned.iter().flatten() {
-            if task < product.n_tasks {
-                return prepared.run(product, product.task(task), activations, m, pool.isa());
+    planned
+}
+
+/// Multiplies one activation, `(n_cols,)`, as [`multiply`] does, with some rows of the matrix, and leaves
+/// what belongs to the others in `out`, `(n_rows,)`, as it is.
+///
+/// # Panics
+///
+/// When there is no such row, or a slice does not have the stated shape.
+pub fn multiply_rows(activation: &[f32], product: Product<'_>, rows: &[u32], pool: &ThreadPool) {
+    /// Rows in one task: some microseconds of work.
+    const TASK_ROWS: usize = 16;
+    let n_rows = product.matrix.n_rows();
+    assert!(rows.iter().all(|row| (*row as usize) < n_rows), "all rows are of the matrix");
+    let mut prepared = PREPARED.take();
+    let planned = plan(activation, 1, &mut [product], &mut prepared, pool);
+    if let [Some(product), ..] = &planned {
+        pool.run(rows.len().div_ceil(TASK_ROWS), &|task| {
+            for row in rows.iter().skip(task * TASK_ROWS).take(TASK_ROWS) {
+                let row = *row as usize;
+                prepared.run(product, row..row + 1, activation, 1, pool.isa());
             }
-            task -= product.n_tasks;
-        }
-    });
+        });
+    }
     PREPARED.set(prepared);
 }
 
@@ -272,15 +304,29 @@ pub fn multiply_gated(
     let mut lines = UP.take();
     let [up_out] = lines.parts([out.len().next_multiple_of(PADDING)]);
     let up_out = &mut up_out[..out.len()];
+    let mut prepared = PREPARED.take();
     let products = [(gate, &mut *out), (up, &mut *up_out)];
-    multiply(activations, m, &mut products.map(|(matrix, out)| Product { matrix, out }), pool);
-    let pieces = Mutex::new(out.chunks_mut(GATE_LEN).zip(up_out.chunks(GATE_LEN)));
-    pool.run(up_out.len().div_ceil(GATE_LEN), &|_| {
-        let next = pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
-        if let Some((gate, up)) = next {
-            activation.apply(pool.isa(), gate, up);
-        }
-    });
+    let mut products = products.map(|(matrix, out)| Product { matrix, out });
+    let planned = plan(activations, m, &mut products, &mut prepared, pool);
+    if let [Some(gate), Some(up), ..] = &planned {
+        // A task has the same rows of both, so that it can put them together.
+        let (n_rows, step) = (gate.matrix.n_rows(), gate.rows_per_task);
+        pool.run(gate.n_tasks, &|task| {
+            let rows = task * step..n_rows.min((task + 1) * step);
+            for product in [gate, up] {
+                prepared.run(product, rows.clone(), activations, m, pool.isa());
+            }
+            for i in 0..m {
+                // SAFETY: both outputs have these rows, which no other task touches.
+                #[allow(unsafe_code)]
+                let [gate, up] = [gate, up].map(|product| unsafe {
+                    std::slice::from_raw_parts_mut(product.out.at(i, rows.start), rows.len())
+                });
+                activation.apply(pool.isa(), gate, up);
+            }
+        });
+    }
+    PREPARED.set(prepared);
     UP.set(lines);
 }
 

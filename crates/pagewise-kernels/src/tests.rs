@@ -4,6 +4,7 @@ use crate::product::uses_tiles;
 use crate::unpack::f16_to_f32;
 use crate::{
     Activation, BlockType, Isa, Matrix, Product, ShapeError, ThreadPool, multiply, multiply_gated,
+    multiply_rows,
 };
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
@@ -279,6 +280,26 @@ fn multiplies_several_matrices() {
                 multiply(&activations, m, &mut products, &pool);
                 for (case, out) in cases.iter().zip(outs) {
                     assert_eq!(case.product(&pool), out, "{:?} {types:?} m={m}", pool.isa());
+                }
+            }
+        }
+    }
+}
+
+/// Rows that are multiplied alone give what they give among all, to the last bit; the others stay.
+#[test]
+fn multiplies_some_rows() {
+    for block_type in BlockType::ALL {
+        let case = Case::new(4, block_type, 90, 768 / block_type.block_len(), 1, 0.1);
+        for pool in pools(2) {
+            let all = case.product(&pool);
+            for rows in [vec![], vec![89], (0..90).step_by(7).rev().collect(), (0..90).collect()] {
+                let mut out = vec![f32::NEG_INFINITY; 90];
+                let product = Product { matrix: case.matrix(), out: &mut out };
+                multiply_rows(&case.activations, product, &rows, &pool);
+                for (row, (out, all)) in (0u32..).zip(out.iter().zip(&all)) {
+                    let expected = if rows.contains(&row) { *all } else { f32::NEG_INFINITY };
+                    assert_eq!(*out, expected, "{block_type:?} {:?} row {row}", pool.isa());
                 }
             }
         }
