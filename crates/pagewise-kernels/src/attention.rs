@@ -29,6 +29,7 @@ const TASK_ROWS: usize = 96;
 const TASK_ROWS_IN_TILES: usize = 192;
 /// Rows from which on tile registers are used: more than a few guessed tokens have, so that guesses are
 /// verified with the arithmetic of single tokens.
+#[cfg(target_arch = "x86_64")]
 const TILE_ROWS: usize = 48;
 /// Rows up to which a task multiplies them one by one, because they would not fill vectors.
 const FEW_ROWS: usize = 8;

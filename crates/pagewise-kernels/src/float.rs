@@ -105,8 +105,14 @@ fn multiply_as<T: Float>(isa: Isa, product: &Product<'_>) {
             Family::Avx512Vnni | Family::Amx => return unsafe { avx512::<T>(product) },
             // SAFETY: as above.
             Family::Avx2 | Family::AvxVnni => return unsafe { avx2::<T>(product) },
-            Family::Portable => {}
+            _ => {}
         }
+    }
+    #[cfg(target_arch = "aarch64")]
+    if isa != Isa::PORTABLE {
+        use std::arch::aarch64::float32x4_t;
+        // SAFETY: every such processor has the features.
+        return unsafe { multiply_with::<float32x4_t, T>(product) };
     }
     let _ = isa;
     // SAFETY: plain Rust needs no features.

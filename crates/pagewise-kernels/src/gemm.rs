@@ -81,10 +81,35 @@ pub(crate) fn multiply(
                 Family::AvxVnni => return unsafe { avx_vnni(&product, scratch) },
                 // SAFETY: as above.
                 Family::Avx2 => return unsafe { avx2(&product, scratch) },
-                Family::Portable => {}
+                _ => {}
             }
         }
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(target_arch = "aarch64")]
+        {
+            use crate::bytes::{DotprodBytes, I8mmBytes, NeonBytes};
+            use crate::isa::Family;
+
+            #[target_feature(enable = "neon,dotprod")]
+            fn dotprod(product: &Product<'_>, scratch: &mut Lines) {
+                // SAFETY: this function has the features of the vectors.
+                unsafe { multiply_with::<DotprodBytes, 6>(product, scratch) }
+            }
+            #[target_feature(enable = "neon,dotprod,i8mm")]
+            fn i8mm(product: &Product<'_>, scratch: &mut Lines) {
+                // SAFETY: as above.
+                unsafe { multiply_with::<I8mmBytes, 6>(product, scratch) }
+            }
+            match isa.family() {
+                // SAFETY: an `Isa` is only made for a machine that has its features.
+                Family::I8mm => return unsafe { i8mm(&product, scratch) },
+                // SAFETY: as above.
+                Family::Dotprod => return unsafe { dotprod(&product, scratch) },
+                // SAFETY: every such processor has the features.
+                Family::Neon => return unsafe { multiply_with::<NeonBytes, 6>(&product, scratch) },
+                _ => {}
+            }
+        }
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         let _ = isa;
         // SAFETY: plain Rust needs no features.
         unsafe { multiply_with::<crate::bytes::PortableBytes, 4>(&product, scratch) }

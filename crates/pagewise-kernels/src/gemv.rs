@@ -27,7 +27,7 @@ const SCALES: usize = 8;
 
 /// Returns whether a kernel here reads this type on a machine of this family.
 pub(crate) fn supports(family: Family, block_type: BlockType) -> bool {
-    family != Family::Portable
+    family >= Family::Avx2
         && !block_type.is_float()
         && !matches!(block_type, BlockType::Q2K | BlockType::Q3K)
 }
@@ -44,7 +44,7 @@ pub(crate) fn multiply(
         Family::Avx512Vnni | Family::Amx => avx512::multiply(matrix, rows, activations, out),
         Family::AvxVnni => avx2::multiply::<true>(matrix, rows, activations, out),
         Family::Avx2 => avx2::multiply::<false>(matrix, rows, activations, out),
-        Family::Portable => unreachable!("see `supports`"),
+        _ => unreachable!("see `supports`"),
     }
 }
 

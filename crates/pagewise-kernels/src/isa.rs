@@ -15,6 +15,12 @@ pub struct Isa(Family);
 pub(crate) enum Family {
     /// Plain Rust, on every machine.
     Portable,
+    /// 64-bit ARM.
+    Neon,
+    /// The same with products of four bytes.
+    Dotprod,
+    /// The same with products of small matrices of bytes.
+    I8mm,
     /// x86-64 with AVX2, FMA and F16C.
     Avx2,
     /// The same with VNNI for vectors of 256 bits.
@@ -49,6 +55,9 @@ impl Isa {
     pub fn name(self) -> &'static str {
         match self.0 {
             Family::Portable => "portable",
+            Family::Neon => "neon",
+            Family::Dotprod => "dotprod",
+            Family::I8mm => "i8mm",
             Family::Avx2 => "avx2",
             Family::AvxVnni => "avx-vnni",
             Family::Avx512Vnni => "avx512",
@@ -96,7 +105,16 @@ impl fmt::Display for UnknownIsa {
 impl std::error::Error for UnknownIsa {}
 
 impl Family {
-    const ALL: [Self; 5] = [Self::Portable, Self::Avx2, Self::AvxVnni, Self::Avx512Vnni, Self::Amx];
+    const ALL: [Self; 8] = [
+        Self::Portable,
+        Self::Neon,
+        Self::Dotprod,
+        Self::I8mm,
+        Self::Avx2,
+        Self::AvxVnni,
+        Self::Avx512Vnni,
+        Self::Amx,
+    ];
 
     fn is_available(self) -> bool {
         #[cfg(target_arch = "x86_64")]
@@ -116,9 +134,23 @@ impl Family {
                 Self::AvxVnni => avx2 && is_x86_feature_detected!("avxvnni"),
                 Self::Avx512Vnni => avx512_vnni,
                 Self::Amx => avx512_vnni && crate::amx::is_available(),
+                Self::Neon | Self::Dotprod | Self::I8mm => false,
             }
         }
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(target_arch = "aarch64")]
+        {
+            use std::arch::is_aarch64_feature_detected;
+            match self {
+                Self::Portable => true,
+                Self::Neon => is_aarch64_feature_detected!("neon"),
+                Self::Dotprod => is_aarch64_feature_detected!("dotprod"),
+                Self::I8mm => {
+                    is_aarch64_feature_detected!("dotprod") && is_aarch64_feature_detected!("i8mm")
+                }
+                Self::Avx2 | Self::AvxVnni | Self::Avx512Vnni | Self::Amx => false,
+            }
+        }
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         {
             self == Self::Portable
         }
@@ -148,7 +180,7 @@ macro_rules! multiversion {
                     $crate::isa::Family::Avx2 | $crate::isa::Family::AvxVnni => {
                         return unsafe { avx2($($arg),*) };
                     }
-                    $crate::isa::Family::Portable => {}
+                    _ => {}
                 }
             }
             #[cfg(not(target_arch = "x86_64"))]

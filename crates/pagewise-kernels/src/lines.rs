@@ -7,6 +7,7 @@ use crate::simd::PADDING;
 #[repr(C, align(64))]
 struct Line([f32; PADDING]);
 
+#[cfg(target_arch = "x86_64")]
 const LINE_BYTES: usize = size_of::<Line>();
 
 /// A buffer of a thread; it grows to what the largest task needs and stays.
@@ -35,6 +36,7 @@ impl Lines {
     }
 
     /// Returns `len` bytes with any content.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn bytes(&mut self, len: usize) -> &mut [u8] {
         self.grow(len.div_ceil(LINE_BYTES));
         // SAFETY: the lines are there, and any bytes are floats.
@@ -45,6 +47,7 @@ impl Lines {
     }
 
     /// Returns all bytes.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn as_bytes(&self) -> &[u8] {
         // SAFETY: the lines are there, and have no byte that was never written.
         #[allow(unsafe_code)]

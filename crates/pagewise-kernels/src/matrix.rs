@@ -3,6 +3,7 @@
 use crate::product::{Product, multiply};
 use crate::unpack::{Unpacked, unpack_row};
 use crate::{BlockType, Isa, ShapeError, ThreadPool, float};
+#[cfg(target_arch = "x86_64")]
 use std::ops::Range;
 
 /// Weights as they lie in a file: `n_rows` rows of `n_cols`, each row a sequence of blocks.

@@ -1,5 +1,8 @@
 //! Vectors of floats, so that a kernel is written once and compiled for every family.
 
+#[cfg(target_arch = "aarch64")]
+mod neon;
+
 use crate::unpack::f16_to_f32;
 use half::{bf16, f16};
 #[cfg(target_arch = "x86_64")]

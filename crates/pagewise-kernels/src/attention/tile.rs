@@ -114,8 +114,14 @@ pub(super) fn attend<T: Element>(
             Family::Avx2 | Family::AvxVnni => {
                 return unsafe { avx2(block, positions, scratch, partial) };
             }
-            Family::Portable => {}
+            _ => {}
         }
+    }
+    #[cfg(target_arch = "aarch64")]
+    if isa != Isa::PORTABLE {
+        use std::arch::aarch64::float32x4_t;
+        // SAFETY: every such processor has the features.
+        return unsafe { attend_with::<float32x4_t, T>(block, positions, scratch, partial) };
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = isa;
@@ -636,7 +642,7 @@ mod tests {
                 Family::Avx512Vnni | Family::Amx => return unsafe { avx512(x) },
                 // SAFETY: as above.
                 Family::Avx2 | Family::AvxVnni => return unsafe { avx2(x) },
-                Family::Portable => {}
+                _ => {}
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
