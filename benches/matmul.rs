@@ -2,14 +2,17 @@
 //!
 //! Questions: does decode (`m1`) run at memory bandwidth, what do chunks of forced tokens (`m8`)
 //! cost against one token, and how many multiply-adds per second does prefill (`m512`) reach?
-//! Throughput is in bytes of weights for `m1` and `m8` (compare with `read_bandwidth`) and in
-//! multiply-adds for `m512`. Each shape cycles through copies of its matrix that together exceed
-//! the caches, as the layers of a model do. Weights are random and seeded.
+//! Throughput is in bytes of weights up to `m8` (compare with `peaks/read_bandwidth`) and in
+//! multiply-adds above (compare with `peaks/multiply_adds`). Each shape cycles through copies of its
+//! matrix that together exceed the caches, as the layers of a model do, in large pages where the system
+//! gives them. Weights are random and seeded. The kernels are the best ones, or those that
+//! `PAGEWISE_ISA` names.
 
 use criterion::{
     BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
 };
-use pagewise_kernels::{BlockType, Matrix, ThreadPool};
+use memmap2::MmapMut;
+use pagewise_kernels::{BlockType, Isa, Matrix, ThreadPool, multiply_on_registers};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::hint::black_box;
@@ -34,12 +37,12 @@ const SHAPES: [(&str, BlockType, usize, usize); 8] = [
 ];
 
 fn matmul(criterion: &mut Criterion) {
-    let pool = ThreadPool::new(THREADS);
+    let pool = ThreadPool::with_isa(THREADS, isa());
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     for (name, block_type, n_rows, n_cols) in SHAPES {
         let size = n_rows * n_cols / block_type.block_len() * block_type.block_bytes();
         let copies = (WORKING_SET_BYTES / size).max(1);
-        let mut bytes = vec![0u8; copies * size];
+        let mut bytes = large_pages(copies * size);
         // Small bytes keep every half-precision scale finite whatever the layout.
         rng.fill_bytes(&mut bytes);
         bytes.iter_mut().for_each(|byte| *byte &= 0x3f);
@@ -75,25 +78,62 @@ fn matmul(criterion: &mut Criterion) {
     }
 }
 
-fn read_bandwidth(criterion: &mut Criterion) {
-    let pool = ThreadPool::new(THREADS);
-    let words = vec![1u64; WORKING_SET_BYTES / 8];
-    let mut group = criterion.benchmark_group("read_bandwidth");
+fn isa() -> Isa {
+    match std::env::var("PAGEWISE_ISA") {
+        Ok(name) => name.parse().unwrap_or_else(|error| panic!("{error}")),
+        Err(_) => Isa::detect(),
+    }
+}
+
+fn large_pages(len: usize) -> MmapMut {
+    let map = MmapMut::map_anon(len).expect("memory");
+    // A wish, which not every system knows.
+    #[cfg(target_os = "linux")]
+    map.advise(memmap2::Advice::HugePage).ok();
+    map
+}
+
+/// What the machine could do at most.
+fn peaks(criterion: &mut Criterion) {
+    let pool = ThreadPool::with_isa(THREADS, isa());
+    let mut bytes = large_pages(4 * WORKING_SET_BYTES);
+    bytes.fill(1);
+    let mut group = criterion.benchmark_group("peaks");
     group.sample_size(20).measurement_time(Duration::from_secs(2));
-    group.throughput(Throughput::Bytes(WORKING_SET_BYTES as u64));
-    group.bench_function(format!("{THREADS}_threads"), |bencher| {
+    group.throughput(Throughput::Bytes(bytes.len() as u64));
+    group.bench_function(format!("read_bandwidth/{THREADS}_threads"), |bencher| {
         bencher.iter(|| {
             let total = AtomicU64::new(0);
-            let chunks: Vec<&[u64]> = words.chunks(1 << 16).collect();
+            let chunks: Vec<&[u8]> = bytes.chunks(1 << 20).collect();
             pool.run(chunks.len(), &|i| {
-                let sum = chunks[i].iter().fold(0u64, |sum, &word| sum ^ word);
-                total.fetch_xor(sum, Ordering::Relaxed);
+                total.fetch_xor(fold(chunks[i]), Ordering::Relaxed);
             });
             black_box(total.into_inner())
+        });
+    });
+    const ROUNDS: usize = 100_000;
+    let each = multiply_on_registers(pool.isa(), 1) * ROUNDS as u64;
+    group.throughput(Throughput::Elements(each * THREADS as u64));
+    group.bench_function(format!("multiply_adds/{}_{THREADS}_threads", pool.isa()), |bencher| {
+        bencher.iter(|| {
+            pool.run(THREADS, &|_| {
+                black_box(multiply_on_registers(pool.isa(), ROUNDS));
+            });
         });
     });
     group.finish();
 }
 
-criterion_group!(benches, read_bandwidth, matmul);
+/// Reads every byte, in as many sums as hide how long an addition takes.
+fn fold(bytes: &[u8]) -> u64 {
+    let mut sums = [0u64; 32];
+    for words in bytes.as_chunks::<8>().0.as_chunks::<32>().0 {
+        for (sum, word) in sums.iter_mut().zip(words) {
+            *sum ^= u64::from_ne_bytes(*word);
+        }
+    }
+    sums.into_iter().fold(0, |all, sum| all ^ sum)
+}
+
+criterion_group!(benches, peaks, matmul);
 criterion_main!(benches);

@@ -414,6 +414,30 @@ pub(crate) unsafe fn multiply_2x1(
     }
 }
 
+/// See [`crate::multiply_on_registers`].
+///
+/// # Safety
+///
+/// The machine has AMX.
+pub(crate) unsafe fn multiply_on_registers(rounds: usize) -> u64 {
+    // SAFETY: the caller's machine has AMX.
+    unsafe {
+        let _tiles = Tiles::configure();
+        asm!("tilezero tmm4", "tilezero tmm5", "tilezero tmm6", "tilezero tmm7");
+        for _ in 0..rounds {
+            asm!(
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm1, tmm5, tmm6",
+                "tdpbf16ps tmm2, tmm4, tmm7",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                options(nostack, nomem),
+            );
+        }
+    }
+    (4 * rounds * TILE_ROWS * TILE_ROWS * TILE_COLS) as u64
+}
+
 /// Writes a tile of sums, `(16 rows, 16 tokens)`, to the output.
 ///
 /// # Safety

@@ -1,12 +1,15 @@
 //! CPU kernels for the weights of a GGUF file, working on the blocks as they lie in the file.
 //!
-//! A [`Matrix`] borrows its bytes, usually from a memory map, and is never repacked: the memory
-//! a model needs is the size of its file. [`Matrix::matmul`] quantises the activations to eight
-//! bits once per call and multiplies in integers; floating point weights are multiplied in `f32`.
-//! Work is spread over a [`ThreadPool`]; no result depends on the number of its threads.
+//! A [`Matrix`] borrows its bytes and is never repacked: the memory a model needs is the size of its
+//! file. [`Matrix::matmul`] quantises the activations to eight bits once per call and multiplies in
+//! integers, or with AMX in tiles of `bf16` if there are many; floating point weights are multiplied in
+//! `f32`. Work is spread over a [`ThreadPool`]; no result depends on the number of its threads.
 //!
-//! The instruction set is an argument ([`Isa`]) or the pool's. Nothing here reads files,
-//! knows a model or allocates per call in the steady state.
+//! The instruction set is an argument ([`Isa`]) or the pool's. A kernel is written once over vectors
+//! (`simd.rs`, `bytes.rs`) where families differ in these alone: many activations in `gemm.rs`, attention,
+//! and few activations on ARM and in plain Rust in `rowwise.rs`. What is written for one family stands
+//! apart: `gemv/`, `amx.rs`. Nothing here reads files, knows a model or allocates per call in the steady
+//! state.
 
 // In a register tile, an index counts lanes of several arrays at once.
 #![allow(clippy::needless_range_loop)]
@@ -34,6 +37,8 @@ mod gemv;
 mod isa;
 mod lines;
 mod matrix;
+#[allow(unsafe_code)]
+mod peak;
 mod pool;
 mod product;
 #[allow(unsafe_code)]
@@ -52,5 +57,6 @@ pub use elementwise::{
 pub use error::ShapeError;
 pub use isa::{Isa, UnknownIsa};
 pub use matrix::Matrix;
+pub use peak::multiply_on_registers;
 pub use pool::ThreadPool;
 pub use product::{Product, multiply, multiply_gated, multiply_rows};
