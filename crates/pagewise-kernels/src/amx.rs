@@ -420,16 +420,19 @@ pub(crate) unsafe fn multiply_2x1(
 ///
 /// The machine has AMX.
 pub(crate) unsafe fn multiply_on_registers(rounds: usize) -> u64 {
-    // SAFETY: the caller's machine has AMX.
-    unsafe {
-        let _tiles = Tiles::configure();
-        asm!("tilezero tmm4", "tilezero tmm5", "tilezero tmm6", "tilezero tmm7");
-        for _ in 0..rounds {
+    if rounds > 0 {
+        // SAFETY: the caller's machine has AMX. Registers that were just configured are zero.
+        unsafe {
+            let _tiles = Tiles::configure();
             asm!(
+                "2:",
                 "tdpbf16ps tmm0, tmm4, tmm6",
                 "tdpbf16ps tmm1, tmm5, tmm6",
                 "tdpbf16ps tmm2, tmm4, tmm7",
                 "tdpbf16ps tmm3, tmm5, tmm7",
+                "dec {rounds}",
+                "jnz 2b",
+                rounds = inout(reg) rounds => _,
                 out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                 options(nostack, nomem),
             );
