@@ -11,6 +11,7 @@ mod kill;
 mod models;
 mod offline;
 mod perplexity;
+mod restart;
 #[cfg(unix)]
 mod terminal;
 mod tidy;
