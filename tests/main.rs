@@ -8,6 +8,8 @@ mod bad_input;
 mod chat;
 mod embedder_change;
 mod kill;
+#[cfg(target_os = "linux")]
+mod memory_limits;
 mod models;
 mod offline;
 mod perplexity;
