@@ -6,6 +6,7 @@ mod program;
 
 mod bad_input;
 mod chat;
+mod doctor;
 mod embedder_change;
 mod kill;
 #[cfg(target_os = "linux")]
