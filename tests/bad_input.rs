@@ -292,7 +292,7 @@ fn a_refused_line_is_not_the_end_of_the_chat() {
 fn bad_flags() {
     const WINDOW_TOO_LARGE: &str = "4097";
     assert_eq!(WINDOW_TOO_LARGE, (CONTEXT_TOKENS + 1).to_string());
-    let rows: [(&'static [&'static str], &'static str); 22] = [
+    let rows: [(&'static [&'static str], &'static str); 24] = [
         (&["run", "Hello", "--window", "100"], "too small"),
         (&["run", "Hello", "--window", "600"], "too small"),
         (&["run", "Hello", "--window", WINDOW_TOO_LARGE], "4096"),
@@ -310,6 +310,8 @@ fn bad_flags() {
         (&["run", "Hello", "--agent", "a/b"], "--agent"),
         (&["run", "Hello", "--agent", ""], "--agent"),
         (&["run", "Hello", "--loud"], "--loud"),
+        (&["run", "Hello", "--think"], "tiny was not trained to think before it answers"),
+        (&["chat", "--think=64"], "leave out --think"),
         (&["run"], "MESSAGE"),
         (&["remember"], "remember"),
         (&["memory", "forget"], "forget"),

@@ -6,11 +6,15 @@ mod program;
 
 mod bad_input;
 mod chat;
+mod doctor;
 mod embedder_change;
 mod kill;
+#[cfg(target_os = "linux")]
+mod memory_limits;
 mod models;
 mod offline;
 mod perplexity;
+mod restart;
 #[cfg(unix)]
 mod terminal;
 mod tidy;

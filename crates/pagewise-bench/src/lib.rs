@@ -10,13 +10,15 @@
 //! Nothing here samples, renders a prompt or applies a grammar: what is timed is the forward pass,
 //! reached through [`Processor`].
 
+mod memory_available;
 mod memory_peak;
 pub mod perf;
 pub mod perplexity;
 mod processor;
 mod report;
 
-pub use memory_peak::{memory_available_bytes, memory_peak_bytes, memory_resident_bytes};
+pub use memory_available::{memory_available_bytes, memory_obtainable_bytes, memory_total_bytes};
+pub use memory_peak::{memory_peak_bytes, memory_resident_bytes};
 pub use perf::{PerfConfig, PerfError, PerfRow, Subject, Timed};
 pub use perplexity::{Perplexity, PerplexityConfig, PerplexityError, Predictor};
 pub use processor::{DecoderProcessor, Processor};

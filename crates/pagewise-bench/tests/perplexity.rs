@@ -27,7 +27,7 @@ fn check(name: &str, n_windows: usize) {
         recorded["after_each_window"][name][n_windows - 1].as_f64().expect("a recorded window");
     let compute = Compute::new(DeviceChoice::Cpu, None).unwrap();
     let path = test_weights(&format!("{name}.gguf"));
-    let model = LoadedModel::load(&path, &compute, |_| Ok(window_tokens)).unwrap();
+    let model = LoadedModel::load(&path, &compute, |_, _| Ok(window_tokens)).unwrap();
     let config = PerplexityConfig {
         window_tokens,
         windows_max: Some(n_windows),

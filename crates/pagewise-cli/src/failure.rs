@@ -8,6 +8,9 @@ use pagewise_core::ModelError;
 use pagewise_infer::LoadError;
 use pagewise_memory::StoreError;
 
+/// Windows that are advised are multiples of this, in tokens.
+const WINDOW_STEP: usize = 256;
+
 /// A command failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -73,7 +76,24 @@ impl From<LoadError> for Failure {
             LoadError::WindowTooLarge { .. } | LoadError::WindowTooSmall { .. } => Kind::Usage,
             _ => Kind::Model,
         };
-        Self::new(kind, error)
+        let hint = memory_hint(&error);
+        Self { hint, ..Self::new(kind, error) }
+    }
+}
+
+/// What to do where there is no memory for a model.
+fn memory_hint(error: &LoadError) -> Option<String> {
+    const PLAN: &str = "`pagewise models plan` says what a model takes";
+    match error {
+        LoadError::TooLarge { largest_window, .. } => {
+            let window = largest_window.unwrap_or(0) / WINDOW_STEP * WINDOW_STEP;
+            Some(match window {
+                0 => format!("try smaller weights; {PLAN}"),
+                _ => format!("try --window {window}, or smaller weights; {PLAN}"),
+            })
+        }
+        LoadError::OutOfMemory(_) => Some(PLAN.into()),
+        _ => None,
     }
 }
 
@@ -88,7 +108,7 @@ impl From<AgentError> for Failure {
         match error {
             AgentError::EmptyMessage => Self::usage(error),
             AgentError::WindowTooSmall { needed_tokens, .. } => Self::usage(error)
-                .hint(format!("try --window {}", needed_tokens.next_multiple_of(256))),
+                .hint(format!("try --window {}", needed_tokens.next_multiple_of(WINDOW_STEP))),
             AgentError::Model(error) => error.into(),
             AgentError::Store(error) => error.into(),
             AgentError::InvalidCall { .. } => Self::new(Kind::Failure, error),

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use jiff::tz::TimeZone;
 use pagewise_agent::{Agent, AgentConfig};
+use pagewise_bench::memory_obtainable_bytes;
 use pagewise_core::{Clock, EmbedError, Embedder, FixedClock, Purpose, SystemClock};
 use pagewise_infer::{Engine, EngineOptions, SentenceEmbedder};
 use pagewise_memory::Store;
@@ -42,6 +43,7 @@ pub(crate) fn open_agent(
     let options = EngineOptions {
         window_tokens: args.window.map(|window| window as usize),
         default_window_tokens: WINDOW_TOKENS,
+        memory_bytes: memory_obtainable_bytes(),
         snapshot,
         cache_reuse_tokens: opening.cache_reuse.map(|tokens| tokens as usize),
         thinking_tokens: opening.think.map_or(0, |tokens| tokens as usize),
@@ -99,7 +101,8 @@ pub(crate) fn open_store_at(
     Ok((store, has_embedder))
 }
 
-fn load_embedder(dir: &Path, args: &CommonArgs) -> Result<Arc<dyn Embedder>, Failure> {
+/// Opens the embedder in a folder.
+pub(crate) fn load_embedder(dir: &Path, args: &CommonArgs) -> Result<Arc<dyn Embedder>, Failure> {
     // A store remembers where its embedder was, and may be opened from another folder.
     let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
     load_embedder_on(&dir, args.threads.map(usize::from), args)

@@ -16,6 +16,15 @@ pub(crate) fn brief(text: impl Display) -> String {
     brief.text
 }
 
+/// Returns what the tensor library says of a failure, without the calls that led to it, which it
+/// appends where the environment asks for them.
+pub(crate) fn of_tensors(error: &candle_core::Error) -> String {
+    let text = error.to_string();
+    let is_call = |line: &&str| line.trim_start().starts_with("0: ");
+    let lines: Vec<&str> = text.lines().take_while(|line| !is_call(line)).collect();
+    brief(lines.join("; "))
+}
+
 struct Brief {
     text: String,
     n_chars: usize,

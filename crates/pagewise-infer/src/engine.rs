@@ -16,8 +16,8 @@ use pagewise_grammar::{CallGrammar, GrammarError, TokenMask};
 
 use crate::thinking::Thinking;
 use crate::{
-    Compute, Decoder, Detokenizer, InferError, LoadError, LoadedModel, ModelDescription, Sampler,
-    Session, SnapshotKey, Tokenizer, prompt_lookup,
+    Compute, Decoder, Detokenizer, InferError, LoadError, LoadedModel, ModelDescription, ModelPlan,
+    Sampler, Session, SnapshotKey, Tokenizer, prompt_lookup,
 };
 
 /// The least window that anything can be done in, in tokens.
@@ -43,6 +43,9 @@ pub struct EngineOptions {
     /// The most tokens that the window is given unasked: the KV cache of a large window takes
     /// memory, and a long prompt time.
     pub default_window_tokens: usize,
+    /// The memory that there could be for the model at most, in bytes: one that takes more is
+    /// refused. Nothing is if `None`.
+    pub memory_bytes: Option<u64>,
     /// The file that keeps the KV cache of main context between two runs of the program; none if
     /// `None`, and if pieces are reused at another place.
     pub snapshot: Option<PathBuf>,
@@ -62,6 +65,7 @@ impl Default for EngineOptions {
         Self {
             window_tokens: None,
             default_window_tokens: 8192,
+            memory_bytes: None,
             snapshot: None,
             cache_reuse_tokens: None,
             guess_tokens: GUESS_TOKENS,
@@ -118,8 +122,12 @@ impl Engine {
         compute: &Compute,
         options: &EngineOptions,
     ) -> Result<Self, LoadError> {
-        let mut model = LoadedModel::load(path, compute, |context_length| {
-            options.window(path, context_length)
+        let mut model = LoadedModel::load(path, compute, |weights, context_length| {
+            let window_tokens = options.window(path, context_length)?;
+            if let Some(memory_bytes) = options.memory_bytes {
+                ModelPlan::new(weights, compute)?.check(window_tokens, memory_bytes)?;
+            }
+            Ok(window_tokens)
         })?;
         let n_logits = model.decoder.config().vocabulary;
         let mut text_mask = TokenMask::none(n_logits);

@@ -1,10 +1,11 @@
 //! Why weights cannot be loaded, and why a forward pass fails.
 
+use std::collections::TryReserveError;
 use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::brief::brief;
+use crate::brief::{brief, of_tensors};
 use crate::{ChatTemplateError, GgufError, HfError, TokenizerError};
 
 /// Weights that cannot be used.
@@ -107,9 +108,95 @@ pub enum LoadError {
         /// What is wrong, as the rest of a sentence about the file.
         reason: String,
     },
+    /// The model would take more memory than there is.
+    #[error(
+        "{}: with a context window of {window_tokens} tokens the model takes {} of memory, and there \
+         are {}", path.display(), mebibytes(*needed_bytes), mebibytes(*available_bytes)
+    )]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The window that it was to have, in tokens.
+        window_tokens: usize,
+        /// What it takes with that.
+        needed_bytes: u64,
+        /// What there is.
+        available_bytes: u64,
+        /// The largest window that it could have, in tokens; `None` if not even the weights fit.
+        largest_window: Option<usize>,
+    },
+    /// Memory could not be had.
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
     /// Building the tensors failed.
-    #[error("the weights could not be prepared: {0}")]
-    Tensor(#[from] candle_core::Error),
+    #[error("the weights could not be prepared: {}", of_tensors(.0))]
+    Tensor(candle_core::Error),
+}
+
+impl From<candle_core::Error> for LoadError {
+    fn from(error: candle_core::Error) -> Self {
+        OutOfMemory::of(&error).map_or(Self::Tensor(error), Self::OutOfMemory)
+    }
+}
+
+/// Memory that could not be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum OutOfMemory {
+    /// Of this machine.
+    #[error(
+        "there is not enough memory for {what}: {} more were asked for; a smaller context window \
+         takes less", mebibytes(*bytes as u64)
+    )]
+    Processor {
+        /// What it was for.
+        what: &'static str,
+        /// How much was asked for.
+        bytes: usize,
+    },
+    /// Of the GPU, which does not say how much was asked for.
+    #[error(
+        "the GPU has not enough memory; a smaller context window or smaller weights take less, and \
+         on the processor there may be more"
+    )]
+    Gpu,
+}
+
+impl OutOfMemory {
+    /// Returns the lack of memory that a tensor operation failed for, if it was one.
+    fn of(error: &candle_core::Error) -> Option<Self> {
+        // The tensor library has no variant for it; this is the driver's name.
+        error.to_string().contains("CUDA_ERROR_OUT_OF_MEMORY").then_some(Self::Gpu)
+    }
+}
+
+/// Returns `len` numbers, all 0, or says that there is no memory for `what`.
+pub(crate) fn zeros<T: Copy + Default>(
+    len: usize,
+    what: &'static str,
+) -> Result<Vec<T>, OutOfMemory> {
+    let mut numbers = Vec::new();
+    lengthen(&mut numbers, len, what)?;
+    Ok(numbers)
+}
+
+/// Appends zeros until there are `len` numbers, or says that there is no memory for `what`.
+pub(crate) fn lengthen<T: Copy + Default>(
+    numbers: &mut Vec<T>,
+    len: usize,
+    what: &'static str,
+) -> Result<(), OutOfMemory> {
+    let more = len.saturating_sub(numbers.len());
+    // An allocation that fails elsewhere ends the program.
+    numbers.try_reserve_exact(more).map_err(|_: TryReserveError| OutOfMemory::Processor {
+        what,
+        bytes: more.saturating_mul(size_of::<T>()),
+    })?;
+    numbers.resize(len, T::default());
+    Ok(())
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", bytes.div_ceil(1 << 20))
 }
 
 /// A forward pass that could not be done.
@@ -143,7 +230,59 @@ pub enum InferError {
     /// Stopped from outside.
     #[error("cancelled")]
     Cancelled,
+    /// Memory could not be had.
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
     /// A tensor operation failed.
-    #[error("{0}")]
-    Tensor(#[from] candle_core::Error),
+    #[error("{}", of_tensors(.0))]
+    Tensor(candle_core::Error),
+}
+
+impl From<candle_core::Error> for InferError {
+    fn from(error: candle_core::Error) -> Self {
+        OutOfMemory::of(&error).map_or(Self::Tensor(error), Self::OutOfMemory)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Error;
+
+    use super::*;
+
+    /// As the driver words it, with what the tensor library may append.
+    fn gpu_error() -> Error {
+        let said = "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")";
+        Error::Cuda(said.into()).context("matmul").context(
+            "   0: candle_core::error::Error::bt\n             at ./src/error.rs:264:25\n   1: main",
+        )
+    }
+
+    #[test]
+    fn a_gpu_without_memory_is_one_sentence() {
+        let failed: InferError = gpu_error().into();
+        assert!(matches!(failed, InferError::OutOfMemory(OutOfMemory::Gpu)));
+        let sentence = failed.to_string();
+        assert_eq!(LoadError::from(gpu_error()).to_string(), sentence);
+        insta::assert_snapshot!(sentence, @"the GPU has not enough memory; a smaller context window or smaller weights take less, and on the processor there may be more");
+    }
+
+    #[test]
+    fn other_failures_are_said_without_their_trace() {
+        let failed = InferError::from(Error::Msg(
+            "shape mismatch\nin matmul\n   0: candle_core::error::Error::bt\n   1: main".into(),
+        ));
+        assert_eq!(failed.to_string(), "shape mismatch; in matmul");
+        let failed = LoadError::from(Error::Cuda("no kernel \u{1b}[2J".into()));
+        assert_eq!(failed.to_string(), "the weights could not be prepared: no kernel \\u{1b}[2J");
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_said() {
+        let failed = zeros::<f32>(1 << 50, "a test").unwrap_err();
+        assert_eq!(failed, OutOfMemory::Processor { what: "a test", bytes: 1 << 52 });
+        insta::assert_snapshot!(failed, @"there is not enough memory for a test: 4294967296 MiB more were asked for; a smaller context window takes less");
+        assert!(zeros::<u64>(usize::MAX, "a test").is_err());
+        assert_eq!(zeros::<u8>(3, "a test").unwrap(), [0; 3]);
+    }
 }

@@ -6,13 +6,17 @@ use std::ops::Range;
 use candle_core::{DType, Device, Tensor};
 use half::f16;
 
-use crate::InferError;
 use crate::compute::Compute;
 use crate::decoder::{DecoderConfig, LayerKind};
+use crate::error::{lengthen, zeros};
+use crate::{InferError, OutOfMemory};
 
 /// The capacity a cache begins with, in tokens: small enough to cost nothing, large enough that a
 /// short prompt does not grow it.
 const INITIAL_CAPACITY: usize = 256;
+
+/// What there may be no memory for.
+const WHAT: &str = "the KV cache";
 
 /// What a model keeps of the tokens that it has read, layer by layer: keys and values, or what a
 /// convolution goes over.
@@ -60,20 +64,35 @@ impl BufferShapes {
 }
 
 impl BufferShapes {
-    fn buffers<T: Clone + Default>(&self, capacity: usize) -> Vec<Vec<T>> {
-        vec![vec![T::default(); self.n_heads * capacity * self.width]; self.n_buffers]
+    fn buffers<T: Copy + Default>(&self, capacity: usize) -> Result<Vec<Vec<T>>, OutOfMemory> {
+        (0..self.n_buffers).map(|_| zeros(self.n_heads * capacity * self.width, WHAT)).collect()
     }
 
-    /// Moves buffers of one capacity to larger ones.
-    fn grow<T: Copy + Default>(&self, buffers: &mut [Vec<T>], old: usize, capacity: usize) {
+    /// Makes room in a buffer of one capacity for a larger one. Without memory for that it stays as
+    /// it was.
+    fn grow<T: Copy + Default>(
+        &self,
+        buffer: &mut Vec<T>,
+        old: usize,
+        capacity: usize,
+    ) -> Result<(), OutOfMemory> {
         let (old_row, row) = (old * self.width, capacity * self.width);
-        for buffer in buffers {
-            let mut larger = vec![T::default(); self.n_heads * row];
-            for (to, from) in larger.chunks_mut(row).zip(buffer.chunks(old_row)) {
-                to[..old_row].copy_from_slice(from);
-            }
-            *buffer = larger;
+        lengthen(buffer, self.n_heads * row, WHAT)?;
+        // The last head first: none is overwritten before it has moved.
+        for head in (1..self.n_heads).rev() {
+            buffer.copy_within(head * old_row..(head + 1) * old_row, head * row);
         }
+        Ok(())
+    }
+
+    /// Undoes [`Self::grow`].
+    fn shrink<T: Copy>(&self, buffer: &mut Vec<T>, old: usize, capacity: usize) {
+        let (old_row, row) = (old * self.width, capacity * self.width);
+        for head in 1..self.n_heads {
+            buffer.copy_within(head * row..head * row + old_row, head * old_row);
+        }
+        buffer.truncate(self.n_heads * old_row);
+        buffer.shrink_to_fit();
     }
 
     /// Returns what the tokens of `range` have, `(n, n_heads, width)`.
@@ -125,18 +144,19 @@ impl KvCache {
             config.layers.iter().map(|kind| BufferShapes::new(*kind, config)).collect();
         let layers = if compute.pool().is_some() {
             if compute.has_exact_cache() {
-                Layers::Floats(shapes.iter().map(|shape| shape.buffers(capacity)).collect())
+                let buffers = shapes.iter().map(|shape| shape.buffers(capacity));
+                Layers::Floats(buffers.collect::<Result<_, _>>()?)
             } else {
-                Layers::Halves(shapes.iter().map(|shape| shape.buffers(capacity)).collect())
+                let buffers = shapes.iter().map(|shape| shape.buffers(capacity));
+                Layers::Halves(buffers.collect::<Result<_, _>>()?)
             }
         } else {
             let buffer = |shape: &BufferShapes| {
-                let shape = (shape.n_heads, capacity, shape.width);
-                Tensor::zeros(shape, DType::F32, compute.device())
+                zero_tensor((shape.n_heads, capacity, shape.width), compute.device())
             };
             let buffers =
                 |shape: &BufferShapes| (0..shape.n_buffers).map(|_| buffer(shape)).collect();
-            Layers::Tensors(shapes.iter().map(buffers).collect::<Result<_, _>>()?)
+            Layers::Tensors(shapes.iter().map(buffers).collect::<Result<_, InferError>>()?)
         };
         Ok(Self { layers, shapes, len: 0, capacity, window_tokens })
     }
@@ -163,12 +183,17 @@ impl KvCache {
 
     /// Returns the memory that it takes, in bytes.
     pub fn bytes(&self) -> usize {
+        self.token_bytes() * self.capacity
+    }
+
+    /// Returns the memory that a token takes, in bytes.
+    fn token_bytes(&self) -> usize {
         let number_bytes = match &self.layers {
             Layers::Halves(_) => size_of::<f16>(),
             Layers::Floats(_) | Layers::Tensors(_) => size_of::<f32>(),
         };
         let numbers = self.shapes.iter().map(|shape| shape.n_buffers * shape.n_heads * shape.width);
-        numbers.sum::<usize>() * self.capacity * number_bytes
+        numbers.sum::<usize>() * number_bytes
     }
 
     /// Forgets all tokens from `n_tokens` on; nothing if it has fewer.
@@ -179,8 +204,8 @@ impl KvCache {
     /// Copies the cache; the copy shares nothing with it.
     pub fn try_clone(&self) -> Result<Self, InferError> {
         let layers = match &self.layers {
-            Layers::Halves(layers) => Layers::Halves(layers.clone()),
-            Layers::Floats(layers) => Layers::Floats(layers.clone()),
+            Layers::Halves(layers) => Layers::Halves(copied(layers)?),
+            Layers::Floats(layers) => Layers::Floats(copied(layers)?),
             Layers::Tensors(layers) => {
                 let copy = |layer: &Vec<Tensor>| layer.iter().map(Tensor::copy).collect();
                 Layers::Tensors(layers.iter().map(copy).collect::<Result<_, _>>()?)
@@ -206,23 +231,21 @@ impl KvCache {
             capacity = capacity.saturating_mul(2);
         }
         let capacity = capacity.min(self.window_tokens);
-        match &mut self.layers {
-            Layers::Halves(layers) => {
-                for (buffers, shape) in layers.iter_mut().zip(&self.shapes) {
-                    shape.grow(buffers, self.capacity, capacity);
-                }
-            }
-            Layers::Floats(layers) => {
-                for (buffers, shape) in layers.iter_mut().zip(&self.shapes) {
-                    shape.grow(buffers, self.capacity, capacity);
-                }
-            }
+        let grown = match &mut self.layers {
+            Layers::Halves(layers) => grow_all(layers, &self.shapes, self.capacity, capacity),
+            Layers::Floats(layers) => grow_all(layers, &self.shapes, self.capacity, capacity),
             Layers::Tensors(layers) => {
                 for buffer in layers.iter_mut().flatten() {
                     *buffer = grown(buffer, self.len, capacity)?;
                 }
+                Ok(())
             }
-        }
+        };
+        // A single buffer may be small; what is lacking is memory for all of them.
+        grown.map_err(|_| OutOfMemory::Processor {
+            what: WHAT,
+            bytes: self.token_bytes().saturating_mul(capacity - self.capacity),
+        })?;
         self.capacity = capacity;
         Ok(())
     }
@@ -412,6 +435,46 @@ impl KvCache {
     }
 }
 
+/// Grows all buffers from one capacity to a larger one. If there is no memory for that they stay as
+/// they were.
+fn grow_all<T: Copy + Default>(
+    layers: &mut [Vec<Vec<T>>],
+    shapes: &[BufferShapes],
+    old: usize,
+    capacity: usize,
+) -> Result<(), OutOfMemory> {
+    let mut buffers = with_shapes(layers, shapes).enumerate();
+    let failed = buffers.find_map(|(n_grown, (buffer, shape))| {
+        shape.grow(buffer, old, capacity).err().map(|error| (n_grown, error))
+    });
+    drop(buffers);
+    let Some((n_grown, error)) = failed else { return Ok(()) };
+    for (buffer, shape) in with_shapes(layers, shapes).take(n_grown) {
+        shape.shrink(buffer, old, capacity);
+    }
+    Err(error)
+}
+
+/// Returns all buffers, each with its shape.
+fn with_shapes<'a, T>(
+    layers: &'a mut [Vec<Vec<T>>],
+    shapes: &'a [BufferShapes],
+) -> impl Iterator<Item = (&'a mut Vec<T>, BufferShapes)> {
+    let each = |(buffers, shape): (&'a mut Vec<Vec<T>>, &'a BufferShapes)| {
+        buffers.iter_mut().map(|buffer| (buffer, *shape))
+    };
+    layers.iter_mut().zip(shapes).flat_map(each)
+}
+
+fn copied<T: Copy + Default>(layers: &[Vec<Vec<T>>]) -> Result<Vec<Vec<Vec<T>>>, OutOfMemory> {
+    let copy = |buffer: &Vec<T>| -> Result<Vec<T>, OutOfMemory> {
+        let mut copy = zeros(buffer.len(), WHAT)?;
+        copy.copy_from_slice(buffer);
+        Ok(copy)
+    };
+    layers.iter().map(|buffers| buffers.iter().map(copy).collect()).collect()
+}
+
 /// Numbers turned into bytes at once.
 const NUMBERS_AT_ONCE: usize = 8192;
 
@@ -453,10 +516,83 @@ fn wrong_kind() -> InferError {
 
 fn grown(buffer: &Tensor, len: usize, capacity: usize) -> Result<Tensor, InferError> {
     let (n_kv_heads, _, head_dim) = buffer.dims3()?;
-    let device: &Device = buffer.device();
-    let larger = Tensor::zeros((n_kv_heads, capacity, head_dim), buffer.dtype(), device)?;
+    let larger = zero_tensor((n_kv_heads, capacity, head_dim), buffer.device())?;
     if len > 0 {
         larger.slice_set(&buffer.narrow(1, 0, len)?.contiguous()?, 1, 0)?;
     }
     Ok(larger)
+}
+
+fn zero_tensor(dims: (usize, usize, usize), device: &Device) -> Result<Tensor, InferError> {
+    if device.is_cpu() {
+        // The tensor library would end the program if there is no memory.
+        let numbers = zeros::<f32>(dims.0 * dims.1 * dims.2, WHAT)?;
+        return Ok(Tensor::from_vec(numbers, dims, device)?);
+    }
+    Ok(Tensor::zeros(dims, DType::F32, device)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use pagewise_testkit::{TinyFamily, TinyModel};
+
+    use super::*;
+    use crate::{DeviceChoice, Weights};
+
+    /// Numbers that say where they stand: head, token, place.
+    fn filled(shape: BufferShapes, capacity: usize) -> Vec<f32> {
+        let mut buffer: Vec<f32> = zeros(shape.n_heads * capacity * shape.width, WHAT).unwrap();
+        for (at, number) in (0u16..).zip(&mut buffer) {
+            *number = at.into();
+        }
+        buffer
+    }
+
+    #[test]
+    fn what_a_cache_holds_outlives_its_growth() {
+        for (n_heads, width) in [(1, 3), (2, 1), (4, 5)] {
+            let shape = BufferShapes { n_buffers: 1, n_heads, width };
+            for (old, capacity) in [(1, 2), (3, 4), (2, 17), (16, 17)] {
+                let before = filled(shape, old);
+                let mut buffer = before.clone();
+                shape.grow(&mut buffer, old, capacity).unwrap();
+                assert_eq!(buffer.len(), n_heads * capacity * width);
+                let rows =
+                    |buffer: &[f32], capacity| shape.rows(buffer, capacity, &(0..old), |x| x);
+                assert_eq!(rows(&buffer, capacity), rows(&before, old));
+                shape.shrink(&mut buffer, old, capacity);
+                assert_eq!(buffer, before);
+            }
+        }
+    }
+
+    #[test]
+    fn without_memory_to_grow_all_buffers_stay() {
+        let small = BufferShapes { n_buffers: 2, n_heads: 2, width: 3 };
+        let shapes = [small, BufferShapes { n_buffers: 1, n_heads: 1, width: 1 << 50 }];
+        let before = vec![vec![filled(small, 2); 2], vec![Vec::new()]];
+        let mut layers = before.clone();
+        assert!(grow_all(&mut layers, &shapes, 2, 8).is_err());
+        assert_eq!(layers, before);
+    }
+
+    #[test]
+    fn a_window_beyond_all_memory_is_a_sentence() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tiny.gguf");
+        TinyModel::new(TinyFamily::Qwen2, 1).write(&path).unwrap();
+        let config = Weights::open(&path).unwrap().config().unwrap();
+        let ours = Compute::new(DeviceChoice::Cpu, Some(1)).unwrap();
+        for compute in [ours.clone(), ours.exact(), Compute::tensors()] {
+            let mut cache = KvCache::new(&config, 1 << 50, &compute).unwrap();
+            let before = (cache.len(), cache.capacity(), cache.bytes());
+            let failed = cache.reserve(1 << 45).unwrap_err();
+            assert!(matches!(failed, InferError::OutOfMemory(_)), "{failed}");
+            let sentence = failed.to_string();
+            assert!(sentence.contains("not enough memory for the KV cache"), "{sentence}");
+            // What fits goes on.
+            assert_eq!((cache.len(), cache.capacity(), cache.bytes()), before);
+            cache.reserve(1000).unwrap();
+        }
+    }
 }

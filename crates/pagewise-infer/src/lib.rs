@@ -41,7 +41,7 @@ pub use decoder::{
 pub use detokenizer::Detokenizer;
 pub use embedder::SentenceEmbedder;
 pub use engine::{Engine, EngineOptions};
-pub use error::{InferError, LoadError};
+pub use error::{InferError, LoadError, OutOfMemory};
 pub use gguf::{
     FromMetadata, Gguf, GgufError, GgufProblem, GgufTensor, MetadataValue, OneOrMany, Strings,
     TensorBytes, TensorType,

@@ -49,16 +49,16 @@ pub struct ModelDescription {
 impl LoadedModel {
     /// Opens the weights at `path` for windows of up to `window_tokens` tokens.
     ///
-    /// `window_tokens` gets the longest window that the model was trained for, in tokens, and
-    /// returns the one to use.
+    /// `window_tokens` gets the weights and the longest window that the model was trained for, in
+    /// tokens, and returns the one to use.
     pub fn load(
         path: &Path,
         compute: &Compute,
-        window_tokens: impl FnOnce(usize) -> Result<usize, LoadError>,
+        window_tokens: impl FnOnce(&Weights, usize) -> Result<usize, LoadError>,
     ) -> Result<Self, LoadError> {
         let weights = Weights::open(path)?;
         let config = weights.config()?;
-        let window_tokens = window_tokens(config.context_length)?;
+        let window_tokens = window_tokens(&weights, config.context_length)?;
         let (tokenizer, template) = language(&weights, &config)?;
         let decoder = Decoder::load(&weights, window_tokens, compute)?;
         Ok(Self { weights, tokenizer, template, decoder })

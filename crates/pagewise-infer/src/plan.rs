@@ -4,6 +4,7 @@
 //! window, and what a chunk of a prompt takes besides follows from the widths of the layers. Time is
 //! measured with our own kernels on made-up matrices that are stored as the model's are.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use pagewise_kernels::{Matrix, ThreadPool};
@@ -43,6 +44,9 @@ impl MemoryPlan {
 #[derive(Debug)]
 pub struct ModelPlan {
     config: DecoderConfig,
+    path: PathBuf,
+    /// Whether it takes the memory of this machine, and not a GPU's.
+    is_on_processor: bool,
     /// Of what is read for every token.
     weights_bytes: u64,
     /// Of the table of embeddings, if it is not the head: only the rows of some tokens are read.
@@ -81,6 +85,7 @@ impl ModelPlan {
         // A short cache takes as much for each token as a long one.
         let cache_error = |error: InferError| match error {
             InferError::Tensor(error) => LoadError::Tensor(error),
+            InferError::OutOfMemory(error) => LoadError::OutOfMemory(error),
             error => LoadError::Config {
                 path: weights.path().to_owned(),
                 reason: format!("cannot have a KV cache: {error}"),
@@ -94,6 +99,8 @@ impl ModelPlan {
         // Without our own kernels, tensors are copied out of the map.
         let n_copies = if compute.pool().is_some() { 1 } else { 2 };
         Ok(Self {
+            path: weights.path().to_owned(),
+            is_on_processor: compute.device().is_cpu(),
             weights_bytes: read.saturating_mul(n_copies),
             table_bytes,
             kv_bytes_per_token,
@@ -116,6 +123,24 @@ impl ModelPlan {
             kv_cache: self.kv_bytes_per_token.saturating_mul(window),
             scratch: self.scratch(window),
         }
+    }
+
+    /// Refuses a window with which the model cannot be run in `available` bytes of this machine's memory.
+    ///
+    /// `available` must be all that there could be: mapped weights can always be dropped and read
+    /// again, but with less than the model takes in all, some of them would be for every token.
+    pub fn check(&self, window_tokens: usize, available: u64) -> Result<(), LoadError> {
+        let needed_bytes = self.memory(window_tokens).total();
+        if !self.is_on_processor || needed_bytes <= available {
+            return Ok(());
+        }
+        Err(LoadError::TooLarge {
+            path: self.path.clone(),
+            window_tokens,
+            needed_bytes,
+            available_bytes: available,
+            largest_window: self.largest_window(available),
+        })
     }
 
     /// Returns the largest window with which the model takes no more than `available` bytes, at most
@@ -324,6 +349,23 @@ mod tests {
         assert_eq!(plan.largest_window(u64::MAX), Some(4096));
         assert_eq!(plan.largest_window(0), None);
         assert_eq!(plan.measure_speed(&compute, Duration::ZERO), None);
+    }
+
+    #[test]
+    fn a_window_that_there_is_no_memory_for_is_refused() {
+        let compute = Compute::tensors();
+        let (plan, _) = plan(TinyModel::new(TinyFamily::Qwen2, 1), &compute);
+        let needed = plan.memory(2048).total();
+        assert!(plan.check(2048, needed).is_ok() && plan.check(1024, needed - 1).is_ok());
+        let refused = plan.check(2048, needed - 1).unwrap_err();
+        let sentence = refused.to_string();
+        let (_, sentence) = sentence.split_once("tiny.gguf: ").unwrap();
+        insta::with_settings!({filters => [(r"\d+ MiB", "[size]")]}, {
+            insta::assert_snapshot!(sentence, @"with a context window of 2048 tokens the model takes [size] of memory, and there are [size]");
+        });
+        assert!(matches!(refused, LoadError::TooLarge { largest_window: Some(2047), .. }));
+        let refused = plan.check(2048, 1 << 20).unwrap_err();
+        assert!(matches!(refused, LoadError::TooLarge { largest_window: None, .. }));
     }
 
     #[test]

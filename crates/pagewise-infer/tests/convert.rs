@@ -29,7 +29,7 @@ fn to(from: &Path, to: &Path, quant: Option<TensorType>) -> Result<Converted, Co
 
 fn load(path: &Path) -> LoadedModel {
     let compute = Compute::new(DeviceChoice::Cpu, Some(2)).unwrap().exact();
-    LoadedModel::load(path, &compute, |_| Ok(N_TOKENS)).unwrap()
+    LoadedModel::load(path, &compute, |_, _| Ok(N_TOKENS)).unwrap()
 }
 
 /// Returns the tokens of the text, and the logits behind each of them.

@@ -477,7 +477,7 @@ fn a_folder_is_the_same_model_as_a_file() {
         ],
     };
     let [(file, from_file), (folder, from_folder)] = [path.as_path(), dir.path()].map(|path| {
-        let model = LoadedModel::load(path, &cpu(), |_| Ok(512)).unwrap();
+        let model = LoadedModel::load(path, &cpu(), |_, _| Ok(512)).unwrap();
         let tokens = model.encode(&prompt).unwrap();
         let mut cache = model.decoder.new_cache().unwrap();
         let logits = model.decoder.forward(&tokens, &mut cache).unwrap();

@@ -7,9 +7,9 @@ use std::time::Instant;
 use clap::{Args, Subcommand};
 use pagewise_bench::{
     DecoderProcessor, Format, PerfConfig, PerfError, PerfRow, Perplexity, PerplexityConfig,
-    PerplexityError, Report, Subject, perf, perplexity,
+    PerplexityError, Report, Subject, memory_obtainable_bytes, perf, perplexity,
 };
-use pagewise_infer::{Decoder, LoadError, LoadedModel, Weights};
+use pagewise_infer::{Compute, Decoder, LoadError, LoadedModel, ModelPlan, Weights};
 use serde::Serialize;
 
 use crate::args::CommonArgs;
@@ -156,7 +156,9 @@ fn time_with(
     // the model was trained for is refused.
     let trained = weights.config()?.context_length;
     let window = common.window.map_or(config.needed_tokens(), |window| window as usize);
-    let decoder = Decoder::load(&weights, window.min(trained), &compute)?;
+    let window = window.min(trained);
+    check_memory(&weights, window, &compute)?;
+    let decoder = Decoder::load(&weights, window, &compute)?;
     let mut processor =
         DecoderProcessor::new(&decoder).map_err(|error| Failure::new(Kind::Model, error))?;
     let load_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -167,6 +169,19 @@ fn time_with(
     Ok(perf::run(&mut processor, &subject, config, &mut |row| {
         printer.detail(&format!("{}: {:.2} tokens/s", row.test, row.avg_ts));
     })?)
+}
+
+/// Refuses a model that there could be no memory for.
+#[expect(clippy::result_large_err, reason = "the library's own error")]
+fn check_memory(
+    weights: &Weights,
+    window_tokens: usize,
+    compute: &Compute,
+) -> Result<(), LoadError> {
+    match memory_obtainable_bytes() {
+        Some(memory_bytes) => ModelPlan::new(weights, compute)?.check(window_tokens, memory_bytes),
+        None => Ok(()),
+    }
 }
 
 /// Reads two numbers with a comma between them.
@@ -182,11 +197,12 @@ fn score(args: &PerplexityArgs, common: &CommonArgs, printer: &Printer) -> Resul
     let path = weights::model_path(common, printer)?;
     let compute = common.compute()?;
     let window_tokens = common.window.map_or(PERPLEXITY_WINDOW_TOKENS, |window| window as usize);
-    let model = LoadedModel::load(&path, &compute, |context_length| {
+    let model = LoadedModel::load(&path, &compute, |weights, context_length| {
         if window_tokens > context_length {
             let path = path.clone();
             return Err(LoadError::WindowTooLarge { path, window_tokens, context_length });
         }
+        check_memory(weights, window_tokens, &compute)?;
         Ok(window_tokens)
     })?;
     let config = PerplexityConfig {

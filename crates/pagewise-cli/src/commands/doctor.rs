@@ -1,17 +1,20 @@
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use indicatif::HumanBytes;
+use pagewise_bench::memory_obtainable_bytes;
+use pagewise_core::Embedder;
 use pagewise_hub::{HAS_NETWORK, ModelSpec};
-use pagewise_infer::Isa;
-use pagewise_memory::CheckReport;
+use pagewise_infer::{Compute, Isa, LoadError, LoadedModel, ModelPlan, Weights};
+use pagewise_memory::{CheckReport, Store};
 use serde::Serialize;
 
 use crate::args::CommonArgs;
 use crate::failure::{Failure, Kind};
 use crate::home::Home;
-use crate::opening::open_store_at;
+use crate::opening::{NoEmbedder, WINDOW_TOKENS, load_embedder};
 use crate::printer::Printer;
 use crate::weights;
 
@@ -29,7 +32,8 @@ struct Report {
     offline: bool,
     machine: Machine,
     home: HomeReport,
-    weights: Vec<Weights>,
+    device: DeviceReport,
+    weights: Vec<WeightsReport>,
     agents: Vec<AgentReport>,
     /// What should be put right, each a sentence; empty if all is well.
     problems: Vec<String>,
@@ -55,12 +59,24 @@ struct HomeReport {
     writable: bool,
 }
 
+/// Where the model would run.
 #[derive(Debug, Serialize)]
-struct Weights {
+struct DeviceReport {
+    /// What `--device` says.
+    asked: String,
+    /// `None` if that cannot be used.
+    used: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+struct WeightsReport {
     what: &'static str,
     name: String,
     path: Option<PathBuf>,
+    /// Of all files that they are in.
     bytes: Option<u64>,
+    /// Whether they can be used; `None` if they are not on this disk.
+    usable: Option<bool>,
 }
 
 #[derive(Debug, Serialize)]
@@ -75,20 +91,25 @@ pub(crate) fn run(_: &DoctorArgs, common: &CommonArgs, printer: &Printer) -> Res
     let mut problems = Vec::new();
     let home = Home::of(common)?;
     let home_report = check_home(home.path(), &mut problems);
-    let weights = find_weights(common, printer, &mut problems);
-    let machine = machine(common);
-    check_memory(&machine, &weights, &mut problems);
-    // A damaged store is the one problem with an exit code of its own.
     let n_before = problems.len();
-    let agents = check_agents(&home, common, printer, &mut problems);
+    let (device, compute) = find_device(common, &mut problems);
+    let model = check_model(common, compute.as_ref(), &mut problems);
+    let (embedder_report, embedder) = check_embedder(common, printer, &mut problems);
+    let is_model_unusable = problems.len() > n_before;
+    let n_before = problems.len();
+    let agents = match home_report.exists {
+        true => check_agents(&home, embedder.as_ref(), &mut problems),
+        false => Vec::new(),
+    };
     let is_store_damaged = problems.len() > n_before;
     let report = Report {
         version: env!("CARGO_PKG_VERSION"),
         network: HAS_NETWORK,
         offline: common.offline,
-        machine,
+        machine: machine(common),
         home: home_report,
-        weights,
+        device,
+        weights: vec![model, embedder_report],
         agents,
         problems,
     };
@@ -100,86 +121,143 @@ pub(crate) fn run(_: &DoctorArgs, common: &CommonArgs, printer: &Printer) -> Res
     match report.problems.as_slice() {
         [] => Ok(()),
         problems => {
-            let kind =
-                if is_store_damaged || !report.home.writable { Kind::Store } else { Kind::Failure };
+            let kind = if is_store_damaged || !report.home.writable {
+                Kind::Store
+            } else if is_model_unusable {
+                Kind::Model
+            } else {
+                Kind::Failure
+            };
             Err(Failure::new(kind, problems.join("; ")))
         }
     }
 }
 
 fn check_home(home: &Path, problems: &mut Vec<String>) -> HomeReport {
-    let exists = home.is_dir();
-    let writable = if exists {
-        let probe = home.join(format!(".doctor-{}", std::process::id()));
+    // It is made when it is first needed, in the folder that is there.
+    let existing = home.ancestors().find(|folder| folder.exists());
+    let existing = existing.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut writable = existing.is_dir();
+    if writable {
+        let probe = existing.join(format!(".doctor-{}", std::process::id()));
         let written = fs::write(&probe, b"").and_then(|()| fs::remove_file(&probe));
         if let Err(error) = &written {
-            problems.push(format!("the home folder {} is not writable: {error}", home.display()));
+            problems.push(if existing == home {
+                format!("the home folder {} is not writable: {error}", home.display())
+            } else {
+                format!(
+                    "the home folder {} cannot be made in {}: {error}",
+                    home.display(),
+                    existing.display()
+                )
+            });
         }
-        written.is_ok()
-    } else {
-        !home.exists()
-    };
-    if !exists && home.exists() {
+        writable = written.is_ok();
+    } else if existing == home {
         problems.push(format!("the home {} is not a folder", home.display()));
+    } else {
+        problems.push(format!(
+            "the home folder {} cannot be made: {} is not a folder",
+            home.display(),
+            existing.display()
+        ));
     }
-    HomeReport { path: home.to_owned(), exists, writable }
+    HomeReport { path: home.to_owned(), exists: home.is_dir(), writable }
 }
 
-fn find_weights(
+fn find_device(common: &CommonArgs, problems: &mut Vec<String>) -> (DeviceReport, Option<Compute>) {
+    let asked = common.device.to_possible_value();
+    let asked = asked.map_or_else(String::new, |value| value.get_name().to_owned());
+    match common.compute() {
+        Ok(compute) => (DeviceReport { asked, used: Some(compute.name()) }, Some(compute)),
+        Err(error) => {
+            problems.push(error.to_string());
+            (DeviceReport { asked, used: None }, None)
+        }
+    }
+}
+
+/// Looks for the model and reads all of it but the numbers.
+fn check_model(
     common: &CommonArgs,
-    printer: &Printer,
+    compute: Option<&Compute>,
     problems: &mut Vec<String>,
-) -> Vec<Weights> {
+) -> WeightsReport {
     let located = ModelSpec::parse(&common.model)
         .map_err(Failure::from)
         .and_then(|spec| Ok(weights::locator(common)?.find(&spec)?));
-    let model = located.unwrap_or_else(|failure| {
+    let path = located.unwrap_or_else(|failure| {
         problems.push(failure.message);
         None
     });
-    let embedder = weights::embedder_dir(common, printer).unwrap_or_else(|failure| {
-        problems.push(failure.message);
-        None
-    });
-    let model_path = model.map(|located| located.path);
-    let bytes = |path: &Path| path.metadata().ok().map(|metadata| metadata.len());
-    vec![
-        Weights {
-            what: "model",
-            name: common.model.clone(),
-            bytes: model_path.as_deref().and_then(bytes),
-            path: model_path,
-        },
-        Weights {
-            what: "embedder",
-            name: common.embedder.clone(),
-            bytes: embedder.as_ref().and_then(|path| bytes(&path.join("model.safetensors"))),
-            path: embedder,
-        },
-    ]
+    let path = path.map(|located| located.path);
+    let mut report = WeightsReport {
+        what: "model",
+        name: common.model.clone(),
+        bytes: path.as_deref().filter(|path| path.is_file()).and_then(file_bytes),
+        usable: None,
+        path,
+    };
+    if let Some(path) = &report.path {
+        let checked = Weights::open(path).and_then(|weights| {
+            report.bytes = Some(weights.file_bytes());
+            LoadedModel::check(&weights)?;
+            check_memory(&weights, common, compute)
+        });
+        report.usable = Some(checked.is_ok());
+        problems.extend(checked.err().map(|error| error.to_string()));
+    }
+    report
 }
 
-/// Room for the KV cache and everything else beside the weights.
-const BESIDE_WEIGHTS_BYTES: u64 = 512 << 20;
+/// Whether there could be memory for the model with the window that a chat would have.
+fn check_memory(
+    weights: &Weights,
+    common: &CommonArgs,
+    compute: Option<&Compute>,
+) -> Result<(), LoadError> {
+    let Some((compute, memory_bytes)) = compute.zip(memory_obtainable_bytes()) else {
+        return Ok(());
+    };
+    let plan = ModelPlan::new(weights, compute)?;
+    let window = common.window.map_or(WINDOW_TOKENS, |window| window as usize);
+    plan.check(window.min(plan.config().context_length), memory_bytes)
+}
 
-fn check_memory(machine: &Machine, weights: &[Weights], problems: &mut Vec<String>) {
-    let needed =
-        weights.iter().filter_map(|weights| weights.bytes).sum::<u64>() + BESIDE_WEIGHTS_BYTES;
-    if let Some(memory) = machine.memory_bytes
-        && memory < needed
-    {
-        problems.push(format!(
-            "the model needs about {}, and this machine has {} of memory",
-            HumanBytes(needed),
-            HumanBytes(memory)
-        ));
-    }
+/// Looks for the embedder and opens it.
+fn check_embedder(
+    common: &CommonArgs,
+    printer: &Printer,
+    problems: &mut Vec<String>,
+) -> (WeightsReport, Option<Arc<dyn Embedder>>) {
+    let path = weights::embedder_dir(common, printer).unwrap_or_else(|failure| {
+        problems.push(failure.message);
+        None
+    });
+    let embedder = path.as_ref().and_then(|path| match load_embedder(path, common) {
+        Ok(embedder) => Some(embedder),
+        Err(failure) => {
+            problems.push(failure.message);
+            None
+        }
+    });
+    let report = WeightsReport {
+        what: "embedder",
+        name: common.embedder.clone(),
+        bytes: path.as_ref().and_then(|path| file_bytes(&path.join("model.safetensors"))),
+        usable: path.as_ref().map(|_| embedder.is_some()),
+        path,
+    };
+    (report, embedder)
+}
+
+fn file_bytes(path: &Path) -> Option<u64> {
+    path.metadata().ok().map(|metadata| metadata.len())
 }
 
 fn check_agents(
     home: &Home,
-    common: &CommonArgs,
-    printer: &Printer,
+    embedder: Option<&Arc<dyn Embedder>>,
     problems: &mut Vec<String>,
 ) -> Vec<AgentReport> {
     let names = home.agent_names().unwrap_or_else(|failure| {
@@ -188,7 +266,7 @@ fn check_agents(
     });
     let mut reports = Vec::new();
     for name in names {
-        let checked = check_agent(&home.agent(&name), common, printer);
+        let checked = check_agent(&home.agent(&name), embedder.cloned());
         let (found, store) = match checked {
             Ok(store) => (store.problems.clone(), Some(store)),
             Err(failure) => (vec![failure.message], None),
@@ -201,12 +279,8 @@ fn check_agents(
     reports
 }
 
-fn check_agent(
-    folder: &Path,
-    common: &CommonArgs,
-    printer: &Printer,
-) -> Result<CheckReport, Failure> {
-    let (mut store, _) = open_store_at(folder, common, printer)?;
+fn check_agent(folder: &Path, embedder: Option<Arc<dyn Embedder>>) -> Result<CheckReport, Failure> {
+    let mut store = Store::open(folder, embedder.unwrap_or_else(|| Arc::new(NoEmbedder)))?;
     Ok(store.check()?)
 }
 
@@ -261,9 +335,19 @@ fn print(report: &Report, printer: &Printer) {
     );
     let made = if report.home.exists { "" } else { " (made when it is first needed)" };
     line("home", format!("{}{made}", report.home.path.display()));
+    let device = &report.device;
+    let used = device.used.map_or_else(
+        || "none".to_owned(),
+        |used| match used == device.asked {
+            true => used.to_owned(),
+            false => format!("{used}, by --device {}", device.asked),
+        },
+    );
+    line("device", used);
     for weights in &report.weights {
+        let state = if weights.usable == Some(false) { ", cannot be used" } else { "" };
         let place = match &weights.path {
-            Some(path) => format!("{} ({})", path.display(), bytes(weights.bytes)),
+            Some(path) => format!("{} ({}{state})", path.display(), bytes(weights.bytes)),
             None => format!(
                 "{} is not on this disk; `pagewise pull {}` fetches it",
                 weights.name, weights.name

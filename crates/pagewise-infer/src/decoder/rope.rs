@@ -4,8 +4,9 @@ use candle_core::Tensor;
 use candle_nn::rotary_emb::{rope, rope_i};
 
 use super::{Rope, RopePairing, RopeScaling};
-use crate::InferError;
 use crate::compute::Compute;
+use crate::error::zeros;
+use crate::{InferError, LoadError};
 
 /// Cosines and sines of all positions of a window, `(window, dim / 2)` each.
 ///
@@ -25,17 +26,19 @@ impl RopeTable {
         config: &Rope,
         window_tokens: usize,
         compute: &Compute,
-    ) -> Result<Self, candle_core::Error> {
+    ) -> Result<Self, LoadError> {
+        const WHAT: &str = "the angles of all positions";
         let frequencies = frequencies(config, window_tokens);
         let n_angles = window_tokens * frequencies.len();
-        let mut cos = Vec::with_capacity(n_angles);
-        let mut sin = Vec::with_capacity(n_angles);
-        for position in 0..window_tokens {
-            for frequency in &frequencies {
+        let mut cos = zeros(n_angles, WHAT)?;
+        let mut sin = zeros(n_angles, WHAT)?;
+        let rows = cos.chunks_mut(frequencies.len()).zip(sin.chunks_mut(frequencies.len()));
+        for (position, (cos, sin)) in rows.enumerate() {
+            for ((cos, sin), frequency) in cos.iter_mut().zip(sin).zip(&frequencies) {
                 // The product in f64, so that late positions keep their precision.
                 let (sine, cosine) = (position as f64 * frequency).sin_cos();
-                cos.push(cosine as f32 * config.magnitude);
-                sin.push(sine as f32 * config.magnitude);
+                *cos = cosine as f32 * config.magnitude;
+                *sin = sine as f32 * config.magnitude;
             }
         }
         let tensor = |table: &[f32]| {
