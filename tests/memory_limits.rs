@@ -101,10 +101,10 @@ fn memory_that_ends_is_a_sentence() {
     let home = Home::new();
     let model = with_long_windows(&home);
     let limited = |arguments: &[&str]| {
-        run_within(&home, "-d 600000", &[arguments, &["--model", &model]].concat())
+        run_within(&home, "-d 250000", &[arguments, &["--model", &model]].concat())
     };
     // Before the first token.
-    let finished = limited(&["run", "Hello", "--window", "12000000"]);
+    let finished = limited(&["run", "Hello", "--window", "4000000"]);
     let said = refusal(&finished);
     assert!(said.contains("not enough memory for the angles of all positions"), "{said}");
     assert!(said.contains("`pagewise models plan`"), "{said}");
