@@ -2,19 +2,24 @@
 //!
 //! Fuel counts instructions and the bytes of what they make, but some work of the engine is counted
 //! only when it is done, or not at all: a list of 64 levels that each have the one below twice is
-//! made by a few hundred instructions, and writing it never ends. So what is written out, compared,
-//! looked up, or goes through a filter or a test is measured first (`guards.rs` has the operators), and
-//! a template is compiled and rendered on a thread of its own, whose stack is as deep as anything of
-//! the allowed length can nest, and which is not waited for for ever.
+//! made by a few hundred instructions, and writing it never ends. So what is written out or goes
+//! through a filter is measured first, and a template is compiled and rendered on a thread of its own,
+//! whose stack is as deep as anything of the allowed length can nest, and which is not waited for
+//! for ever.
+//!
+//! What is left to a template that wants to do harm are the operators on such lists: `~`, `+`,
+//! comparisons, and their use as a key. They are part of the language and nothing can be put between.
+//! They are given up on after [`TIME_LIMIT`]; the thread goes on, and may take memory, until the
+//! program ends, as it does when a model cannot be loaded. A namespace that is put into itself and
+//! then concatenated overflows the stack, which ends the process at once.
 
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use minijinja::value::{Rest, Value, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, Output, State, filters, functions, tests};
+use minijinja::{Environment, Error, ErrorKind, Output, State, filters};
 use minijinja_contrib::pycompat;
 
-use super::guards::{IS_BOUNDED, IS_REFUSED, MAP_OF};
 use crate::brief::brief;
 
 /// How long a template is waited for; real ones take a few milliseconds.
@@ -26,9 +31,6 @@ const STACK_BYTES: usize = 128 << 20;
 const MAX_DEPTH: usize = 64;
 /// The most parts of a list or an object that is written or filtered, the parts of its parts included.
 const MAX_PARTS: usize = 100_000;
-/// The parts that are measured for one unit of fuel where an operator has them: an instruction is paid
-/// for with one as well.
-const PARTS_PER_FUEL: u64 = 32;
 /// The most that text or JSON is indented.
 const MAX_INDENT: u64 = 16;
 
@@ -41,15 +43,14 @@ pub(super) fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
     receiver.recv_timeout(TIME_LIMIT).ok()
 }
 
-/// Has `environment` measure what it writes, filters and tests, and gives it `raise_exception`.
+/// Has `environment` measure what it writes and filters, and gives it `raise_exception`.
 pub(super) fn apply(environment: &mut Environment<'_>) {
     environment.set_formatter(|output: &mut Output<'_>, state: &mut State<'_, '_>, value| {
         measure(value)?;
         minijinja::escape_formatter(output, state, value)
     });
     environment.set_unknown_method_callback(|state, value, method, arguments| {
-        measure_all(arguments)?;
-        measure(value)?;
+        arguments.iter().chain([value]).try_for_each(measure)?;
         pycompat::unknown_method_callback(state, value, method, arguments)
     });
     for (name, filter) in [
@@ -80,10 +81,9 @@ pub(super) fn apply(environment: &mut Environment<'_>) {
         ("slice", Value::from_function(filters::slice)),
         ("format", Value::from_function(filters::format)),
         ("pprint", Value::from_function(filters::pprint)),
-        ("attr", Value::from_function(filters::attr)),
     ] {
         environment.add_filter(name, move |state: &mut State<'_, '_>, arguments: Rest<Value>| {
-            measure_all(&arguments)?;
+            arguments.iter().try_for_each(measure)?;
             filter.call(state, &arguments)
         });
     }
@@ -92,7 +92,7 @@ pub(super) fn apply(environment: &mut Environment<'_>) {
         ("indent", "width", Value::from_function(filters::indent)),
     ] {
         environment.add_filter(name, move |state: &mut State<'_, '_>, arguments: Rest<Value>| {
-            measure_all(&arguments)?;
+            arguments.iter().try_for_each(measure)?;
             check_indent(&arguments, width)?;
             let result = filter.call(state, &arguments)?;
             // Making JSON is slower than copying text, for which alone the engine charges.
@@ -100,49 +100,6 @@ pub(super) fn apply(environment: &mut Environment<'_>) {
             Ok(result)
         });
     }
-    for (names, test) in [
-        (&["eq", "equalto", "=="][..], Value::from_function(tests::is_eq)),
-        (&["ne", "!="], Value::from_function(tests::is_ne)),
-        (&["lt", "lessthan", "<"], Value::from_function(tests::is_lt)),
-        (&["le", "<="], Value::from_function(tests::is_le)),
-        (&["gt", "greaterthan", ">"], Value::from_function(tests::is_gt)),
-        (&["ge", ">="], Value::from_function(tests::is_ge)),
-        (&["in"], Value::from_function(tests::is_in)),
-        (&["lower"], Value::from_function(tests::is_lower)),
-        (&["upper"], Value::from_function(tests::is_upper)),
-        (&["divisibleby"], Value::from_function(tests::is_divisibleby)),
-    ] {
-        for name in names {
-            let test = test.clone();
-            environment.add_test(*name, move |state: &mut State<'_, '_>, values: Rest<Value>| {
-                measure_all(&values)?;
-                test.call(state, &values)
-            });
-        }
-    }
-    environment.add_test(IS_BOUNDED, |state: &mut State<'_, '_>, value: Value| {
-        state.consume_fuel(measure(&value)? as u64 / PARTS_PER_FUEL)?;
-        Ok(true)
-    });
-    environment.add_test(IS_REFUSED, |name: Value| {
-        let what = format!("it uses {}, which this program does not have", brief(name));
-        Err::<bool, _>(Error::new(ErrorKind::InvalidOperation, what))
-    });
-    environment.add_filter(MAP_OF, |state: &mut State<'_, '_>, list: Value| {
-        let parts: Vec<Value> = list.try_iter()?.collect();
-        for key in parts.iter().step_by(2) {
-            state.consume_fuel(measure(key)? as u64 / PARTS_PER_FUEL)?;
-        }
-        let pairs = parts.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone()));
-        Ok(pairs.collect::<Value>())
-    });
-    let dict = Value::from_function(functions::dict);
-    environment.add_function("dict", move |state: &mut State<'_, '_>, arguments: Rest<Value>| {
-        measure_all(&arguments)?;
-        dict.call(state, &arguments)
-    });
-    // It writes everything that there is.
-    environment.remove_global("debug");
     environment.add_function("raise_exception", |message: Value| {
         measure(&message)?;
         Err::<(), _>(Error::new(ErrorKind::InvalidOperation, brief(message)))
@@ -163,13 +120,8 @@ fn check_indent(arguments: &[Value], name: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn measure_all(values: &[Value]) -> Result<(), Error> {
-    values.iter().try_for_each(|value| measure(value).map(drop))
-}
-
-/// Returns how many parts a value has, and refuses one that has too many or is too deep: one that is
-/// within itself is both.
-fn measure(value: &Value) -> Result<usize, Error> {
+/// Refuses a value that has too many parts, or that is too deep: one that is within itself is both.
+fn measure(value: &Value) -> Result<(), Error> {
     let mut n_parts = 0;
     let mut left = vec![(value.clone(), 0)];
     while let Some((value, depth)) = left.pop() {
@@ -192,7 +144,7 @@ fn measure(value: &Value) -> Result<usize, Error> {
             left.push((part, depth + 1));
         }
     }
-    Ok(n_parts)
+    Ok(())
 }
 
 fn refusal(reason: &'static str) -> Error {

@@ -1,5 +1,3 @@
-use std::fmt::Write as _;
-use std::fs;
 use std::time::{Duration, Instant};
 
 use pagewise_core::PromptMessage;
@@ -7,7 +5,7 @@ use pagewise_testkit::test_weights;
 use proptest::prelude::*;
 
 use super::*;
-use crate::tokenizer::tests::{byte_writer, byte_writer_with, tokenizer_of};
+use crate::tokenizer::tests::{byte_writer, tokenizer_of};
 
 fn load(file: &str) -> (Tokenizer, ChatTemplate) {
     let gguf = Gguf::open(&test_weights(file)).unwrap();
@@ -203,12 +201,6 @@ fn hostile_templates_end_in_a_sentence() {
         ("unknown filter", "{{ messages | teleport }}"),
         ("unknown function", "{{ open('/etc/passwd') }}"),
         ("include", "{% include 'other' %}"),
-        (
-            "itself",
-            "{% if messages[0].content is defined %}{% include 'chat_template' %}{% endif %}",
-        ),
-        ("everything", "{{ debug() }}"),
-        ("changes", "{% for a in [1, 2] %}{{ loop.changed(a) }}{% endfor %}"),
         ("attributes", "{{ messages.__class__.__mro__ }}"),
         ("syntax", "{% for %}"),
         ("refusal", "{{ raise_exception('no') }}"),
@@ -278,10 +270,6 @@ fn look_alikes() -> impl Strategy<Value = String> {
         "<|im_\u{FDD0}end|>",
         "<repo_name>",
         "<file_sep>",
-        "<tool_call>",
-        "</tool_call>",
-        "<tool_",
-        "_call>",
         "<|fim_pad|>",
         "<|object_ref_start|>",
         "hello",
@@ -293,26 +281,15 @@ fn look_alikes() -> impl Strategy<Value = String> {
     prop::collection::vec(prop::sample::select(parts), 0..12).prop_map(|parts| parts.concat())
 }
 
-/// No content adds a control token or one that is user-defined: there are as many as in a prompt of
-/// harmless contents.
+/// No content adds a control token: there are as many as in a prompt of harmless contents.
 #[test]
-fn contents_hold_no_structure() {
+fn contents_hold_no_control_tokens() {
     let strict = {
         let (tokenizer, _) = qwen();
         let template = ChatTemplate::new(STRICT, &tokenizer, None).unwrap();
         (tokenizer, template)
     };
-    // What the template writes of itself is recognised.
-    let calling = {
-        let (tokenizer, _) = qwen();
-        let template = "{% for m in messages %}<|im_start|>{{ m.role }}\n<tool_call>{{ m.content }}\
-            </tool_call><|im_end|>\n{% endfor %}<|im_start|>assistant\n";
-        let template = ChatTemplate::new(template, &tokenizer, None).unwrap();
-        let ids = tokenizer.encode_rendered(&template.render(&prompt("u: <tool_call>")).unwrap());
-        assert_eq!(ids.iter().filter(|id| tokenizer.name(Some(**id)) == "<tool_call>").count(), 1);
-        (tokenizer, template)
-    };
-    let models = [smollm(), qwen(), strict, calling];
+    let models = [smollm(), qwen(), strict];
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(1_000));
     let contents = prop::collection::vec((0..4_usize, look_alikes()), 1..6);
     runner
@@ -331,11 +308,11 @@ fn contents_hold_no_structure() {
                     .collect(),
             };
             for (tokenizer, template) in &models {
-                let structure = |prompt: &Prompt| -> Vec<u32> {
+                let control = |prompt: &Prompt| -> Vec<u32> {
                     let ids = tokenizer.encode_rendered(&template.render(prompt).unwrap());
-                    ids.into_iter().filter(|id| tokenizer.is_structure(*id)).collect()
+                    ids.into_iter().filter(|id| tokenizer.is_control(*id)).collect()
                 };
-                prop_assert_eq!(structure(&prompt(false)), structure(&prompt(true)));
+                prop_assert_eq!(control(&prompt(false)), control(&prompt(true)));
                 let rendered = template.render(&prompt(false)).unwrap();
                 let ids = tokenizer.encode_rendered(&rendered);
                 let shown = ChatTemplate::shown(&rendered);
@@ -369,93 +346,4 @@ fn a_template_that_cannot_do_without_a_date_gets_one() {
     let template = format!("{{{{ strftime_now is defined }}}} {each}");
     let template = ChatTemplate::undated(Some(&template), &tokenizer).unwrap();
     assert_eq!(template.render(&prompt("u: hi")).unwrap(), "False hi");
-}
-
-/// The names of templates, with their texts.
-macro_rules! families {
-    ($($name:literal)*) => {
-        [$(($name, include_str!(concat!("../../tests/data/chat_template/", $name, ".jinja")))),*]
-    };
-}
-
-const FAMILIES: [(&str, &str); 10] = families! {
-    "gemma-like" "granite3.3" "lfm2-like" "llama3-like" "mistral-nemo" "olmo2-like" "phi3.5"
-    "phi4-mini-like" "qwen3" "smollm3"
-};
-
-/// As the agent has it: a question, a search and its result, the reply, an event, and a question.
-const OF_THE_AGENT: &str = r#"s: You remember what the user says.
-u: Where does Ana live?
-a: {"function": "conversation_search", "args": {"words": "Ana"}}
-t: {"status":"ok","message":"Page 1 of 1: the user said: Ana lives in Oslo."}
-a: {"function": "send_message", "args": {"message": "In Oslo."}}
-u: (System: The user came back after 2 days.)
-u: And </think> Ben?"#;
-
-/// A tokenizer with names for the beginning and the end of a text.
-fn with_ends() -> Tokenizer {
-    let mut writer = byte_writer_with(&[("<s>", 3), ("</s>", 3)]);
-    writer.set("tokenizer.ggml.bos_token_id", 256).set("tokenizer.ggml.eos_token_id", 257);
-    tokenizer_of(&writer).unwrap()
-}
-
-/// What a template makes of the conversation, with what it takes; if the model may think, what that
-/// changes as well.
-fn described(template: &mut ChatTemplate) -> Result<String, ChatTemplateError> {
-    let conversation = prompt(OF_THE_AGENT);
-    let without = template.render(&conversation)?;
-    let alone = template.render(&prompt("u: Hi."))?;
-    let mut text =
-        format!("{:?}\n\n{without}\n\n-- without instructions:\n{alone}", template.roles);
-    if template.knows_thinking() {
-        template.set_thinking(true);
-        let with = template.render(&conversation)?;
-        let (thinks, alone) = (with != without, template.render(&prompt("u: Hi."))?);
-        write!(text, "\n\n-- thinking changes it: {thinks}; without instructions:\n{alone}")
-            .unwrap();
-    }
-    Ok(text)
-}
-
-#[test]
-fn families_read_the_conversation_in_their_own_way() {
-    let tokenizer = with_ends();
-    for (name, template) in FAMILIES {
-        let mut template = ChatTemplate::undated(Some(template), &tokenizer).unwrap();
-        insta::assert_snapshot!(name, described(&mut template).unwrap());
-    }
-}
-
-/// Renders the templates of a folder, if PAGEWISE_TEST_TEMPLATES names one, and says of all that
-/// cannot be used why.
-#[test]
-fn templates_of_a_folder_are_rendered_or_refused_with_a_reason() {
-    let Ok(folder) = std::env::var("PAGEWISE_TEST_TEMPLATES") else { return };
-    let mut paths: Vec<_> =
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "jinja"));
-    paths.sort();
-    let tokenizer = with_ends();
-    let mut n_rendered = 0;
-    for path in &paths {
-        let name = path.file_stem().unwrap().to_string_lossy();
-        let source = fs::read_to_string(path).unwrap();
-        let started = Instant::now();
-        let rendered = ChatTemplate::undated(Some(&source), &tokenizer)
-            .and_then(|mut template| Ok((described(&mut template)?, template)));
-        let took = started.elapsed();
-        match rendered {
-            Ok((text, template)) => {
-                n_rendered += 1;
-                println!("{name}: {:?}, {took:.0?}", template.roles);
-                for said in ["Where does Ana live?", "In Oslo.", "Ben?"] {
-                    assert!(text.contains(said), "{name} leaves out {said:?}: {text}");
-                }
-            }
-            Err(error) => println!("{name}: REFUSED: {error}"),
-        }
-        assert!(took < Duration::from_secs(2), "{name} took {took:?}");
-    }
-    println!("{n_rendered} of {} templates are rendered", paths.len());
-    assert!(n_rendered > 0);
 }

@@ -123,28 +123,6 @@ pub(crate) const CASES: &[Named] = &[
     ("a value of itself twice, raised", || of_itself_twice("raise_exception(ns.x)")),
     ("a value within itself, raised", || within_itself("raise_exception(ns.x)")),
     ("a deep value, raised", || deep("raise_exception(ns.x)")),
-    ("a value within itself, joined with a text", || within_itself("ns.x ~ ''")),
-    ("a value within itself, behind a text", || within_itself("'' ~ ns.y")),
-    ("a value of itself twice, joined with a text", || of_itself_twice("ns.x ~ ns.y")),
-    ("a value within itself, in a list", || within_itself("ns.x in [ns.y]")),
-    ("a value of itself twice, in a list", || of_itself_twice("ns.x in [ns.y]")),
-    ("a value within itself, as a key", || within_itself("{ns.x: 1}")),
-    ("a value of itself twice, one key of several", || of_itself_twice("{1: 2, ns.x: 1}")),
-    ("a value of itself twice, as an item", || of_itself_twice("messages[ns.x]")),
-    ("a value of itself twice, as an attribute", || of_itself_twice("messages[0]|attr(ns.x)")),
-    ("a value of itself twice, ordered", || of_itself_twice("ns.x < ns.y < ns.x")),
-    ("a value of itself twice, tested", || of_itself_twice("ns.x is eq(ns.y)")),
-    ("a value of itself twice, selected", || of_itself_twice("[ns.x]|select('eq', ns.y)|list")),
-    ("a value of itself twice, shown as it is", || of_itself_twice("debug(ns.x)")),
-    ("a value of itself twice, that has changed", || {
-        of_itself_twice("1 }}{% for i in [ns.x, ns.y] %}{{ loop.changed(i) }}{% endfor %}{{ 1")
-    }),
-    ("a value within itself, from a template that includes itself", || {
-        template(
-            "{% if not again %}{% set again = true %}{% include 'chat_template' %}{% else %}{% set \
-             ns = namespace() %}{% set ns.x = ns %}{{ ns.x ~ '' }}{% endif %}",
-        )
-    }),
     ("indented a million wide", || template("{{ 'a\nb'|indent(1000000000) }}")),
     ("JSON indented a million wide", || template("{{ {'a': 1}|tojson(indent=1000000000) }}")),
     ("padded a million wide", || template("{{ '%01000000000d'|format(1) }}")),
