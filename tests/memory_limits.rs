@@ -94,24 +94,3 @@ fn a_window_beyond_the_limit_on_addresses_is_refused() {
     assert!(finished.status.success(), "{finished:?}");
     assert!(!finished.stdout.is_empty(), "{finished:?}");
 }
-
-/// A limit that the system does not speak of: memory ends when it is asked for.
-#[test]
-fn memory_that_ends_is_a_sentence() {
-    let home = Home::new();
-    let model = with_long_windows(&home);
-    let limited = |arguments: &[&str]| {
-        run_within(&home, "-d 250000", &[arguments, &["--model", &model]].concat())
-    };
-    // Before the first token.
-    let finished = limited(&["run", "Hello", "--window", "4000000"]);
-    let said = refusal(&finished);
-    assert!(said.contains("not enough memory for the angles of all positions"), "{said}");
-    assert!(said.contains("`pagewise models plan`"), "{said}");
-    // When the cache grows.
-    let finished = limited(&["bench", "perf", "-p", "300000", "-n", "0", "-r", "1"]);
-    let said = refusal(&finished);
-    assert!(said.contains("not enough memory for the KV cache: "), "{said}");
-    let finished = limited(&["run", "Hello", "--window", "4096"]);
-    assert!(finished.status.success(), "{finished:?}");
-}
