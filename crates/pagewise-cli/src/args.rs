@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use pagewise_infer::{Compute, DeviceChoice, Isa, LoadError};
+use pagewise_infer::{Compute, DeviceChoice, Isa};
 
 use crate::commands::{
     agents, bench, chat, completions, doctor, ingest, memory, models, pull, run,
 };
+use crate::failure::Failure;
 
 /// Talk to a local language model that manages its own memory.
 ///
@@ -103,7 +104,7 @@ pub(crate) struct CommonArgs {
 
 impl CommonArgs {
     /// Finds where the arithmetic is to happen.
-    pub(crate) fn compute(&self) -> Result<Compute, LoadError> {
+    pub(crate) fn compute(&self) -> Result<Compute, Failure> {
         self.compute_on(self.device.into(), self.threads.map(usize::from))
     }
 
@@ -112,7 +113,7 @@ impl CommonArgs {
         &self,
         device: DeviceChoice,
         threads: Option<usize>,
-    ) -> Result<Compute, LoadError> {
+    ) -> Result<Compute, Failure> {
         let compute = Compute::new(device, threads)?;
         Ok(match self.isa {
             Some(isa) => compute.with_isa(isa),

@@ -7,7 +7,7 @@ use indicatif::HumanBytes;
 use pagewise_bench::memory_obtainable_bytes;
 use pagewise_core::Embedder;
 use pagewise_hub::{HAS_NETWORK, ModelSpec};
-use pagewise_infer::{Compute, Isa, LoadError, LoadedModel, ModelPlan, Weights};
+use pagewise_infer::{Compute, Isa, LoadedModel, ModelPlan, Weights};
 use pagewise_memory::{CheckReport, Store};
 use serde::Serialize;
 
@@ -170,8 +170,8 @@ fn find_device(common: &CommonArgs, problems: &mut Vec<String>) -> (DeviceReport
     let asked = asked.map_or_else(String::new, |value| value.get_name().to_owned());
     match common.compute() {
         Ok(compute) => (DeviceReport { asked, used: Some(compute.name()) }, Some(compute)),
-        Err(error) => {
-            problems.push(error.to_string());
+        Err(failure) => {
+            problems.push(failure.message);
             (DeviceReport { asked, used: None }, None)
         }
     }
@@ -199,13 +199,13 @@ fn check_model(
         path,
     };
     if let Some(path) = &report.path {
-        let checked = Weights::open(path).and_then(|weights| {
+        let checked = Weights::open(path).map_err(Failure::from).and_then(|weights| {
             report.bytes = Some(weights.file_bytes());
             LoadedModel::check(&weights)?;
             check_memory(&weights, common, compute)
         });
         report.usable = Some(checked.is_ok());
-        problems.extend(checked.err().map(|error| error.to_string()));
+        problems.extend(checked.err().map(|failure| failure.message));
     }
     report
 }
@@ -215,13 +215,13 @@ fn check_memory(
     weights: &Weights,
     common: &CommonArgs,
     compute: Option<&Compute>,
-) -> Result<(), LoadError> {
+) -> Result<(), Failure> {
     let Some((compute, memory_bytes)) = compute.zip(memory_obtainable_bytes()) else {
         return Ok(());
     };
     let plan = ModelPlan::new(weights, compute)?;
     let window = common.window.map_or(WINDOW_TOKENS, |window| window as usize);
-    plan.check(window.min(plan.config().context_length), memory_bytes)
+    Ok(plan.check(window.min(plan.config().context_length), memory_bytes)?)
 }
 
 /// Looks for the embedder and opens it.
