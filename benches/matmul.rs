@@ -12,7 +12,9 @@ use criterion::{
     BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
 };
 use memmap2::MmapMut;
-use pagewise_kernels::{BlockType, Isa, Matrix, ThreadPool, multiply_on_registers};
+use pagewise_kernels::{
+    BlockType, Isa, Matrix, Product, ThreadPool, multiply_on_registers, multiply_rows, read_all,
+};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::hint::black_box;
@@ -78,6 +80,50 @@ fn matmul(criterion: &mut Criterion) {
     }
 }
 
+/// The output head under a mask: some of its rows, spread over the vocabulary, against all of them.
+///
+/// The question is below which share of the vocabulary picking rows pays (`FEW_OF` in the engine).
+fn some_rows(criterion: &mut Criterion) {
+    const N_ROWS: usize = 151_936;
+    const N_COLS: usize = 896;
+    let pool = ThreadPool::with_isa(THREADS, isa());
+    let block_type = BlockType::Q8_0;
+    let size = N_ROWS * N_COLS / block_type.block_len() * block_type.block_bytes();
+    let mut bytes = large_pages(size);
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    rng.fill_bytes(&mut bytes);
+    bytes.iter_mut().for_each(|byte| *byte &= 0x3f);
+    let matrix = Matrix::new(block_type, N_ROWS, N_COLS, &bytes).expect("the shape is right");
+    let activation: Vec<f32> = (0..N_COLS).map(|_| rng.random_range(-1f32..1.0)).collect();
+    let mut out = vec![0f32; N_ROWS];
+    let mut group = criterion.benchmark_group("some_rows/qwen0.5b_head");
+    group.sample_size(20).measurement_time(Duration::from_secs(1));
+    for one_of in [1024usize, 256, 64, 16, 8, 4, 2] {
+        // Other rows each time, or they would come from the caches.
+        let sets: Vec<Vec<u32>> = (0..64)
+            .map(|_| {
+                let mut rows: Vec<u32> =
+                    (0..N_ROWS / one_of).map(|_| rng.random_range(0..N_ROWS as u32)).collect();
+                rows.sort_unstable();
+                rows
+            })
+            .collect();
+        let mut next = sets.iter().cycle();
+        group.bench_function(BenchmarkId::from_parameter(format!("1_of_{one_of}")), |bencher| {
+            bencher.iter(|| {
+                if let Some(rows) = next.next() {
+                    let product = Product { matrix, out: black_box(&mut out) };
+                    multiply_rows(&activation, product, rows, &pool);
+                }
+            });
+        });
+    }
+    group.bench_function("all", |bencher| {
+        bencher.iter(|| matrix.matmul(&activation, 1, black_box(&mut out), &pool));
+    });
+    group.finish();
+}
+
 fn isa() -> Isa {
     match std::env::var("PAGEWISE_ISA") {
         Ok(name) => name.parse().unwrap_or_else(|error| panic!("{error}")),
@@ -106,7 +152,7 @@ fn peaks(criterion: &mut Criterion) {
             let total = AtomicU64::new(0);
             let chunks: Vec<&[u8]> = bytes.chunks(1 << 20).collect();
             pool.run(chunks.len(), &|i| {
-                total.fetch_xor(fold(chunks[i]), Ordering::Relaxed);
+                total.fetch_xor(read_all(chunks[i]), Ordering::Relaxed);
             });
             black_box(total.into_inner())
         });
@@ -124,16 +170,5 @@ fn peaks(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Reads every byte, in as many sums as hide how long an addition takes.
-fn fold(bytes: &[u8]) -> u64 {
-    let mut sums = [0u64; 32];
-    for words in bytes.as_chunks::<8>().0.as_chunks::<32>().0 {
-        for (sum, word) in sums.iter_mut().zip(words) {
-            *sum ^= u64::from_ne_bytes(*word);
-        }
-    }
-    sums.into_iter().fold(0, |all, sum| all ^ sum)
-}
-
-criterion_group!(benches, peaks, matmul);
+criterion_group!(benches, peaks, some_rows, matmul);
 criterion_main!(benches);

@@ -19,7 +19,7 @@ pub(crate) use avx512::{
 };
 
 /// How far ahead of the current block weights are asked for, in bytes.
-const PREFETCH: usize = 6144;
+pub(crate) const PREFETCH: usize = 6144;
 
 /// Blocks of 32 weights whose scales are looked up together: they lie apart from each other, and one
 /// instruction gathers so many.

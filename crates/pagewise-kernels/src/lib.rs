@@ -57,6 +57,6 @@ pub use elementwise::{
 pub use error::ShapeError;
 pub use isa::{Isa, UnknownIsa};
 pub use matrix::Matrix;
-pub use peak::multiply_on_registers;
+pub use peak::{multiply_on_registers, read_all};
 pub use pool::ThreadPool;
 pub use product::{Product, multiply, multiply_gated, multiply_rows};
