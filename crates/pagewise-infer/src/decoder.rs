@@ -62,9 +62,11 @@ impl Decoder {
         let config = weights.config()?;
         let loader = Loader::new(&weights, &config, compute);
         let (vocabulary, hidden) = (config.vocabulary, config.hidden);
-        let embedding = loader.tensor("token_embd.weight", &[vocabulary, hidden])?;
+        let mut embedding = loader.tensor("token_embd.weight", &[vocabulary, hidden])?;
         let head = if config.is_tied {
-            Linear::new(loader.resident(embedding.clone()), None, compute)?
+            // Rows are looked up in what is multiplied, so that nothing is in memory twice.
+            embedding = loader.resident(embedding);
+            Linear::new(embedding.clone(), None, compute)?
         } else {
             loader.linear("output", (vocabulary, hidden), false)?
         };

@@ -351,12 +351,17 @@ impl TensorBytes {
         Self { source: self.source.clone(), range: start..end.min(self.range.end) }
     }
 
-    /// Returns a copy in `pages`, if they have room, and lets the system take the file's pages away.
+    /// Returns a copy in `pages`, if they have room, and lets the system take the file's pages away,
+    /// piece by piece: a tensor can be most of a file.
     pub(crate) fn copied(&self, pages: &Arc<LargePages>, pool: &ThreadPool) -> Option<Self> {
-        let copied = pages.copy(self, pool)?;
-        if let Source::File(map) = &self.source {
-            map.release(self.range.clone());
-        }
+        let release = |range: Range<usize>| {
+            if let Source::File(map) = &self.source {
+                map.release(self.range.start + range.start..self.range.start + range.end);
+            }
+        };
+        let copied = pages.copy(self, pool, &release)?;
+        // The pages at the ends of pieces belong to two of them.
+        release(0..self.range.len());
         Some(Self { source: Source::Copy(copied), range: 0..self.range.len() })
     }
 }

@@ -151,7 +151,7 @@ fn candle_matrix(weight: &Weight, device: &Device) -> Result<QMatMul, LoadError>
     Ok(QMatMul::from_qtensor(QTensor::new(storage, weight.shape.as_slice())?)?)
 }
 
-/// The embedding table, of which rows are looked up in the file: dequantised whole it would be the
+/// The embedding table, of which rows are looked up as they are stored: dequantised whole it would be the
 /// largest tensor in memory.
 pub(crate) struct Embedding {
     weight: Weight,

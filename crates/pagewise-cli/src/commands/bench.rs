@@ -145,13 +145,6 @@ fn time_with(
     let started = Instant::now();
     let weights = Weights::open(path)?;
     let compute = common.compute_on(common.device.into(), Some(n_threads))?;
-    // What a chat would make of the file as well.
-    match LoadedModel::check(&weights) {
-        Ok(_) => {}
-        // Nothing is read or written here, so that weights without a tokenizer can be timed too.
-        Err(LoadError::Tokenizer { .. } | LoadError::ChatTemplate { .. }) => {}
-        Err(error) => return Err(error.into()),
-    }
     // As large as the longest test needs, whatever a chat would use; a test that is longer than
     // the model was trained for is refused.
     let trained = weights.config()?.context_length;

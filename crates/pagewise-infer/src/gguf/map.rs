@@ -94,8 +94,13 @@ impl LargePages {
         }
     }
 
-    /// Copies bytes, if there is still room for them.
-    pub(crate) fn copy(self: &Arc<Self>, from: &[u8], pool: &ThreadPool) -> Option<Copied> {
+    /// Copies bytes, if there is still room for them; `copied` is told of each piece that is.
+    pub(crate) fn copy(
+        self: &Arc<Self>,
+        from: &[u8],
+        pool: &ThreadPool,
+        copied: &(dyn Fn(Range<usize>) + Sync),
+    ) -> Option<Copied> {
         /// What a thread copies at once: a large page.
         const PIECE_BYTES: usize = 2 << 20;
         let len = from.len().checked_next_multiple_of(ALIGNMENT)?;
@@ -105,11 +110,13 @@ impl LargePages {
         // Nothing else refers to it before the copy is made.
         let to =
             unsafe { std::slice::from_raw_parts_mut(self.map.as_mut_ptr().add(start), from.len()) };
-        let pieces = Mutex::new(to.chunks_mut(PIECE_BYTES).zip(from.chunks(PIECE_BYTES)));
+        let pieces = to.chunks_mut(PIECE_BYTES).zip(from.chunks(PIECE_BYTES)).enumerate();
+        let pieces = Mutex::new(pieces);
         pool.run(from.len().div_ceil(PIECE_BYTES), &|_| {
             let next = pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
-            if let Some((to, from)) = next {
+            if let Some((index, (to, from))) = next {
                 to.copy_from_slice(from);
+                copied(index * PIECE_BYTES..index * PIECE_BYTES + from.len());
             }
         });
         Some(Copied { pages: Arc::clone(self), range: start..start + from.len() })
