@@ -21,7 +21,7 @@
 //! a time, and the four products of these.
 
 use crate::bf16::{
-    TILE_BYTES, TILE_COLS, TILE_ROWS, TiledActivations, transpose_16x16, unpack_rows,
+    TILE_BYTES, TILE_COLS, TILE_ROWS, TiledActivations, transpose_16x16, unpack_rows, vectors,
 };
 use crate::lines::Lines;
 use crate::matrix::Matrix;
@@ -452,8 +452,9 @@ unsafe fn store_tile(sums: &[f32], tokens: Range<usize>, rows: Range<usize>, out
     // SAFETY: a tile has 16 vectors; the caller's promise for the output, and the mask leaves out
     // the rows past the last.
     unsafe {
-        let vector = |row: usize| _mm512_load_si512(sums.as_ptr().add(16 * row).cast());
-        let transposed = transpose_16x16(std::array::from_fn(vector));
+        let transposed = transpose_16x16(vectors![16; |row| {
+            _mm512_load_si512(sums.as_ptr().add(16 * row).cast())
+        }]);
         let mut to = out.at(tokens.start, rows.start);
         if (tokens.len(), rows.len()) == (TILE_ROWS, TILE_ROWS) {
             // So many always: the vectors stay in registers.

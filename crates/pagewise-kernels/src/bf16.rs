@@ -309,6 +309,19 @@ fn unpack_by_16(block_type: BlockType, bytes: &[u8], to: &mut [u8]) {
     }
 }
 
+/// An array of vectors, `vectors![16; |i| …]`. Unlike `array::from_fn`, whose closure is compiled for any
+/// machine where it is not inlined, and then hands vectors over in memory.
+macro_rules! vectors {
+    ($n:literal; |$i:ident| $vector:expr) => {{
+        let mut vectors = [_mm512_setzero_si512(); $n];
+        for ($i, to) in vectors.iter_mut().enumerate() {
+            *to = $vector;
+        }
+        vectors
+    }};
+}
+pub(crate) use vectors;
+
 /// Transposes 16 rows of 16 numbers of 32 bits.
 #[inline]
 #[target_feature(enable = "avx512f")]

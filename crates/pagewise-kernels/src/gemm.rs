@@ -29,6 +29,8 @@ use std::ops::Range;
 const PANEL_BYTES: usize = 1 << 14;
 /// Vectors of rows in a panel.
 const VECTORS: usize = 2;
+/// Words of four bytes of a row, quads or scales, of which a multiple is interleaved.
+const INTERLEAVED: usize = 8;
 
 thread_local! {
     static SCRATCH: RefCell<Lines> = RefCell::default();
@@ -149,7 +151,7 @@ unsafe fn multiply_with<B: Bytes, const N: usize>(product: &Product<'_>, scratch
 struct Panel<'a> {
     /// `(cols / 4, rows, 4)`.
     quants: &'a mut [u8],
-    /// `(subs, rows)`.
+    /// `(subs, rows)`, of as many subs as are interleaved at once.
     scales: &'a mut [f32],
     /// The same, with the sign turned.
     mins: &'a mut [f32],
@@ -159,6 +161,7 @@ struct Panel<'a> {
 struct Staging<'a> {
     /// `(rows, cols)`.
     quants: &'a mut [u8],
+    /// `(rows, subs)`, of as many subs as are interleaved at once.
     scales: &'a mut [f32],
     mins: &'a mut [f32],
 }
@@ -182,15 +185,15 @@ unsafe fn run<
     // A multiple of every block's length.
     let panel_cols = (PANEL_BYTES / panel_rows).min(n_cols.next_multiple_of(256));
     let sub_len = STEPS * QUAD;
-    let panel_subs = panel_cols / sub_len;
+    let panel_subs = (panel_cols / sub_len).next_multiple_of(INTERLEAVED);
     let bytes = |bytes: usize| bytes.div_ceil(size_of::<f32>()).next_multiple_of(PADDING);
     let [quants, scales, mins, staged_quants, staged_scales, staged_mins] = scratch.parts([
         bytes(panel_rows * panel_cols),
         panel_rows * panel_subs,
         panel_rows * panel_subs,
         bytes(lanes * panel_cols),
-        panel_subs.next_multiple_of(PADDING),
-        panel_subs.next_multiple_of(PADDING),
+        (lanes * panel_subs).next_multiple_of(PADDING),
+        (lanes * panel_subs).next_multiple_of(PADDING),
     ]);
     let (quants, staged_quants) = (as_bytes(quants), as_bytes(staged_quants));
     let mut panel = Panel { quants, scales, mins };
@@ -259,13 +262,14 @@ unsafe fn fill<B: Bytes>(
     let lanes = B::Floats::LANES;
     let panel_rows = VECTORS * lanes;
     let (n_cols, n_subs) = (cols.len(), cols.len() / sub_len);
+    let padded_subs = n_subs.next_multiple_of(INTERLEAVED);
     let is_wide = block_type == BlockType::Q8_0;
     for vector in 0..VECTORS {
         for lane in 0..lanes {
             let row = rows.start + vector * lanes + lane;
             let quants = &mut staging.quants[lane * n_cols..(lane + 1) * n_cols];
-            let scales = &mut staging.scales[..n_subs];
-            let mins = &mut staging.mins[..n_subs];
+            let scales = &mut staging.scales[lane * padded_subs..][..n_subs];
+            let mins = &mut staging.mins[lane * padded_subs..][..n_subs];
             if row < rows.end {
                 let to = Unpacked { quants: &mut *quants, scales, mins };
                 // SAFETY: the caller's promise.
@@ -278,13 +282,6 @@ unsafe fn fill<B: Bytes>(
                 scales.fill(0.0);
                 mins.fill(0.0);
             }
-            let at = vector * lanes + lane;
-            for (sub, (scale, min)) in
-                staging.scales[..n_subs].iter().zip(&*staging.mins).enumerate()
-            {
-                panel.scales[sub * panel_rows + at] = *scale;
-                panel.mins[sub * panel_rows + at] = -min;
-            }
         }
         let to = &mut panel.quants[vector * B::LEN..];
         assert!(staging.quants.len() >= lanes * n_cols);
@@ -295,7 +292,16 @@ unsafe fn fill<B: Bytes>(
             let (rows, step) = (staging.quants.as_ptr(), VECTORS * B::LEN);
             B::interleave(rows, n_cols, n_cols / QUAD, to.as_mut_ptr(), step);
         }
+        let pairs = [(&*staging.scales, &mut *panel.scales), (&*staging.mins, &mut *panel.mins)];
+        for (rows, to) in pairs {
+            assert!(rows.len() >= lanes * padded_subs && to.len() >= panel_rows * padded_subs);
+            let (row_bytes, step) = (padded_subs * QUAD, panel_rows * QUAD);
+            let to = to[vector * lanes..].as_mut_ptr().cast();
+            // SAFETY: as above; a number takes as much as a quad.
+            unsafe { B::interleave(rows.as_ptr().cast(), row_bytes, padded_subs, to, step) };
+        }
     }
+    panel.mins[..panel_rows * padded_subs].iter_mut().for_each(|min| *min = -*min);
 }
 
 /// What one tile covers.

@@ -120,10 +120,11 @@ impl Kernel {
 fn panels_from(isa: Isa, block_type: BlockType) -> usize {
     #[cfg(target_arch = "x86_64")]
     if isa.family() >= Family::Avx512Vnni {
-        return match (crate::gemv::supports(isa.family(), block_type), block_type.block_len()) {
-            (false, _) => 2,
-            (true, 256) => 14,
-            (true, _) => 8,
+        return match block_type {
+            _ if !crate::gemv::supports(isa.family(), block_type) => 2,
+            BlockType::Q6K => 6,
+            _ if block_type.block_len() == 256 => 14,
+            _ => 8,
         };
     }
     let _ = (isa, block_type);

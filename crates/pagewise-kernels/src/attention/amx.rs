@@ -11,7 +11,9 @@
 use super::tile::soften;
 use super::{Block, Partial};
 use crate::amx::{TILE_SUMS, Tiles, multiply_2x1, multiply_2x2};
-use crate::bf16::{TILE_BYTES, TILE_COLS, TILE_ROWS, pack_tiles, to_bf16, transpose_16x16};
+use crate::bf16::{
+    TILE_BYTES, TILE_COLS, TILE_ROWS, pack_tiles, to_bf16, transpose_16x16, vectors,
+};
 use crate::elementwise::softcap_body;
 use crate::lines::Lines;
 use crate::simd::PADDING;
@@ -219,12 +221,11 @@ fn pack_values(from: &[f16], dim: usize, n_keys: usize, to: &mut [u8], row_bytes
     for (first, to) in (0..).step_by(16).zip(to.chunks_exact_mut(16 * row_bytes)) {
         for key in (0..n_keys).step_by(TILE_COLS) {
             let half = |half: usize| {
-                let row = |row: usize| {
+                transpose_16x16(vectors![16; |row| {
                     let at = (key + 16 * half + row) * dim;
                     let row = from.get(at..at + dim).unwrap_or_default();
                     _mm512_castps_si512(widen(row.get(first..).unwrap_or_default()))
-                };
-                transpose_16x16(std::array::from_fn(row))
+                }])
             };
             let (low, high) = (half(0), half(1));
             for ((low, high), to) in low.into_iter().zip(high).zip(to.chunks_exact_mut(row_bytes)) {
@@ -278,10 +279,10 @@ fn store(sums: &[f32], padded_dim: usize, n_rows: usize, to: &mut [f32], row_len
     let rows = to.chunks_mut(TILE_ROWS * row_len).take(n_rows.div_ceil(TILE_ROWS));
     for (sums, to) in sums.chunks_exact(padded_dim * TILE_ROWS).zip(rows) {
         for (at, sums) in sums.chunks_exact(TILE_SUMS).take(row_len / 16).enumerate() {
-            // SAFETY: there are 16 vectors.
-            let vector =
-                |row: usize| unsafe { _mm512_loadu_si512(sums[16 * row..].as_ptr().cast()) };
-            let transposed = transpose_16x16(std::array::from_fn(vector));
+            let transposed = transpose_16x16(vectors![16; |row| {
+                // SAFETY: there are 16 vectors.
+                unsafe { _mm512_loadu_si512(sums[16 * row..].as_ptr().cast()) }
+            }]);
             for (sums, to) in transposed.into_iter().zip(to.chunks_exact_mut(row_len)) {
                 // SAFETY: a row has 16 numbers from there on.
                 unsafe { _mm512_storeu_si512(to[16 * at..][..16].as_mut_ptr().cast(), sums) };

@@ -2,7 +2,7 @@
 
 use super::{Bytes, QUAD};
 use crate::BlockType;
-use crate::bf16::transpose_16x16;
+use crate::bf16::{transpose_16x16, vectors};
 use crate::unpack::Unpacked;
 use std::arch::x86_64::*;
 
@@ -312,17 +312,16 @@ impl Bytes for Avx512Bytes {
             let n = (n_quads - first).min(16);
             // SAFETY: the caller is compiled for AVX-512, and its rows and vectors are there.
             unsafe {
-                let row = |row: usize| {
+                let mask = if n == 16 { 0xffff } else { 0x00ff };
+                let vectors = transpose_16x16(vectors![16; |row| {
                     let from = rows.add(row * row_bytes + first * QUAD);
-                    if n == 16 {
-                        _mm512_loadu_si512(from.cast())
-                    } else {
-                        _mm512_castsi256_si512(_mm256_loadu_si256(from.cast()))
+                    _mm512_maskz_loadu_epi32(mask, from.cast())
+                }]);
+                // So many always, or the vectors would have to be in memory.
+                for (at, vector) in vectors.into_iter().enumerate() {
+                    if at < n {
+                        _mm512_storeu_si512(to.add((first + at) * step).cast(), vector);
                     }
-                };
-                let vectors = transpose_16x16(std::array::from_fn(row));
-                for (at, vector) in vectors.into_iter().enumerate().take(n) {
-                    _mm512_storeu_si512(to.add((first + at) * step).cast(), vector);
                 }
             }
         }

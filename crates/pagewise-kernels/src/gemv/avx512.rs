@@ -226,11 +226,7 @@ unsafe fn pair_blocks<T: Pair, const N: usize, const WHOLE: usize>(
     unsafe {
         let n = if WHOLE == SCALES { SCALES } else { n };
         let mask = ((1u32 << n) - 1) as u8;
-        let step = T::BYTES as i32;
-        let offsets =
-            _mm256_mullo_epi32(_mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0), _mm256_set1_epi32(step));
-        let zero = _mm256_setzero_si256();
-        let words = _mm256_mmask_i32gather_epi32::<1>(zero, mask, offsets, at.cast());
+        let words = header_words::<T>(at, mask);
         let scales = _mm256_cvtph_ps(_mm256_cvtepi32_epi16(words));
         let mut factors = [_mm256_setzero_ps(); N];
         for i in 0..N {
@@ -515,27 +511,80 @@ fn unpack_pairs<T: Pair>(bytes: &[u8], to: Unpacked<'_>) {
             && to.scales.len() >= n_blocks
             && to.mins.len() >= n_blocks
     );
-    for block in (0..n_blocks).step_by(2) {
-        // SAFETY: `a` and `b` are blocks within `bytes`; the slices of `to` have room, asserted
-        // above, and the masks leave out the missing second block of an odd number.
+    let (quants, scales, mins) =
+        (to.quants.as_mut_ptr(), to.scales.as_mut_ptr(), to.mins.as_mut_ptr());
+    let mut block = 0;
+    while block + SCALES <= n_blocks {
+        // SAFETY: so many blocks begin here, and the slices of `to` have room for them, asserted above.
         unsafe {
-            let a = bytes.as_ptr().add(block * T::BYTES);
-            let whole = block + 1 < n_blocks;
-            let b = if whole { a.add(T::BYTES) } else { a };
-            let (bytes_mask, lanes) = if whole { (u64::MAX, 3) } else { (u64::from(u32::MAX), 1) };
-            _mm512_mask_storeu_epi8(
-                to.quants.as_mut_ptr().add(block * 32).cast(),
-                bytes_mask,
-                T::quants(a, b),
-            );
-            let scale = half_pair(a, b);
-            let min = match T::OFFSET {
-                Some(offset) => _mm_mul_ps(scale, _mm_set1_ps(offset)),
-                None => _mm_sub_ps(_mm_setzero_ps(), half_pair(a.add(2), b.add(2))),
-            };
-            _mm_mask_storeu_ps(to.scales.as_mut_ptr().add(block), lanes, scale);
-            _mm_mask_storeu_ps(to.mins.as_mut_ptr().add(block), lanes, min);
+            let at = bytes.as_ptr().add(block * T::BYTES);
+            for pair in 0..SCALES / 2 {
+                let a = at.add(2 * pair * T::BYTES);
+                let to = quants.add((block + 2 * pair) * 32);
+                _mm512_storeu_si512(to.cast(), T::quants(a, a.add(T::BYTES)));
+            }
+            let (scale, min) = scales_and_mins::<T>(at, u8::MAX);
+            _mm256_storeu_ps(scales.add(block), scale);
+            _mm256_storeu_ps(mins.add(block), min);
         }
+        block += SCALES;
+    }
+    if block < n_blocks {
+        let left = n_blocks - block;
+        // SAFETY: as above, for those that are left; the masks leave out the others.
+        unsafe {
+            let at = bytes.as_ptr().add(block * T::BYTES);
+            for pair in 0..left.div_ceil(2) {
+                let a = at.add(2 * pair * T::BYTES);
+                let whole = 2 * pair + 1 < left;
+                let b = if whole { a.add(T::BYTES) } else { a };
+                let mask = if whole { u64::MAX } else { u64::from(u32::MAX) };
+                let to = quants.add((block + 2 * pair) * 32);
+                _mm512_mask_storeu_epi8(to.cast(), mask, T::quants(a, b));
+            }
+            let mask = ((1u32 << left) - 1) as u8;
+            let (scale, min) = scales_and_mins::<T>(at, mask);
+            _mm256_mask_storeu_ps(scales.add(block), mask, scale);
+            _mm256_mask_storeu_ps(mins.add(block), mask, min);
+        }
+    }
+}
+
+/// Returns the scales and the minima of up to [`SCALES`] blocks from `at` on.
+///
+/// # Safety
+///
+/// Those in `mask` are there. To be inlined, as for [`Pair`].
+#[inline(always)]
+unsafe fn scales_and_mins<T: Pair>(at: *const u8, mask: u8) -> (__m256, __m256) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let words = header_words::<T>(at, mask);
+        let scales = _mm256_cvtph_ps(_mm256_cvtepi32_epi16(words));
+        let mins = match T::OFFSET {
+            Some(offset) => _mm256_mul_ps(scales, _mm256_set1_ps(offset)),
+            None => {
+                let mins = _mm256_cvtepi32_epi16(_mm256_srli_epi32::<16>(words));
+                _mm256_sub_ps(_mm256_setzero_ps(), _mm256_cvtph_ps(mins))
+            }
+        };
+        (scales, mins)
+    }
+}
+
+/// Returns the first four bytes of up to [`SCALES`] blocks from `at` on: a scale, and in some types a minimum.
+///
+/// # Safety
+///
+/// Those in `mask` are there. To be inlined, as for [`Pair`].
+#[inline(always)]
+unsafe fn header_words<T: Pair>(at: *const u8, mask: u8) -> __m256i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let numbers = _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0);
+        let offsets = _mm256_mullo_epi32(numbers, _mm256_set1_epi32(T::BYTES as i32));
+        let zero = _mm256_setzero_si256();
+        _mm256_mmask_i32gather_epi32::<1>(zero, mask, offsets, at.cast())
     }
 }
 
@@ -545,7 +594,6 @@ fn unpack_supers<T: SuperBlock>(bytes: &[u8], to: Unpacked<'_>) {
     let n_subs = 256 / T::SUB;
     assert!(to.quants.len() >= n_blocks * 256);
     assert!(to.scales.len() >= n_blocks * n_subs && to.mins.len() >= n_blocks * n_subs);
-    let mask = ((1u32 << n_subs) - 1) as u16;
     for block in 0..n_blocks {
         // SAFETY: the block lies within `bytes`; the slices of `to` have room, asserted above.
         unsafe {
@@ -557,8 +605,14 @@ fn unpack_supers<T: SuperBlock>(bytes: &[u8], to: Unpacked<'_>) {
                 );
             }
             let (scales, mins) = T::scales(at);
-            _mm512_mask_storeu_ps(to.scales.as_mut_ptr().add(block * n_subs), mask, scales);
-            _mm512_mask_storeu_ps(to.mins.as_mut_ptr().add(block * n_subs), mask, mins);
+            for (to, vector) in [(&mut *to.scales, scales), (&mut *to.mins, mins)] {
+                let to = to.as_mut_ptr().add(block * n_subs);
+                // Stores with a mask are slow on some processors.
+                match T::SUB {
+                    32 => _mm256_storeu_ps(to, _mm512_castps512_ps256(vector)),
+                    _ => _mm512_storeu_ps(to, vector),
+                }
+            }
         }
     }
 }
