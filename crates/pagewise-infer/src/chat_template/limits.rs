@@ -235,7 +235,7 @@ fn pay_for_method(
 ) -> Result<(), Error> {
     pay_for_looking(state, value)?;
     pay_for_all(state, arguments)?;
-    let all = || [&[value.clone()], arguments].concat();
+    let all = || [std::slice::from_ref(value), arguments].concat();
     match method {
         "join" => arguments.iter().try_for_each(|argument| pay_for_writing(state, argument)),
         "split" | "splitlines" => pay_for_pieces(state, &all()),
