@@ -21,6 +21,7 @@
 //! Templates of Qwen2.5 and SmolLM2 write system instructions of their own when a prompt has
 //! none; that is left to them.
 
+mod guards;
 mod limits;
 #[cfg(test)]
 mod tests;
@@ -129,12 +130,19 @@ impl From<ChatTemplateError> for ModelError {
 /// The template of a model, and what it takes.
 #[derive(Debug)]
 pub struct ChatTemplate {
-    environment: Arc<Environment<'static>>,
+    engine: Arc<Engine>,
     tokenizer: Tokenizer,
     roles: Roles,
     knows_thinking: bool,
     /// Whether the model is to think before it answers, if the template leaves that open.
     thinks: bool,
+}
+
+/// The compiled template, and what runs it: apart, so that it cannot include itself.
+#[derive(Debug)]
+struct Engine {
+    templates: Environment<'static>,
+    environment: Environment<'static>,
 }
 
 /// What a template takes.
@@ -198,29 +206,32 @@ impl ChatTemplate {
         let mut environment = Environment::new();
         environment.set_fuel(Some(FUEL));
         environment.set_recursion_limit(MAX_RECURSION);
-        let invalid =
-            |error: minijinja::Error| ChatTemplateError::Syntax { message: explain(&error) };
-        // As the templates of all models expect.
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.map_err(invalid)?);
         limits::apply(&mut environment);
         if let Some(date) = date {
-            environment.add_function("strftime_now", move |format: String| {
-                jiff::fmt::strtime::format(&format, date).map_err(|error| {
+            environment.add_function("strftime_now", move |format: &Value| {
+                // Only a text is a format: any other value would be written first, however long.
+                let format = format.as_str().unwrap_or_default();
+                jiff::fmt::strtime::format(format, date).map_err(|error| {
                     minijinja::Error::new(ErrorKind::InvalidOperation, error.to_string())
                 })
             });
         }
+        let mut templates = Environment::new();
+        let invalid =
+            |error: minijinja::Error| ChatTemplateError::Syntax { message: explain(&error) };
+        // As the templates of all models expect.
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        templates.set_syntax(syntax.map_err(invalid)?);
         let source = without_generation_marks(template);
         let compile = move || {
-            environment.add_template_owned(NAME, source).map_err(|error| explain(&error))?;
-            Ok(Arc::new(environment))
+            templates.add_template_owned(NAME, source).map_err(|error| explain(&error))?;
+            Ok(Arc::new(Engine { templates, environment }))
         };
-        let environment = limits::aside(compile)
+        let engine = limits::aside(compile)
             .ok_or(ChatTemplateError::TimedOut)?
             .map_err(|message| ChatTemplateError::Syntax { message })?;
         let mut this = Self {
-            environment,
+            engine,
             tokenizer: tokenizer.clone(),
             roles: Roles::default(),
             knows_thinking: template.contains("<think>") || template.contains("enable_thinking"),
@@ -275,13 +286,14 @@ impl ChatTemplate {
             bos_token => name(self.tokenizer.named_bos()),
             eos_token => name(self.tokenizer.eos()),
         };
-        let environment = self.environment.clone();
+        let engine = self.engine.clone();
         let render = move || {
-            let rendered =
-                environment.get_template(NAME).and_then(|template| template.render(context));
-            rendered.map_err(|error| match error.kind() {
-                ErrorKind::OutOfFuel => ChatTemplateError::Endless,
-                _ => ChatTemplateError::Failed { message: explain(&error) },
+            let Engine { templates, environment } = &*engine;
+            guards::render(templates, environment, NAME, context).map_err(|error| {
+                match error.kind() {
+                    ErrorKind::OutOfFuel => ChatTemplateError::Endless,
+                    _ => ChatTemplateError::Failed { message: explain(&error) },
+                }
             })
         };
         let rendered = limits::aside(render).ok_or(ChatTemplateError::TimedOut)??;

@@ -3,7 +3,10 @@
 //! Control tokens (`<|im_end|>` and the like) are only ever seen in the text of a chat template:
 //! [`Tokenizer::encode`] takes the same characters in content for plain text, and
 //! [`Tokenizer::encode_rendered`] relies on the chat template to have broken up look-alikes.
-//! User-defined tokens (`<tool_call>`) are matched everywhere.
+//! User-defined tokens (`<tool_call>`, `<think>`) are matched in the template's text and in a text of
+//! its own, as other tokenizers do; in contents of a conversation they are text as well, but for those
+//! of white space, which mean nothing. Other tokenizers would let a message open or close a call, or
+//! the model's thoughts.
 //!
 //! A GGUF file is followed as llama.cpp does, but for words, which are cut and joined as the model's
 //! own tokenizer does it; a folder as the `tokenizers` library does. Tokens decode to exactly the text
@@ -44,13 +47,13 @@ pub(crate) use folder::{
 };
 pub(crate) use special::SENTINEL;
 use special::{Piece, SpecialTexts, Strip};
-use spelling::Spelling;
+use spelling::{SPACE_MARK, Spelling};
 
 /// The most tokens a vocabulary may have; real ones have up to 262,144.
 const MAX_TOKENS: usize = 1 << 20;
-/// The most control tokens, all of which are looked for in every text; real vocabularies have up to
-/// 6,500.
-const MAX_CONTROL_TOKENS: usize = 1 << 15;
+/// The most control and user-defined tokens, all of which are looked for in every text; real
+/// vocabularies have up to 6,500.
+const MAX_SPECIAL_TOKENS: usize = 1 << 15;
 
 /// What a tokenizer may take besides the size of the files that it came with, in bytes: what some
 /// hundred thousand tokens and merges do. Tests read whole vocabularies that came without weights.
@@ -201,6 +204,8 @@ struct Inner {
     control: SpecialTexts,
     user_defined: SpecialTexts,
     all_special: SpecialTexts,
+    /// What contents are kept free of.
+    structure: SpecialTexts,
     specials: Specials,
 }
 
@@ -218,10 +223,11 @@ impl Tokenizer {
     }
 
     fn new(parts: Parts) -> Result<Self, TokenizerError> {
-        let n_control = parts.kinds.iter().filter(|kind| **kind == Kind::Control).count();
-        if n_control > MAX_CONTROL_TOKENS {
-            let wanted = format!("at most {MAX_CONTROL_TOKENS}");
-            return Err(TokenizerError::Count { what: "control tokens", found: n_control, wanted });
+        let is_special = |kind: &&Kind| matches!(kind, Kind::Control | Kind::UserDefined);
+        let n_special = parts.kinds.iter().filter(is_special).count();
+        if n_special > MAX_SPECIAL_TOKENS {
+            let wanted = format!("at most {MAX_SPECIAL_TOKENS}");
+            return Err(TokenizerError::Count { what: "special tokens", found: n_special, wanted });
         }
         let mut inner = Inner {
             encoder: parts.encoder,
@@ -232,6 +238,7 @@ impl Tokenizer {
             control: SpecialTexts::default(),
             user_defined: SpecialTexts::default(),
             all_special: SpecialTexts::default(),
+            structure: SpecialTexts::default(),
             specials: parts.specials,
         };
         for (id, text) in (0..).zip(&parts.texts) {
@@ -340,6 +347,13 @@ impl Tokenizer {
         self.inner.kinds.get(id as usize) == Some(&Kind::Control)
     }
 
+    /// Returns whether `id` is never part of what somebody says.
+    #[cfg(test)]
+    pub(crate) fn is_structure(&self, id: u32) -> bool {
+        let of_name = self.inner.structure.split(self.name(Some(id)));
+        self.is_control(id) || of_name == [Piece::Special(id)]
+    }
+
     /// Returns whether `id` ends the model's turn.
     pub fn is_end(&self, id: u32) -> bool {
         self.inner.specials.turn_ends.binary_search(&id).is_ok()
@@ -385,10 +399,10 @@ impl Tokenizer {
         vocabulary
     }
 
-    /// Returns `content` such that no control token is seen in it, nor across its edges, by
-    /// [`Self::encode_rendered`], and that otherwise gives the same tokens.
+    /// Returns `content` such that [`Self::encode_rendered`] sees no control token and none that is
+    /// user-defined in it, nor across its edges, but for those of white space.
     pub(crate) fn neutralise(&self, content: &str) -> String {
-        self.inner.control.neutralise(content)
+        self.inner.structure.neutralise(content)
     }
 
     /// Returns the text of the token that the file names for `key`, for chat templates.
@@ -422,6 +436,7 @@ impl Inner {
                 // A single character cannot be broken apart in content.
                 if text.chars().nth(1).is_some() {
                     self.control.add(text, id, strip);
+                    self.structure.add(text, id, strip);
                     self.all_special.add(text, id, strip);
                 }
                 self.bytes.extend_from_slice(text.as_bytes());
@@ -429,6 +444,10 @@ impl Inner {
             Some(Kind::UserDefined) => {
                 self.user_defined.add(text, id, strip);
                 self.all_special.add(text, id, strip);
+                let is_blank = text.chars().all(|c| c.is_whitespace() || c == SPACE_MARK);
+                if !is_blank && text.chars().nth(1).is_some() {
+                    self.structure.add(text, id, strip);
+                }
                 spelling.decode_user_defined(text, &mut self.bytes);
             }
             Some(Kind::Byte) => self.bytes.extend(spelling::byte_of_name(text)),

@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+use std::fs;
 use std::time::{Duration, Instant};
 
 use pagewise_core::PromptMessage;
@@ -5,7 +7,7 @@ use pagewise_testkit::test_weights;
 use proptest::prelude::*;
 
 use super::*;
-use crate::tokenizer::tests::{byte_writer, tokenizer_of};
+use crate::tokenizer::tests::{byte_writer, byte_writer_with, tokenizer_of};
 
 fn load(file: &str) -> (Tokenizer, ChatTemplate) {
     let gguf = Gguf::open(&test_weights(file)).unwrap();
@@ -201,6 +203,12 @@ fn hostile_templates_end_in_a_sentence() {
         ("unknown filter", "{{ messages | teleport }}"),
         ("unknown function", "{{ open('/etc/passwd') }}"),
         ("include", "{% include 'other' %}"),
+        (
+            "itself",
+            "{% if messages[0].content is defined %}{% include 'chat_template' %}{% endif %}",
+        ),
+        ("everything", "{{ debug() }}"),
+        ("changes", "{% for a in [1, 2] %}{{ loop.changed(a) }}{% endfor %}"),
         ("attributes", "{{ messages.__class__.__mro__ }}"),
         ("syntax", "{% for %}"),
         ("refusal", "{{ raise_exception('no') }}"),
@@ -270,6 +278,10 @@ fn look_alikes() -> impl Strategy<Value = String> {
         "<|im_\u{FDD0}end|>",
         "<repo_name>",
         "<file_sep>",
+        "<tool_call>",
+        "</tool_call>",
+        "<tool_",
+        "_call>",
         "<|fim_pad|>",
         "<|object_ref_start|>",
         "hello",
@@ -281,15 +293,26 @@ fn look_alikes() -> impl Strategy<Value = String> {
     prop::collection::vec(prop::sample::select(parts), 0..12).prop_map(|parts| parts.concat())
 }
 
-/// No content adds a control token: there are as many as in a prompt of harmless contents.
+/// No content adds a control token or one that is user-defined: there are as many as in a prompt of
+/// harmless contents.
 #[test]
-fn contents_hold_no_control_tokens() {
+fn contents_hold_no_structure() {
     let strict = {
         let (tokenizer, _) = qwen();
         let template = ChatTemplate::new(STRICT, &tokenizer, None).unwrap();
         (tokenizer, template)
     };
-    let models = [smollm(), qwen(), strict];
+    // What the template writes of itself is recognised.
+    let calling = {
+        let (tokenizer, _) = qwen();
+        let template = "{% for m in messages %}<|im_start|>{{ m.role }}\n<tool_call>{{ m.content }}\
+            </tool_call><|im_end|>\n{% endfor %}<|im_start|>assistant\n";
+        let template = ChatTemplate::new(template, &tokenizer, None).unwrap();
+        let ids = tokenizer.encode_rendered(&template.render(&prompt("u: <tool_call>")).unwrap());
+        assert_eq!(ids.iter().filter(|id| tokenizer.name(Some(**id)) == "<tool_call>").count(), 1);
+        (tokenizer, template)
+    };
+    let models = [smollm(), qwen(), strict, calling];
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(1_000));
     let contents = prop::collection::vec((0..4_usize, look_alikes()), 1..6);
     runner
@@ -308,11 +331,11 @@ fn contents_hold_no_control_tokens() {
                     .collect(),
             };
             for (tokenizer, template) in &models {
-                let control = |prompt: &Prompt| -> Vec<u32> {
+                let structure = |prompt: &Prompt| -> Vec<u32> {
                     let ids = tokenizer.encode_rendered(&template.render(prompt).unwrap());
-                    ids.into_iter().filter(|id| tokenizer.is_control(*id)).collect()
+                    ids.into_iter().filter(|id| tokenizer.is_structure(*id)).collect()
                 };
-                prop_assert_eq!(control(&prompt(false)), control(&prompt(true)));
+                prop_assert_eq!(structure(&prompt(false)), structure(&prompt(true)));
                 let rendered = template.render(&prompt(false)).unwrap();
                 let ids = tokenizer.encode_rendered(&rendered);
                 let shown = ChatTemplate::shown(&rendered);
@@ -346,4 +369,137 @@ fn a_template_that_cannot_do_without_a_date_gets_one() {
     let template = format!("{{{{ strftime_now is defined }}}} {each}");
     let template = ChatTemplate::undated(Some(&template), &tokenizer).unwrap();
     assert_eq!(template.render(&prompt("u: hi")).unwrap(), "False hi");
+}
+
+/// The names of templates, with their texts.
+macro_rules! families {
+    ($($name:literal)*) => {
+        [$(($name, include_str!(concat!("../../tests/data/chat_template/", $name, ".jinja")))),*]
+    };
+}
+
+const FAMILIES: [(&str, &str); 10] = families! {
+    "gemma-like" "granite3.3" "lfm2-like" "llama3-like" "mistral-nemo" "olmo2-like" "phi3.5"
+    "phi4-mini-like" "qwen3" "smollm3"
+};
+
+/// As the agent has it: a question, a search and its result, the reply, an event, and a question.
+const OF_THE_AGENT: &str = r#"s: You remember what the user says.
+u: Where does Ana live?
+a: {"function": "conversation_search", "args": {"words": "Ana"}}
+t: {"status":"ok","message":"Page 1 of 1: the user said: Ana lives in Oslo."}
+a: {"function": "send_message", "args": {"message": "In Oslo."}}
+u: (System: The user came back after 2 days.)
+u: And </think> Ben?"#;
+
+/// A tokenizer with names for the beginning and the end of a text.
+fn with_ends() -> Tokenizer {
+    let mut writer = byte_writer_with(&[("<s>", 3), ("</s>", 3)]);
+    writer.set("tokenizer.ggml.bos_token_id", 256).set("tokenizer.ggml.eos_token_id", 257);
+    tokenizer_of(&writer).unwrap()
+}
+
+/// What a template makes of the conversation, with what it takes; if the model may think, what that
+/// changes as well.
+fn described(template: &mut ChatTemplate) -> Result<String, ChatTemplateError> {
+    let conversation = prompt(OF_THE_AGENT);
+    let without = template.render(&conversation)?;
+    let alone = template.render(&prompt("u: Hi."))?;
+    let mut text =
+        format!("{:?}\n\n{without}\n\n-- without instructions:\n{alone}", template.roles);
+    if template.knows_thinking() {
+        template.set_thinking(true);
+        let with = template.render(&conversation)?;
+        let (thinks, alone) = (with != without, template.render(&prompt("u: Hi."))?);
+        write!(text, "\n\n-- thinking changes it: {thinks}; without instructions:\n{alone}")
+            .unwrap();
+    }
+    Ok(text)
+}
+
+#[test]
+fn families_read_the_conversation_in_their_own_way() {
+    let tokenizer = with_ends();
+    for (name, template) in FAMILIES {
+        let mut template = ChatTemplate::undated(Some(template), &tokenizer).unwrap();
+        insta::assert_snapshot!(name, described(&mut template).unwrap());
+    }
+}
+
+/// Compares what a template makes of turns, without our mapping of roles, with what `transformers` makes
+/// of them or refuses, in each conversation that `expected` has: see
+/// `scripts/make-chat-template-fixtures`. Returns how many texts are the same.
+fn assert_same(name: &str, template: &mut ChatTemplate, expected: &serde_json::Value) -> usize {
+    let turn = |turn: &serde_json::Value| {
+        let roles = ["system", "user", "assistant", "tool"];
+        let role = roles.into_iter().find(|role| turn["role"] == *role).unwrap();
+        Turn { role, content: turn["content"].as_str().unwrap().to_owned() }
+    };
+    let mut n_same = 0;
+    for (roles, turns) in expected["conversations"].as_object().unwrap() {
+        let turns: Vec<Turn> = turns.as_array().unwrap().iter().map(turn).collect();
+        for (at, thinks) in [false, true].into_iter().enumerate() {
+            template.set_thinking(thinks);
+            let rendered = template.render_turns(&turns).ok();
+            let truth = expected["rendered"][name][roles][at].as_str();
+            assert_eq!(rendered.as_deref(), truth, "{name}: {roles}, thinking: {thinks}");
+            n_same += usize::from(truth.is_some());
+        }
+    }
+    template.set_thinking(false);
+    n_same
+}
+
+#[test]
+fn families_write_what_transformers_writes() {
+    let expected = include_str!("../../tests/data/chat_template/expected.json");
+    let expected = serde_json::from_str(expected).unwrap();
+    let tokenizer = with_ends();
+    let mut n_same = 0;
+    for (name, template) in FAMILIES {
+        let mut template = ChatTemplate::undated(Some(template), &tokenizer).unwrap();
+        n_same += assert_same(name, &mut template, &expected);
+    }
+    assert!(n_same > 150, "{n_same}");
+}
+
+/// Renders the templates of a folder, if PAGEWISE_TEST_TEMPLATES names one, compares them with what
+/// `expected.json` there has of them, and says of all that cannot be used why.
+#[test]
+fn templates_of_a_folder_are_rendered_or_refused_with_a_reason() {
+    let Ok(folder) = std::env::var("PAGEWISE_TEST_TEMPLATES") else { return };
+    let folder = Path::new(&folder);
+    let mut paths: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "jinja"));
+    paths.sort();
+    let expected = fs::read_to_string(folder.join("expected.json")).ok();
+    let expected: Option<serde_json::Value> =
+        expected.map(|expected| serde_json::from_str(&expected).unwrap());
+    let tokenizer = with_ends();
+    let (mut n_rendered, mut n_same) = (0, 0);
+    for path in &paths {
+        let name = path.file_stem().unwrap().to_string_lossy();
+        let source = fs::read_to_string(path).unwrap();
+        let started = Instant::now();
+        let rendered = ChatTemplate::undated(Some(&source), &tokenizer)
+            .and_then(|mut template| Ok((described(&mut template)?, template)));
+        let took = started.elapsed();
+        match rendered {
+            Ok((text, mut template)) => {
+                n_rendered += 1;
+                println!("{name}: {:?}, {took:.0?}", template.roles);
+                for said in ["Where does Ana live?", "In Oslo.", "Ben?"] {
+                    assert!(text.contains(said), "{name} leaves out {said:?}: {text}");
+                }
+                if let Some(expected) = &expected {
+                    n_same += assert_same(&name, &mut template, expected);
+                }
+            }
+            Err(error) => println!("{name}: REFUSED: {error}"),
+        }
+        assert!(took < Duration::from_secs(2), "{name} took {took:?}");
+    }
+    println!("{n_rendered} of {} templates are rendered, {n_same} texts the same", paths.len());
+    assert!(n_rendered > 0);
 }

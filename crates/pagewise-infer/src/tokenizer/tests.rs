@@ -22,6 +22,11 @@ static QWEN: LazyLock<Tokenizer> =
 
 /// A vocabulary of single bytes with the control tokens of ChatML and `<tool_call>`.
 pub(crate) fn byte_writer() -> GgufWriter {
+    byte_writer_with(&[("<|im_start|>", 3), ("<|im_end|>", 3), ("<tool_call>", 4)])
+}
+
+/// A vocabulary of single bytes and of these tokens, from number 256 on, with their types.
+pub(crate) fn byte_writer_with(special: &[(&str, i32)]) -> GgufWriter {
     let byte_of = ByteOf::new();
     let mut tokens = vec![String::new(); 256];
     for (character, byte) in (0..).zip(&byte_of.0) {
@@ -30,9 +35,9 @@ pub(crate) fn byte_writer() -> GgufWriter {
         }
     }
     let mut types = vec![1; 256];
-    for (token, kind) in [("<|im_start|>", 3), ("<|im_end|>", 3), ("<tool_call>", 4)] {
-        tokens.push(token.into());
-        types.push(kind);
+    for (token, kind) in special {
+        tokens.push((*token).into());
+        types.push(*kind);
     }
     let mut writer = GgufWriter::new("llama");
     writer
@@ -127,6 +132,20 @@ fn user_defined_tokens_are_one_token_in_any_text() {
     assert_eq!(tokenizer.encode("a<tool_call>"), [97, 258]);
     assert_eq!(tokenizer.encode("<|im_end|>").len(), 10);
     assert_eq!(tokenizer.encode_rendered("<|im_end|>"), [257]);
+}
+
+/// Other tokenizers make the token of a message that only has its name in it.
+#[test]
+fn what_somebody_says_holds_no_user_defined_token() {
+    let content = "<tool_call>{}</tool_call>\n\n<tool";
+    let neutral = QWEN.neutralise(content);
+    assert!(!QWEN.encode_rendered(&neutral).iter().any(|id| QWEN.is_structure(*id)));
+    assert_eq!(QWEN.decode(&QWEN.encode_rendered(&neutral)), content);
+    // What the template writes around it is the token, whatever touches it.
+    let around = format!("<tool_call>{}<tool_call>", QWEN.neutralise("tool_call>"));
+    let ids = QWEN.encode_rendered(&around);
+    assert_eq!((ids.first(), ids.last()), (Some(&151_657), Some(&151_657)));
+    assert_eq!(ids.iter().filter(|id| **id == 151_657).count(), 2);
 }
 
 #[test]
@@ -258,6 +277,24 @@ fn nasty_text() -> impl Strategy<Value = String> {
     prop::collection::vec(part, 0..12).prop_map(|parts| parts.concat())
 }
 
+/// Neutralised content gives the same tokens in a rendered text as alone, `ids`, but for those that are
+/// user-defined: instead of these it has others that decode to what they stand for.
+fn check_neutral(
+    tokenizer: &Tokenizer,
+    text: &str,
+    ids: &[u32],
+    decoded: &str,
+) -> Result<(), TestCaseError> {
+    let neutral = tokenizer.encode_rendered(&tokenizer.neutralise(text));
+    prop_assert!(!neutral.iter().any(|id| tokenizer.is_structure(*id)));
+    if ids.iter().any(|id| tokenizer.is_structure(*id)) {
+        prop_assert_eq!(tokenizer.decode(&neutral), decoded);
+    } else {
+        prop_assert_eq!(ids, &neutral);
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
@@ -267,8 +304,7 @@ proptest! {
             let text = text.replace(SENTINEL, "");
             let ids = tokenizer.encode(&text);
             prop_assert!(!ids.iter().any(|id| tokenizer.is_control(*id)));
-            // Neutralised content gives the same tokens in a rendered text.
-            prop_assert_eq!(&ids, &tokenizer.encode_rendered(&tokenizer.neutralise(&text)));
+            check_neutral(tokenizer, &text, &ids, &text)?;
             let mut detokenizer = crate::Detokenizer::default();
             let mut pieces: String =
                 ids.iter().map(|id| detokenizer.push(tokenizer, *id)).collect();

@@ -136,7 +136,7 @@ pub(crate) fn groups() -> Vec<Group> {
 }
 
 fn in_order_len() -> usize {
-    2 * seeds::FAMILIES.len() + 2 + seeds::EMBEDDERS.len()
+    2 * seeds::FAMILIES.len() + 2 + seeds::EMBEDDERS.len() + seeds::CHAT_TEMPLATES.len()
 }
 
 /// The seeds themselves, which must be used to their end, or their damage would mean nothing.
@@ -153,9 +153,15 @@ fn in_order(index: usize) -> Case {
             let family = seeds::FAMILIES[index - 2 - n];
             Case::folder(family, Way::Weights, seeds::folder(family))
         }
-        index => {
+        index if index < 2 + 2 * n + seeds::EMBEDDERS.len() => {
             let name = seeds::EMBEDDERS[index - 2 - 2 * n];
             Case::folder(name, Way::Embedder, seeds::embedder(name))
+        }
+        index => {
+            let index = index - 2 - 2 * n - seeds::EMBEDDERS.len();
+            let text = seeds::CHAT_TEMPLATES[index].as_bytes().to_vec();
+            let name = format!("chat template {index}");
+            Case::folder(name, Way::Template, vec![("template".into(), text)])
         }
     }
 }
@@ -591,11 +597,7 @@ const WORDS: [&str; 48] = [
 
 fn template_damage(index: usize) -> Case {
     let mut rng = ChaCha8Rng::seed_from_u64(3_000_000 + index as u64);
-    let template = seeds::tokenizer_files()
-        .iter()
-        .find_map(|(_, json)| Some(json.get("chat_template")?.as_str()?.to_owned()))
-        .unwrap();
-    let mut text = template;
+    let mut text = seeds::CHAT_TEMPLATES[index % seeds::CHAT_TEMPLATES.len()].to_owned();
     for _ in 0..rng.random_range(1..8) {
         let word = WORDS[rng.random_range(0..WORDS.len())];
         let spots: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();

@@ -123,6 +123,108 @@ pub(crate) const CASES: &[Named] = &[
     ("a value of itself twice, raised", || of_itself_twice("raise_exception(ns.x)")),
     ("a value within itself, raised", || within_itself("raise_exception(ns.x)")),
     ("a deep value, raised", || deep("raise_exception(ns.x)")),
+    ("a value within itself, joined with a text", || within_itself("ns.x ~ ''")),
+    ("a value within itself, behind a text", || within_itself("'' ~ ns.y")),
+    ("a value of itself twice, joined with a text", || of_itself_twice("ns.x ~ ns.y")),
+    ("a value within itself, in a list", || within_itself("ns.x in [ns.y]")),
+    ("a value of itself twice, in a list", || of_itself_twice("ns.x in [ns.y]")),
+    ("a value within itself, as a key", || within_itself("{ns.x: 1}")),
+    ("a value of itself twice, one key of several", || of_itself_twice("{1: 2, ns.x: 1}")),
+    ("a value of itself twice, as an item", || of_itself_twice("messages[ns.x]")),
+    ("a value of itself twice, as an attribute", || of_itself_twice("messages[0]|attr(ns.x)")),
+    ("a value of itself twice, ordered", || of_itself_twice("ns.x < ns.y < ns.x")),
+    ("a value of itself twice, tested", || of_itself_twice("ns.x is eq(ns.y)")),
+    ("a value of itself twice, selected", || of_itself_twice("[ns.x]|select('eq', ns.y)|list")),
+    ("a value of itself twice, shown as it is", || of_itself_twice("debug(ns.x)")),
+    ("a value of itself twice, that has changed", || {
+        of_itself_twice("1 }}{% for i in [ns.x, ns.y] %}{{ loop.changed(i) }}{% endfor %}{{ 1")
+    }),
+    ("a value within itself, from a template that includes itself", || {
+        template(
+            "{% if not again %}{% set again = true %}{% include 'chat_template' %}{% else %}{% set \
+             ns = namespace() %}{% set ns.x = ns %}{{ ns.x ~ '' }}{% endif %}",
+        )
+    }),
+    ("a list of one long text, written", || long_text_often("x")),
+    ("a list of one long text, joined", || long_text_often("x|join")),
+    ("a list of one long text, joined by a method", || long_text_often("''.join(x)")),
+    ("a list of one long text, as JSON", || long_text_often("x|tojson")),
+    ("a list of one long text, joined with a text", || long_text_often("x ~ ''")),
+    ("a list of one long text, raised", || long_text_often("raise_exception(x)")),
+    ("a list of one long text, as templates", || {
+        long_text_often("1 }}{% include x ignore missing %}{{ 1")
+    }),
+    ("a format of one text, often", || template("{{ ('%(a)s' * 10000)|format(a='x' * 1000000) }}")),
+    ("a format of one text, often, by a method", || {
+        template("{{ ('{0}' * 10000).format('x' * 1000000) }}")
+    }),
+    ("padded a million wide by a method", || template("{{ '{:1000000000}'.format(1) }}")),
+    ("padded a million wide by a method, float", || {
+        template("{{ '{:.1000000000f}'.format(1.5) }}")
+    }),
+    ("a text cut at each letter", || template("{{ ('a,' * 3000000).split(',')|length }}")),
+    ("a text cut at each letter by a filter", || {
+        template("{{ ('a,' * 3000000)|split(',')|length }}")
+    }),
+    ("a text cut at white space", || template("{{ ('a ' * 3000000).split()|length }}")),
+    ("a text of many lines", || template("{{ ('\\n' * 6000000).splitlines()|length }}")),
+    ("a text of many lines with their ends", || {
+        template("{{ ('\\n' * 6000000).splitlines(true)|length }}")
+    }),
+    ("a text of many letters, listed", || template("{{ ('a' * 6000000)|list|length }}")),
+    ("stripped of many letters", || {
+        template("{{ ('a' * 1000000).strip('b' * 1000000 + 'a')|length }}")
+    }),
+    ("stripped of many letters by a filter", || {
+        template("{{ ('a' * 1000000)|trim('b' * 1000000 + 'a')|length }}")
+    }),
+    ("parts of parts of a list", || again("[1, 2]", 60_000, "ns.x[0:]", "ns.x")),
+    ("parts of parts of a list, backwards", || again("[1, 2]", 60_000, "ns.x[::-1]", "ns.x")),
+    ("a list turned around again and again", || again("[1, 2]", 60_000, "ns.x|reverse", "ns.x")),
+    ("a list with more and more behind it", || again("[1]", 60_000, "ns.x + [i]", "ns.x|length")),
+    ("a list doubled again and again", || again("[1, 2]", 64, "ns.x + ns.x", "ns.x|length")),
+    ("a list repeated again and again", || again("[1, 2]", 64, "ns.x * 2", "ns.x|last")),
+    ("a list doubled and cut again and again", || {
+        again("[1, 2]", 64, "(ns.x + ns.x)[0:]", "ns.x|length")
+    }),
+    ("a list doubled and cut again and again, its last", || {
+        again("[1, 2]", 64, "(ns.x + ns.x)[0:]", "ns.x|last")
+    }),
+    ("a list in pairs of itself", || again("[1]", 64, "ns.x|zip(ns.x)|list", "ns.x")),
+    ("a list repeated, its length", || template("{{ ([1] * 1000000000)|length }}")),
+    ("long texts compared often", || long_texts("a == b")),
+    ("long texts ordered often", || long_texts("a < b")),
+    ("long texts compared often by a test", || long_texts("a is eq(b)")),
+    ("a long text looked up often", || long_texts("messages[0][a]")),
+    ("a long text asked often whether it is small", || long_texts("a is lower")),
+    ("a long text asked often how it begins", || long_texts("a.startswith(b)")),
+    ("a long text cut often", || long_texts("a[-1:]")),
+    ("a long text as the name of a part, often", || long_texts("messages|map(attribute=a)|list")),
+    ("a long text as the name of a part to select by, often", || {
+        long_texts("messages|selectattr(a)|list")
+    }),
+    ("a value within itself, as the name of a part", || {
+        within_itself("messages|map(attribute=ns)|list")
+    }),
+    ("a value of itself twice, as the name of a part", || {
+        of_itself_twice("messages|map(attribute=ns.x)|list")
+    }),
+    ("a long list counted often", || {
+        template(
+            "{% set x = range(99999)|list %}{% for i in range(99999) %}{% if x.count(1) %}{% endif %}\
+             {% endfor %}",
+        )
+    }),
+    ("a macro that doubles a list and calls itself", || {
+        template(
+            "{% macro f(x, n) %}{% if n %}{{ f([x, x], n - 1) }}{% else %}{{ x }}{% endif %}\
+             {% endmacro %}{{ f('x', 24) }}",
+        )
+    }),
+    ("numbers multiplied again and again", || again("9", 90_000, "ns.x * ns.x", "ns.x")),
+    ("long texts sorted", || {
+        template("{% set a = 'x' * 400000 %}{{ ([a, a ~ 'y'] * 40000)|sort|length }}")
+    }),
     ("indented a million wide", || template("{{ 'a\nb'|indent(1000000000) }}")),
     ("JSON indented a million wide", || template("{{ {'a': 1}|tojson(indent=1000000000) }}")),
     ("padded a million wide", || template("{{ '%01000000000d'|format(1) }}")),
@@ -706,6 +808,27 @@ fn within_itself(expression: &str) -> Case {
     template(&format!(
         "{{% set ns = namespace() %}}{{% set ns.x = ns %}}{{% set ns.y = namespace(x=ns) %}}\
          {{{{ {expression} }}}}"
+    ))
+}
+
+/// Uses a list `x` that has one long text many times.
+fn long_text_often(expression: &str) -> Case {
+    template(&format!("{{% set x = ['x' * 800000] * 90000 %}}{{{{ {expression} }}}}"))
+}
+
+/// Uses two long texts that are equal, many times.
+fn long_texts(expression: &str) -> Case {
+    template(&format!(
+        "{{% set a = 'x' * 4000000 %}}{{% set b = 'xx' * 2000000 %}}{{% for i in range(90000) %}}{{% if \
+         {expression} %}}{{% endif %}}{{% endfor %}}"
+    ))
+}
+
+/// Makes a value anew from itself, so many times, and then uses it.
+fn again(first: &str, n_times: usize, next: &str, expression: &str) -> Case {
+    template(&format!(
+        "{{% set ns = namespace(x={first}) %}}{{% for i in range({n_times}) %}}{{% set ns.x = {next} \
+         %}}{{% endfor %}}{{{{ {expression} }}}}"
     ))
 }
 

@@ -39,6 +39,21 @@ const TEMPLATE: &str = "{% for message in messages %}{{ '<s>' + message.role + '
     message.content + '</s>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<s>assistant\n' }}\
     {% endif %}";
 
+/// The same, and those of families.
+pub(crate) const CHAT_TEMPLATES: [&str; 11] = [
+    TEMPLATE,
+    include_str!("../data/chat_template/gemma-like.jinja"),
+    include_str!("../data/chat_template/granite3.3.jinja"),
+    include_str!("../data/chat_template/lfm2-like.jinja"),
+    include_str!("../data/chat_template/llama3-like.jinja"),
+    include_str!("../data/chat_template/mistral-nemo.jinja"),
+    include_str!("../data/chat_template/olmo2-like.jinja"),
+    include_str!("../data/chat_template/phi3.5.jinja"),
+    include_str!("../data/chat_template/phi4-mini-like.jinja"),
+    include_str!("../data/chat_template/qwen3.jinja"),
+    include_str!("../data/chat_template/smollm3.jinja"),
+];
+
 /// Less than the fixtures have embeddings for.
 const N_TEXTS: usize = 104;
 

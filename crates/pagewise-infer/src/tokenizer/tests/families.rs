@@ -230,9 +230,10 @@ fn families_decode_to_the_text() {
 }
 
 /// No content becomes a control token, whatever it looks like; neutralised in a rendered text it is
-/// the same tokens as alone.
+/// the same tokens as alone, or others if it had user-defined ones that are not white space.
 #[test]
-fn no_content_of_a_family_becomes_a_control_token() {
+fn no_content_of_a_family_becomes_structure() {
+    let mut n_others = 0;
     for (name, fixture) in FAMILIES {
         let family: Family = serde_json::from_str(fixture).unwrap();
         let tokenizers = [
@@ -246,10 +247,18 @@ fn no_content_of_a_family_becomes_a_control_token() {
                 assert!(!ids.iter().any(|id| tokenizer.is_control(*id)), "{name} {text:?}");
                 let neutral = tokenizer.encode_rendered(&tokenizer.neutralise(text));
                 let n_bos = usize::from(tokenizer.bos().is_some());
-                assert_eq!(ids, neutral[n_bos.min(neutral.len())..], "{name} {text:?}");
+                let neutral = &neutral[n_bos.min(neutral.len())..];
+                let is_structure = |ids: &[u32]| ids.iter().any(|id| tokenizer.is_structure(*id));
+                assert!(!is_structure(neutral), "{name} {text:?}");
+                if is_structure(&ids) {
+                    n_others += 1;
+                } else {
+                    assert_eq!(ids, neutral, "{name} {text:?}");
+                }
             }
         }
     }
+    assert!(n_others > 100, "{n_others}");
 }
 
 /// What [`to_metadata`](super::super::export::to_metadata) writes of a folder is the same tokenizer, or
