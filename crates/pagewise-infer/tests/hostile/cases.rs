@@ -600,10 +600,12 @@ fn template_damage(index: usize) -> Case {
     let mut text = seeds::CHAT_TEMPLATES[index % seeds::CHAT_TEMPLATES.len()].to_owned();
     for _ in 0..rng.random_range(1..8) {
         let word = WORDS[rng.random_range(0..WORDS.len())];
-        let spots: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
-        let at = spots[rng.random_range(0..spots.len())];
-        let end = if rng.random() { at } else { spots[rng.random_range(0..spots.len())].max(at) };
-        text.replace_range(at..end.min(at + 12).max(at), word);
+        // Where characters begin, and the end.
+        let spots: Vec<usize> =
+            text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+        let first = rng.random_range(0..spots.len() - 1);
+        let n = if rng.random() { 0 } else { rng.random_range(0..=12) };
+        text.replace_range(spots[first]..spots[(first + n).min(spots.len() - 1)], word);
         if text.is_empty() {
             text.push('x');
         }
