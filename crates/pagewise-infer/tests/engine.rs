@@ -369,11 +369,11 @@ impl Guessing {
         }
     }
 
-    /// Passes are saved, or guesses are good for nothing; and what rounding decides is rare.
+    /// Some guesses were right, or nothing was tested; and what rounding decides is rare.
     #[track_caller]
     fn finish(&self) {
         let [without, with] = self.passes;
-        assert!(10 * with < 9 * without, "guesses save nothing: {:?}", self.passes);
+        assert!(with < without, "guesses save nothing: {:?}", self.passes);
         let [n_same, n_other] = self.n_answers;
         assert!(10 * n_other <= n_same, "{n_other} answers are others, {n_same} the same");
     }
@@ -416,6 +416,8 @@ fn guesses_change_nothing() {
             }
         }
     }
+    let [without, with] = guessing.passes;
+    assert!(10 * with < 9 * without, "guesses save little: {:?}", guessing.passes);
     guessing.finish();
 }
 
@@ -448,7 +450,7 @@ fn guesses_change_nothing_but_rounding_by_default() {
 
 /// Real weights copy, and go on where what they copied ends.
 #[test]
-fn guesses_change_nothing_that_real_weights_say() {
+fn guesses_change_nothing_but_rounding_with_real_weights() {
     let path = test_weights("smollm2-135m-instruct-q4_1.gguf");
     let pets = "Anna has a dog named Biscuit. Boris has a cat named Captain Feathers. Clara has a \
                 tortoise named Sheldon.";
@@ -456,23 +458,26 @@ fn guesses_change_nothing_that_real_weights_say() {
         ("Repeat what the user writes, word for word.", pets),
         ("Answer in one sentence.", "Why is the sea salty, and why is the sea blue?"),
     ];
-    let default = Compute::new(DeviceChoice::Cpu, Some(2)).unwrap();
     let (specs, format) = (specs(), CallFormat::default());
-    for (compute, guess_tokens) in [(default.clone().exact(), 5), (default, 3)] {
-        let mut guessing = Guessing::new(&path, &compute, guess_tokens);
-        for (system, user) in asked {
-            for sampling in [Sampling::default(), usual_sampling()] {
-                let constraint = Constraint::Text { max_chars: 150 };
-                guessing.check_but_for_rounding(&Ask {
-                    sampling,
-                    ..Ask::new(prompt(&[system, user]), constraint)
-                });
-            }
-            let constraint = Constraint::Call { functions: &specs[..1], format: &format };
-            let ask = Ask::new(prompt(&[system, user]), constraint);
-            guessing.check_but_for_rounding(&Ask { sampling: Sampling::default(), ..ask });
-        }
-        guessing.finish();
+    let constraint = Constraint::Call { functions: &specs[..1], format: &format };
+    let default = Compute::new(DeviceChoice::Cpu, Some(2)).unwrap();
+    let mut exactly = Guessing::new(&path, &default.clone().exact(), 5);
+    let mut by_default = Guessing::new(&path, &default, EngineOptions::default().guess_tokens);
+    for (system, user) in asked {
+        let greedy = |constraint| Ask {
+            sampling: Sampling::default(),
+            ..Ask::new(prompt(&[system, user]), constraint)
+        };
+        let text = greedy(Constraint::Text { max_chars: 150 });
+        exactly.check_but_for_rounding(&text);
+        exactly.check_but_for_rounding(&greedy(constraint));
+        by_default.check_but_for_rounding(&text);
+        by_default.check_but_for_rounding(&greedy(constraint));
+    }
+    // Tokens that are about equally likely are many: what they are is held, and not how many answers part.
+    for guessing in [exactly, by_default] {
+        let [without, with] = guessing.passes;
+        assert!(with < without, "guesses save nothing: {:?}", guessing.passes);
     }
 }
 
