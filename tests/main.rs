@@ -13,6 +13,7 @@ mod kill;
 mod memory_limits;
 mod models;
 mod offline;
+mod perf;
 mod perplexity;
 #[cfg(unix)]
 mod terminal;

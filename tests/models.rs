@@ -1,7 +1,9 @@
 //! `pagewise models` as a person uses it: weights in other forms, in and out of the store.
 
+use std::path::Path;
 use std::process::ExitStatus;
 
+use pagewise_testkit::{TinyFamily, TinyModel};
 use serde_json::Value;
 
 use crate::program::{Finished, Home};
@@ -53,6 +55,92 @@ fn a_model_goes_into_a_folder_and_the_folder_into_the_store() {
     let removed = run(&home, &["models", "rm", "as-folder"]);
     assert!(removed.status.success(), "{removed:?}");
     assert_eq!(code(run(&home, &["models", "verify", "as-folder"]).status), Some(3));
+}
+
+/// What is read to see how likely models find it.
+const TEXT: &str = include_str!("../LICENSE-APACHE");
+
+/// Returns the logarithm of the perplexity of the text.
+fn loss(home: &Home, model: &Path) -> f64 {
+    let text = home.join("text.txt");
+    std::fs::write(&text, TEXT).expect("written");
+    let (text, model) = (text.to_str().expect("text"), model.to_str().expect("text"));
+    let command = ["bench", "perplexity", "-f", text, "--window", "64", "--chunks", "4"];
+    let report = home.json_value(&[&command[..], &["--model", model]].concat());
+    report["perplexity"].as_f64().expect("a number").ln()
+}
+
+/// Converts, and returns in which ways matrices are stored and how many there are of each.
+fn convert(home: &Home, from: &Path, to: &Path, quant: &str) -> Vec<(String, u64)> {
+    let paths = [from, to].map(|path| path.to_str().expect("text"));
+    let report = home.json_value(&["models", "convert", paths[0], paths[1], "--quant", quant]);
+    assert_eq!(report["bytes"], to.metadata().expect("the file").len());
+    let matrices = report["matrices"].as_array().expect("a list").iter();
+    let stored = matrices.map(|row| {
+        (row["type"].as_str().expect("a name").to_owned(), row["count"].as_u64().expect("a number"))
+    });
+    stored.collect()
+}
+
+/// Of rows that hold whole blocks of every type: the program writes each type that it offers, runs it,
+/// and finds a text as likely as before.
+#[test]
+fn a_model_in_fewer_bits_says_about_the_same() {
+    let home = Home::new();
+    let whole = home.join("whole.gguf");
+    TinyModel::new(TinyFamily::Llama, 3).wide().write(&whole).expect("written");
+    let expected = loss(&home, &whole);
+    let mut bytes = whole.metadata().expect("the file").len() + 1000;
+    // Random logits are off by 0.1 with 8 bits and by 1.2 with 4; the loss is a mean of 124 of them.
+    for (quant, tables, bound) in [
+        ("F32", "F32", 0.001),
+        ("F16", "F16", 0.01),
+        ("Q8_0", "Q8_0", 0.05),
+        ("Q4_K", "Q8_0", 0.5),
+        ("Q4_0", "Q8_0", 0.5),
+    ] {
+        let [small, again] = ["", "-again"].map(|end| home.join(&format!("{quant}{end}.gguf")));
+        let stored = convert(&home, &whole, &small, quant);
+        // The table and the head are never in few bits.
+        let all = if quant == tables {
+            vec![(quant.to_owned(), 16)]
+        } else {
+            vec![(quant.to_owned(), 14), (tables.to_owned(), 2)]
+        };
+        assert_eq!(stored, all);
+        let smaller = small.metadata().expect("the file").len();
+        // Both types of 4 bits take 18 bytes for 32 numbers.
+        assert!(smaller <= bytes, "{quant}: {smaller} bytes, {bytes} before");
+        bytes = smaller;
+        let shown = json(&run(&home, &["models", "show", small.to_str().expect("text"), "--json"]));
+        assert_eq!(shown["model"]["supported"], true, "{quant}");
+        let found = loss(&home, &small);
+        // The same numbers in full precision: what differs is how activations are rounded.
+        convert(&home, &small, &again, "F32");
+        let exact = loss(&home, &again);
+        let said = format!("{quant}: {found:.4}, of its numbers {exact:.4}, not {expected:.4}");
+        assert!((found - exact).abs() < 0.05 && (found - expected).abs() < bound, "{said}");
+    }
+}
+
+/// Rows of 32 numbers are no blocks of 256: what comes next to the type in more bits is taken, and the
+/// program says so.
+#[test]
+fn what_rows_cannot_hold_is_stored_in_more_bits() {
+    let home = Home::new();
+    let small = home.join("small.gguf");
+    let stored = convert(&home, &home.model(), &small, "Q4_K");
+    let of = |name: &str| stored.iter().find(|(stored, _)| stored == name).map(|(_, count)| *count);
+    assert_eq!((stored.len(), of("Q8_0"), of("Q5_0")), (2, Some(2), Some(7)), "{stored:?}");
+    let difference = loss(&home, &small) - loss(&home, &home.model());
+    assert!(difference.abs() < 0.05, "{difference}");
+
+    let (from, to) = (home.model(), home.join("smaller.gguf"));
+    let paths = [&from, &to].map(|path| path.to_str().expect("text"));
+    let refused = run(&home, &["models", "convert", paths[0], paths[1], "--quant", "Q2_K"]);
+    assert_eq!(code(refused.status), Some(2));
+    let says = "one of F32, F16, BF16, Q8_0, Q4_0, Q4_K";
+    assert!(refused.stderr.contains(says) && !to.exists(), "{}", refused.stderr);
 }
 
 #[test]

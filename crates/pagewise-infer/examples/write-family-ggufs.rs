@@ -1,5 +1,6 @@
 //! Writes the tiny model of every family as a GGUF file with a tokenizer, and beside it, as JSON, its
-//! tokens, the logits that the reference has for them, and those that pagewise computes from the file.
+//! tokens, the logits that the reference has for them, and those that pagewise computes from the file,
+//! exactly and as it does unless told otherwise.
 //!
 //!     cargo run --release -p pagewise-infer --example write-family-ggufs -- FOLDER
 //!
@@ -54,10 +55,17 @@ fn write(folder: &Path, to: &Path) {
         }
         Err(error) => panic!("{error}"),
     }
-    let cpu = Compute::new(DeviceChoice::Cpu, None).unwrap().exact();
-    let decoder = Decoder::load(&Gguf::open(&gguf).unwrap(), WINDOW_TOKENS, &cpu).unwrap();
-    let pagewise = decoder.forward_all(&tokens, &mut decoder.new_cache().unwrap()).unwrap();
-    let json = serde_json::json!({"tokens": tokens, "reference": reference, "pagewise": pagewise});
+    let logits = |compute: &Compute| {
+        let decoder = Decoder::load(&Gguf::open(&gguf).unwrap(), WINDOW_TOKENS, compute).unwrap();
+        decoder.forward_all(&tokens, &mut decoder.new_cache().unwrap()).unwrap()
+    };
+    let cpu = Compute::new(DeviceChoice::Cpu, None).unwrap();
+    let json = json!({
+        "tokens": tokens,
+        "reference": reference,
+        "exact": logits(&cpu.clone().exact()),
+        "default": logits(&cpu),
+    });
     fs::write(to.with_extension("json"), json.to_string()).unwrap();
 }
 

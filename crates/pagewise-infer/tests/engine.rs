@@ -309,41 +309,176 @@ fn a_model_thinks_before_a_call_and_only_if_it_may() {
     assert!(!thinker(40, Some("")).can_think());
 }
 
+/// How the model is run without guesses and with them, in the order of these.
+struct Guessing {
+    engines: [Engine; 2],
+    passes: [usize; 2],
+    /// Answers that were the same, and that were not.
+    n_answers: [usize; 2],
+}
+
+impl Guessing {
+    fn new(path: &Path, compute: &Compute, guess_tokens: usize) -> Self {
+        let engine = |guess_tokens| {
+            let window_tokens = Some(1024);
+            let options = EngineOptions { window_tokens, guess_tokens, ..EngineOptions::default() };
+            Engine::load(path, compute, &options).unwrap()
+        };
+        Self { engines: [engine(0), engine(guess_tokens)], passes: [0, 0], n_answers: [0, 0] }
+    }
+
+    /// Asks both, and returns the answers and what the sessions hold then.
+    fn answers(&mut self, ask: &Ask<'_>) -> [(Generation, Vec<u32>); 2] {
+        std::array::from_fn(|index| {
+            let engine = &mut self.engines[index];
+            let answer = ask.of(engine);
+            self.passes[index] += answer.tokens.passes;
+            (answer, engine.session(ask.slot).unwrap().tokens().to_vec())
+        })
+    }
+
+    /// Both say the same, and are left in the same state.
+    #[track_caller]
+    fn check(&mut self, ask: &Ask<'_>) {
+        let [(a, a_session), (b, b_session)] = self.answers(ask);
+        assert_eq!((a.text, a.finish), (b.text, b.finish));
+        assert_eq!((a.tokens.generated, a.tokens.forced), (b.tokens.generated, b.tokens.forced));
+        assert_eq!(a_session, b_session);
+    }
+
+    /// Both say the same, or part where rounding decides: with greedy answers, at two tokens that are
+    /// about equally likely.
+    #[track_caller]
+    fn check_but_for_rounding(&mut self, ask: &Ask<'_>) {
+        let [(a, a_session), (b, b_session)] = self.answers(ask);
+        if a.text == b.text {
+            assert_eq!((a.finish, a_session), (b.finish, b_session));
+            self.n_answers[0] += 1;
+            return;
+        }
+        self.n_answers[1] += 1;
+        let same = a_session.iter().zip(&b_session).take_while(|(a, b)| a == b).count();
+        if let (0.0, Some(a), Some(b)) =
+            (ask.sampling.temperature, a_session.get(same), b_session.get(same))
+        {
+            let decoder = &self.engines[0].model().decoder;
+            let mut cache = decoder.new_cache().unwrap();
+            let logits = decoder.forward(&b_session[..same], &mut cache).unwrap();
+            let gap = (logits[*a as usize] - logits[*b as usize]).abs();
+            assert!(gap < ROUNDING, "token {same}: {a} and {b} are {gap} apart");
+        }
+    }
+
+    /// Some guesses were right, or nothing was tested; and what rounding decides is rare.
+    #[track_caller]
+    fn finish(&self) {
+        let [without, with] = self.passes;
+        assert!(with < without, "guesses save nothing: {:?}", self.passes);
+        let [n_same, n_other] = self.n_answers;
+        assert!(10 * n_other <= n_same, "{n_other} answers are others, {n_same} the same");
+    }
+}
+
+/// Sums of a few rows together and of one are rounded in another order, which moves an activation to the
+/// next of its 8 bits now and then; and forced tokens with guesses behind them may be enough for a
+/// product in tiles, where a processor has them. That moves logits by up to 0.2, the difference of two
+/// by twice as much.
+const ROUNDING: f32 = 0.4;
+
+/// What people set who want answers to vary a little.
+fn usual_sampling() -> Sampling {
+    Sampling { temperature: 0.8, top_k: 40, top_p: 0.95, ..Sampling::default() }
+}
+
+/// What is drawn for a token depends on its logits and on how many were drawn before it, guessed or not:
+/// so the same seed says the same.
 #[test]
 fn guesses_change_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tiny.gguf");
     TinyModel::new(TinyFamily::Qwen2, 3).write(&path).unwrap();
-    let engine = |guess_tokens| {
-        let compute = cpu().exact();
-        let window_tokens = Some(1024);
-        let options = EngineOptions { window_tokens, guess_tokens, ..EngineOptions::default() };
-        Engine::load(&path, &compute, &options).unwrap()
-    };
-    let (mut without, mut with) = (engine(0), engine(5));
+    let mut guessing = Guessing::new(&path, &cpu().exact(), 5);
     let (specs, format) = (specs(), CallFormat::default());
     let constraint = Constraint::Call { functions: &specs, format: &format };
-    let mut passes = [0, 0];
     for seed in 0..20 {
-        for temperature in [0.0, 0.4] {
+        for sampling in [0.0, 0.4]
+            .map(|temperature| Sampling { temperature, ..Sampling::default() })
+            .into_iter()
+            .chain([usual_sampling()])
+        {
             // At such temperatures a model of random weights goes round in circles, which is what
             // guesses are good at.
             let said = format!("the same thing {seed} the same thing {seed}");
             for constraint in [constraint, Constraint::Text { max_chars: 100 }] {
                 let mut ask = Ask::new(prompt(&["s", &said]), constraint);
-                (ask.seed, ask.sampling.temperature) = (seed, temperature);
-                let (a, b) = (ask.of(&mut without), ask.of(&mut with));
-                assert_eq!((a.text, a.finish), (b.text, b.finish));
-                assert_eq!(a.tokens.generated, b.tokens.generated);
-                passes[0] += a.tokens.passes;
-                passes[1] += b.tokens.passes;
-                let sessions = [&without, &with]
-                    .map(|engine| engine.session(SessionSlot::MainContext).unwrap().tokens());
-                assert_eq!(sessions[0], sessions[1]);
+                (ask.seed, ask.sampling) = (seed, sampling.clone());
+                guessing.check(&ask);
             }
         }
     }
-    assert!(10 * passes[1] < 9 * passes[0], "guesses save nothing: {passes:?}");
+    let [without, with] = guessing.passes;
+    assert!(10 * with < 9 * without, "guesses save little: {:?}", guessing.passes);
+    guessing.finish();
+}
+
+/// As the program computes unless told otherwise, with weights as people have them.
+#[test]
+fn guesses_change_nothing_but_rounding_by_default() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tiny.gguf");
+    let compute = Compute::new(DeviceChoice::Cpu, Some(2)).unwrap();
+    let guess_tokens = EngineOptions::default().guess_tokens;
+    let (specs, format) = (specs(), CallFormat::default());
+    for model in [TinyModel::new(TinyFamily::Qwen2, 3), TinyModel::new(TinyFamily::Llama, 4)] {
+        model.quantised().write(&path).unwrap();
+        let mut guessing = Guessing::new(&path, &compute, guess_tokens);
+        for seed in 0..20 {
+            let said = format!("the same thing {seed} the same thing {seed}");
+            let greedy = Sampling::default();
+            for sampling in [greedy.clone(), usual_sampling()] {
+                let mut ask = Ask::new(prompt(&["s", &said]), Constraint::Text { max_chars: 100 });
+                (ask.seed, ask.sampling) = (seed, sampling);
+                guessing.check_but_for_rounding(&ask);
+            }
+            let constraint = Constraint::Call { functions: &specs, format: &format };
+            let ask = Ask { sampling: greedy, ..Ask::new(prompt(&["s", &said]), constraint) };
+            guessing.check_but_for_rounding(&ask);
+        }
+        guessing.finish();
+    }
+}
+
+/// Real weights copy, and go on where what they copied ends.
+#[test]
+fn guesses_change_nothing_but_rounding_with_real_weights() {
+    let path = test_weights("smollm2-135m-instruct-q4_1.gguf");
+    let pets = "Anna has a dog named Biscuit. Boris has a cat named Captain Feathers. Clara has a \
+                tortoise named Sheldon.";
+    let asked = [
+        ("Repeat what the user writes, word for word.", pets),
+        ("Answer in one sentence.", "Why is the sea salty, and why is the sea blue?"),
+    ];
+    let (specs, format) = (specs(), CallFormat::default());
+    let constraint = Constraint::Call { functions: &specs[..1], format: &format };
+    let default = Compute::new(DeviceChoice::Cpu, Some(2)).unwrap();
+    let mut exactly = Guessing::new(&path, &default.clone().exact(), 5);
+    let mut by_default = Guessing::new(&path, &default, EngineOptions::default().guess_tokens);
+    for (system, user) in asked {
+        let greedy = |constraint| Ask {
+            sampling: Sampling::default(),
+            ..Ask::new(prompt(&[system, user]), constraint)
+        };
+        let text = greedy(Constraint::Text { max_chars: 150 });
+        exactly.check_but_for_rounding(&text);
+        exactly.check_but_for_rounding(&greedy(constraint));
+        by_default.check_but_for_rounding(&text);
+        by_default.check_but_for_rounding(&greedy(constraint));
+    }
+    // Tokens that are about equally likely are many: what they are is held, and not how many answers part.
+    for guessing in [exactly, by_default] {
+        let [without, with] = guessing.passes;
+        assert!(with < without, "guesses save nothing: {:?}", guessing.passes);
+    }
 }
 
 #[test]

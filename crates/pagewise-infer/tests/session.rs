@@ -5,7 +5,9 @@
 use std::fs;
 use std::path::Path;
 
-use pagewise_infer::{Compute, Decoder, DeviceChoice, Gguf, Session, SnapshotError, SnapshotKey};
+use pagewise_infer::{
+    Compute, Decoder, DeviceChoice, Gguf, Session, SnapshotError, SnapshotKey, Weights,
+};
 use pagewise_testkit::{TinyFamily, TinyModel};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -14,6 +16,40 @@ const WINDOW_TOKENS: usize = 512;
 
 fn ours() -> Compute {
     Compute::new(DeviceChoice::Cpu, Some(2)).unwrap().without_tiles()
+}
+
+/// Every back end there is.
+fn back_ends() -> [(&'static str, Compute); 4] {
+    let cpu = || Compute::new(DeviceChoice::Cpu, Some(2)).unwrap();
+    [
+        ("slices in tiles, where there are any", cpu()),
+        ("slices with halves", cpu().without_tiles()),
+        ("slices", cpu().exact()),
+        ("tensors", Compute::tensors()),
+    ]
+}
+
+/// The families whose sessions differ in what they keep, or in what of it they look at: layers that see
+/// 12 tokens back, a convolution, frequencies that the window chooses, queries and keys with norms of
+/// their own.
+const FAMILIES: [&str; 5] = ["gemma3", "lfm2", "phi4mini-long", "phi4mini-short", "qwen3"];
+
+/// Longer than what a Phi-4-mini of the fixtures takes short frequencies for.
+const FAMILY_WINDOW_TOKENS: usize = 64;
+
+/// Returns the decoder of a family's fixture and the key of its snapshots.
+fn of_family(name: &str, compute: &Compute) -> (Decoder, SnapshotKey) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/families").join(name);
+    let weights = Weights::open(&folder).unwrap();
+    let fingerprint = weights.fingerprint();
+    let decoder = Decoder::load(weights, FAMILY_WINDOW_TOKENS, compute).unwrap();
+    let key = SnapshotKey::new(fingerprint, &decoder);
+    (decoder, key)
+}
+
+/// Tokens of the fixtures' vocabulary.
+fn family_tokens(n: usize, seed: u64) -> Vec<u32> {
+    tokens(n, seed).into_iter().map(|token| token % 128).collect()
 }
 
 /// Returns a tiny decoder and the key of its snapshots.
@@ -63,6 +99,90 @@ fn a_restored_session_goes_on_to_the_bit() {
         assert_eq!(restored.tokens(), tokens(5, 2));
         fs::remove_file(&path).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "something is left behind");
+    }
+}
+
+/// In every way that a conversation goes on: a token at a time, a piece at once, and back to an earlier
+/// place and on from there. What lies behind the tokens of a cache, and is not kept, must not matter.
+#[test]
+fn restored_sessions_of_every_kind_go_on_to_the_bit() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.kv");
+    let text = family_tokens(FAMILY_WINDOW_TOKENS, 1);
+    for name in FAMILIES {
+        for (back_end, compute) in back_ends() {
+            let (decoder, key) = of_family(name, &compute);
+            // Less than a convolution goes over, and than a window of 12 tokens; and more than both.
+            for n_read in [1, 2, 7, 13, 40] {
+                let said = format!("{name} on {back_end}, {n_read} tokens");
+                let mut session = read(&decoder, &text[..n_read]);
+                session.save(key, &path).unwrap();
+                // It has read on and come back: its buffers hold what the snapshot does not.
+                session.extend(&decoder, &family_tokens(9, 2), &|| false).unwrap();
+                session.truncate(n_read);
+                let restore = || Session::restore(&decoder, key, &path).unwrap().unwrap();
+                let (mut restored, mut one_by_one) = (restore(), session.try_clone().unwrap());
+                for token in text[n_read..n_read + 4].chunks(1) {
+                    let [a, b] = [&mut restored, &mut one_by_one]
+                        .map(|session| session.extend(&decoder, token, &|| false).unwrap());
+                    assert_eq!(a, b, "{said}, one by one");
+                }
+                let (mut restored, mut at_once) = (restore(), session.try_clone().unwrap());
+                let [a, b] = [&mut restored, &mut at_once].map(|session| {
+                    session.extend(&decoder, &text[n_read..n_read + 20], &|| false).unwrap()
+                });
+                assert_eq!(a, b, "{said}, at once");
+                let mut restored = restore();
+                let other = [&text[..n_read / 2], &family_tokens(9, 3)].concat();
+                let [a, b] = [&mut restored, &mut session]
+                    .map(|session| session.sync(&decoder, &other, &|| false).unwrap());
+                assert_eq!(a, b, "{said}, from an earlier place on");
+                assert_eq!(restored.tokens(), other);
+            }
+        }
+    }
+}
+
+/// A snapshot says what a session of its own would: nothing was lost on the way to the disk.
+#[test]
+fn restored_sessions_of_every_kind_say_what_fresh_ones_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.kv");
+    let text = family_tokens(FAMILY_WINDOW_TOKENS, 1);
+    for name in FAMILIES {
+        let (decoder, key) = of_family(name, &ours().exact());
+        read(&decoder, &text[..30]).save(key, &path).unwrap();
+        let mut restored = Session::restore(&decoder, key, &path).unwrap().unwrap();
+        let restored = restored.sync(&decoder, &text, &|| false).unwrap();
+        assert_eq!(restored.reused, 30);
+        let fresh = Session::new(&decoder).unwrap().sync(&decoder, &text, &|| false).unwrap();
+        let error = largest_difference(&restored.logits, &fresh.logits);
+        assert!(error < 2e-4, "{name}: {error}");
+    }
+}
+
+#[test]
+fn damaged_snapshots_of_every_kind_are_not_used() {
+    const N_PLACES: usize = 64;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.kv");
+    for (at, name) in FAMILIES.iter().enumerate() {
+        let (decoder, key) = of_family(name, &ours());
+        read(&decoder, &family_tokens(20, 1)).save(key, &path).unwrap();
+        let whole = fs::read(&path).unwrap();
+        // All over the file, so that some places are in every layer.
+        for place in (0..N_PLACES).map(|n| n * whole.len() / N_PLACES) {
+            let mut bytes = whole.clone();
+            bytes[place] ^= 0x10;
+            for bytes in [&bytes[..], &whole[..place]] {
+                fs::write(&path, bytes).unwrap();
+                refusal(&decoder, key, &path);
+            }
+        }
+        fs::write(&path, &whole).unwrap();
+        let (another, its_key) = of_family(FAMILIES[(at + 1) % FAMILIES.len()], &ours());
+        assert_eq!(refusal(&another, its_key, &path), "is of another model or window");
+        assert!(Session::restore(&decoder, key, &path).unwrap().is_some());
     }
 }
 

@@ -148,6 +148,18 @@ impl GgufWriter {
         self
     }
 
+    /// Stores the matrices of 32-bit floats in another way: as the type of this number, in the bytes that
+    /// `encode` makes of their numbers. Vectors stay as they are, as in real files.
+    pub fn store_matrices(&mut self, type_number: u32, encode: impl Fn(&[f32]) -> Vec<u8>) {
+        let matrices = self.tensors.iter_mut().filter(|tensor| tensor.dimensions.len() > 1);
+        for tensor in matrices.filter(|tensor| tensor.type_number == 0) {
+            let (bytes, _) = tensor.data.as_chunks();
+            let numbers: Vec<f32> = bytes.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+            tensor.data = encode(&numbers);
+            tensor.type_number = type_number;
+        }
+    }
+
     /// Returns the files of the same model cut into `n_files`, the tensors dealt out in turn: the
     /// first has all metadata, and each says which one it is.
     pub fn split(&self, n_files: usize) -> Vec<Self> {

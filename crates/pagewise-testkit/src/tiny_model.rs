@@ -10,10 +10,10 @@ use crate::{GgufValue, GgufWriter};
 
 const N_LAYERS: usize = 2;
 const HIDDEN: usize = 32;
-const FEED_FORWARD: usize = 64;
+/// As long as the longest blocks of quantised weights.
+const WIDE_HIDDEN: usize = 256;
 const N_HEADS: usize = 4;
 const N_KV_HEADS: usize = 2;
-const HEAD_DIM: usize = 8;
 const CONTEXT_LENGTH: u32 = 4096;
 /// More than there are tokens, as in many real models: the last logits stand for nothing.
 const N_LOGITS: usize = 352;
@@ -41,9 +41,9 @@ pub enum TinyFamily {
     Qwen2,
 }
 
-/// Describes a tiny model: 2 layers (if not told otherwise) of 32 numbers, 283 tokens (every byte, a few joined, three
-/// control tokens), windows of up to 4,096 tokens, a chat template; below 200 kB. The same
-/// description always gives the same bytes.
+/// Describes a tiny model: 2 layers of 32 numbers (if not told otherwise), 283 tokens (every byte, a few
+/// joined, three control tokens), windows of up to 4,096 tokens, a chat template; below 200 kB. The
+/// same description always gives the same bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TinyModel {
     /// Its architecture.
@@ -54,6 +54,8 @@ pub struct TinyModel {
     pub is_quantised: bool,
     /// How many layers it has.
     pub n_layers: usize,
+    /// Whether its rows are as long as the longest blocks; else they are short.
+    pub is_wide: bool,
     /// Whether its vocabulary has the marks of a thinking region.
     pub thinks: bool,
 }
@@ -61,7 +63,14 @@ pub struct TinyModel {
 impl TinyModel {
     /// Describes a model of full precision.
     pub fn new(family: TinyFamily, seed: u64) -> Self {
-        Self { family, seed, is_quantised: false, n_layers: N_LAYERS, thinks: false }
+        Self {
+            family,
+            seed,
+            is_quantised: false,
+            n_layers: N_LAYERS,
+            is_wide: false,
+            thinks: false,
+        }
     }
 
     /// Describes the same model, its matrices stored as Q8_0.
@@ -74,10 +83,28 @@ impl TinyModel {
         Self { n_layers, ..self }
     }
 
+    /// Describes a model of 256 numbers, whose rows can be stored in blocks of every type. It has no more
+    /// logits than tokens, because other programs would not read it; 6 MB in full precision.
+    pub fn wide(self) -> Self {
+        Self { is_wide: true, ..self }
+    }
+
     /// Describes a model whose vocabulary has the marks of a thinking region as well. Its template
     /// writes an empty one when it is told that there is to be no thinking.
     pub fn thinking(self) -> Self {
         Self { thinks: true, ..self }
+    }
+
+    fn hidden(&self) -> usize {
+        if self.is_wide { WIDE_HIDDEN } else { HIDDEN }
+    }
+
+    fn feed_forward(&self) -> usize {
+        2 * self.hidden()
+    }
+
+    fn head_dim(&self) -> usize {
+        self.hidden() / N_HEADS
     }
 
     /// Writes the GGUF file.
@@ -95,11 +122,11 @@ impl TinyModel {
         writer.set("general.name", "Tiny");
         let numbers = [
             ("block_count", self.n_layers),
-            ("embedding_length", HIDDEN),
-            ("feed_forward_length", FEED_FORWARD),
+            ("embedding_length", self.hidden()),
+            ("feed_forward_length", self.feed_forward()),
             ("attention.head_count", N_HEADS),
             ("attention.head_count_kv", N_KV_HEADS),
-            ("rope.dimension_count", HEAD_DIM),
+            ("rope.dimension_count", self.head_dim()),
         ];
         for (key, number) in numbers {
             writer.set(&format!("{architecture}.{key}"), number as u32);
@@ -107,12 +134,13 @@ impl TinyModel {
         writer.set(&format!("{architecture}.context_length"), CONTEXT_LENGTH);
         writer.set(&format!("{architecture}.attention.layer_norm_rms_epsilon"), 1e-5f32);
         writer.set(&format!("{architecture}.rope.freq_base"), 10_000f32);
-        self.put_vocabulary(&mut writer);
-        self.put_weights(&mut writer);
+        let n_tokens = self.put_vocabulary(&mut writer);
+        self.put_weights(&mut writer, if self.is_wide { n_tokens } else { N_LOGITS });
         writer
     }
 
-    fn put_vocabulary(&self, writer: &mut GgufWriter) {
+    /// Returns how many tokens it has put.
+    fn put_vocabulary(&self, writer: &mut GgufWriter) -> usize {
         let mut tokens: Vec<String> = byte_characters().map(String::from).to_vec();
         tokens.extend(MERGES.map(|merge| merge.replace(' ', "")));
         let n_texts = tokens.len();
@@ -124,6 +152,7 @@ impl TinyModel {
             // User-defined, as in real models: text that is one token.
             types.extend([4, 4]);
         }
+        let n_tokens = tokens.len();
         let thinking = if self.thinks { NO_THINKING } else { "" };
         let id_of = |name: &str| tokens.iter().position(|token| token == name).unwrap_or(0) as u32;
         let (end_of_text, end_of_turn) = (id_of("<|endoftext|>"), id_of("<|im_end|>"));
@@ -141,9 +170,11 @@ impl TinyModel {
             .set("tokenizer.ggml.eos_token_id", end_of_turn)
             .set("tokenizer.ggml.add_bos_token", false)
             .set("tokenizer.chat_template", format!("{CHAT_TEMPLATE}{thinking}").as_str());
+        n_tokens
     }
 
-    fn put_weights(&self, writer: &mut GgufWriter) {
+    fn put_weights(&self, writer: &mut GgufWriter, n_logits: usize) {
+        let (hidden, feed_forward) = (self.hidden(), self.feed_forward());
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         let mut uniform = |n: usize, middle: f32, width: f32| -> Vec<f32> {
             (0..n).map(|_| middle + width * rng.random_range(-1f32..1.0)).collect()
@@ -159,20 +190,20 @@ impl TinyModel {
                     writer.tensor_f32(name, &[rows, columns], &numbers);
                 }
             };
-        put_matrix(writer, "token_embd.weight", N_LOGITS, HIDDEN, 3.0);
+        put_matrix(writer, "token_embd.weight", n_logits, hidden, 3.0);
         if self.family == TinyFamily::Llama {
-            put_matrix(writer, "output.weight", N_LOGITS, HIDDEN, 3.0);
+            put_matrix(writer, "output.weight", n_logits, hidden, 3.0);
         }
-        let (query_dim, kv_dim) = (N_HEADS * HEAD_DIM, N_KV_HEADS * HEAD_DIM);
+        let (query_dim, kv_dim) = (N_HEADS * self.head_dim(), N_KV_HEADS * self.head_dim());
         for layer in 0..self.n_layers {
             let matrices = [
-                ("attn_q", query_dim, HIDDEN),
-                ("attn_k", kv_dim, HIDDEN),
-                ("attn_v", kv_dim, HIDDEN),
-                ("attn_output", HIDDEN, query_dim),
-                ("ffn_gate", FEED_FORWARD, HIDDEN),
-                ("ffn_up", FEED_FORWARD, HIDDEN),
-                ("ffn_down", HIDDEN, FEED_FORWARD),
+                ("attn_q", query_dim, hidden),
+                ("attn_k", kv_dim, hidden),
+                ("attn_v", kv_dim, hidden),
+                ("attn_output", hidden, query_dim),
+                ("ffn_gate", feed_forward, hidden),
+                ("ffn_up", feed_forward, hidden),
+                ("ffn_down", hidden, feed_forward),
             ];
             for (part, rows, columns) in matrices {
                 put_matrix(writer, &format!("blk.{layer}.{part}.weight"), rows, columns, 1.5);
@@ -181,10 +212,10 @@ impl TinyModel {
         let mut put_vector = |writer: &mut GgufWriter, name: &str, len: usize, middle, width| {
             writer.tensor_f32(name, &[len], &uniform(len, middle, width));
         };
-        put_vector(writer, "output_norm.weight", HIDDEN, 1.0, 0.2);
+        put_vector(writer, "output_norm.weight", hidden, 1.0, 0.2);
         for layer in 0..self.n_layers {
             for part in ["attn_norm", "ffn_norm"] {
-                put_vector(writer, &format!("blk.{layer}.{part}.weight"), HIDDEN, 1.0, 0.2);
+                put_vector(writer, &format!("blk.{layer}.{part}.weight"), hidden, 1.0, 0.2);
             }
             if self.family == TinyFamily::Qwen2 {
                 for (part, len) in [("attn_q", query_dim), ("attn_k", kv_dim), ("attn_v", kv_dim)] {

@@ -100,7 +100,7 @@ impl TensorType {
     }
 
     /// Returns the number by which a GGUF file writes it.
-    pub(crate) fn number(self) -> u32 {
+    pub fn number(self) -> u32 {
         SUPPORTED.iter().find(|(_, t, _)| *t == self).map_or(0, |(number, ..)| *number)
     }
 
