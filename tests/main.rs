@@ -14,6 +14,7 @@ mod memory_limits;
 mod models;
 mod offline;
 mod perplexity;
+mod restart;
 #[cfg(unix)]
 mod terminal;
 mod tidy;
