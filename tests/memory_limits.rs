@@ -105,8 +105,8 @@ fn a_window_beyond_the_limit_on_addresses_is_refused() {
 /// refuse it before.
 #[test]
 fn memory_that_ends_is_a_sentence() {
-    const LIMIT_KIB: usize = 250_000;
-    const WINDOW: usize = 4_000_000;
+    const LIMIT_KIB: usize = 500_000;
+    const WINDOW: usize = 8_000_000;
     assert!(WINDOW * 64 >= LIMIT_KIB << 10, "the angles alone");
     let home = Home::new();
     let limited = |arguments: &[&str], model: &str| {
@@ -125,7 +125,7 @@ fn memory_that_ends_is_a_sentence() {
     assert!(!finished.stdout.is_empty(), "{finished:?}");
     // When the cache grows.
     let model = with_long_windows(&home);
-    let finished = limited(&["bench", "perf", "-p", "100000", "-n", "0", "-r", "1"], &model);
+    let finished = limited(&["bench", "perf", "-p", "200000", "-n", "0", "-r", "1"], &model);
     let said = refusal(&finished);
     assert!(said.contains("not enough memory for the KV cache: "), "{said}");
 }
