@@ -24,9 +24,8 @@ const END_TOKENS: u64 = 16;
 /// call came to, the event, what is to be done.
 const STEP_TOKENS: u64 = 200;
 
-/// Pieces of the KV cache of so many tokens are moved: more than two messages have in common, so that
-/// nothing is moved before a flush.
-const PIECE_TOKENS: &str = "96";
+/// Pieces of the KV cache of so many tokens are moved.
+const PIECE_TOKENS: &str = "32";
 
 /// What all steps of an event took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -253,17 +252,16 @@ fn pieces_are_moved_after_a_flush_if_that_is_asked_for() {
     let (is_kept, moving) = talk(&["--cache-reuse", PIECE_TOKENS]);
     assert!(!is_kept, "an approximation must not pass for what was read");
 
-    let flush = |events: &[Value]| events.iter().position(|event| event["evicted"] != 0);
-    let at = flush(&exact).expect("the window is never full");
-    assert_eq!(flush(&moving), Some(at));
-    // Up to there the two are the same.
-    for (exact, moving) in exact.iter().zip(&moving).take(at) {
-        assert_eq!(moving["tokens"], exact["tokens"]);
-        assert_eq!(what_was_said(moving), what_was_said(exact));
-    }
-    let (exact, moving) = (Tokens::of(&exact[at]), Tokens::of(&moving[at]));
-    assert!(moving.prefilled + 300 <= exact.prefilled, "{moving:?}, {exact:?}");
-    assert!(moving.reused >= exact.reused + 300, "{moving:?}, {exact:?}");
+    let read_again = |events: &[Value]| {
+        let flushes: Vec<Tokens> =
+            events.iter().filter(|event| event["evicted"] != 0).map(Tokens::of).collect();
+        assert!(!flushes.is_empty(), "the window is never full");
+        let prefilled: u64 = flushes.iter().map(|tokens| tokens.prefilled).sum();
+        let prompts: u64 = flushes.iter().map(|tokens| tokens.prompts()).sum();
+        prefilled as f64 / prompts as f64
+    };
+    let (exact, moving) = (read_again(&exact), read_again(&moving));
+    assert!(moving + 0.05 < exact, "{moving:.3} of all prompts moving, {exact:.3} without");
 }
 
 /// Some 150 tokens that no other line has.
