@@ -1,36 +1,42 @@
 //! What is not read twice and not sampled one by one, with real weights, in one process.
 //!
-//! The turns of a script go through an agent, and every request to the model is recorded. Then:
+//! What main context's layouts cost is counted first, without a model (`reuse/layout.rs`). Then the
+//! turns of a script go through an agent, and every request to the model is recorded:
 //!
-//! - **layout**: the prompt tokens that each event had to read, in events with a flush and without;
-//! - **restart** (once main context has 3,000 tokens): the time to the first token of a message after
-//!   a restart, with what the last run kept and without;
-//! - **calls**: up to 50 recorded calls again, each from a cache that holds its prompt: one token at a
-//!   time, with forced tokens in chunks, and with guesses as well; the texts must be the same;
+//! - **events**: the prompt tokens that each event had to read, in events with a flush and without;
+//! - **restart** (once main context fills two thirds of the window): the time to the first token of a
+//!   message after a restart, from the moment that the model is opened, with what the last run kept and
+//!   without;
+//! - **calls**: 50 recorded calls again, each from a cache that holds its prompt: one token at a time,
+//!   with forced tokens in chunks, and with guesses as well; on processors with tiles of `bf16` the same
+//!   without these; the texts must be the same;
 //! - **moved**: what position-shifted reuse saves after a flush, and what it costs: the divergence of
 //!   the next token's distribution, and how often its likeliest token is another, along the answer
 //!   that was given.
 //!
 //! ```text
 //! cargo bench -p pagewise-cli --bench reuse -- --script tests/data/conversation-dev.json \
-//!     --model FILE.gguf [--window 2048] [--turns N] [--threads N]
+//!     --model FILE.gguf [--window 2048] [--turns N] [--guesses 0,3] [--threads N]
 //! ```
 #![allow(clippy::print_stdout, clippy::print_stderr)]
+
+#[path = "reuse/layout.rs"]
+mod layout;
 
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Parser;
 use jiff::tz::TimeZone;
-use pagewise_agent::{Agent, AgentConfig, Event, Outcome};
+use pagewise_agent::{Agent, AgentConfig, Event, Observer, Outcome};
 use pagewise_core::{
     CallFormat, Constraint, FixedClock, FunctionSpec, Generation, GenerationRequest, LanguageModel,
-    ModelError, Prompt, Sampling, SessionSlot,
+    ModelError, Prompt, Sampling, SessionSlot, TokenUsage,
 };
 use pagewise_infer::{Compute, DeviceChoice, Engine, EngineOptions, Session};
 use pagewise_memory::Store;
@@ -39,17 +45,14 @@ use serde::Deserialize;
 
 const CLOCK: &str = "2026-01-05T09:00:00Z";
 
-/// Once main context has so many tokens, a restart is measured.
-const RESTART_TOKENS: usize = 3000;
+/// Once main context has so much of the window, a restart is measured: before it is flushed.
+const RESTART_FRACTION: f64 = 0.66;
 
 /// Recorded calls that are made again.
 const CALLS: usize = 50;
 
 /// How often a restart is repeated; the median counts.
 const REPETITIONS: usize = 3;
-
-/// Guesses of so many tokens are tried.
-const GUESSES: [usize; 5] = [0, 2, 3, 4, 8];
 
 /// Pieces of at least so many tokens are moved.
 const PIECE_TOKENS: usize = 32;
@@ -69,6 +72,9 @@ struct Args {
     /// As many turns of the script [default: all]
     #[arg(long)]
     turns: Option<usize>,
+    /// Guesses of so many tokens are tried
+    #[arg(long, value_delimiter = ',', default_value = "0,2,3,4,8")]
+    guesses: Vec<usize>,
     /// CPU threads
     #[arg(long)]
     threads: Option<usize>,
@@ -88,6 +94,7 @@ fn main() -> Result<()> {
     std::env::set_current_dir(&root).context("the workspace's folder")?;
     let text = fs::read_to_string(&args.script).context("the script")?;
     let Script { mut turns } = serde_json::from_str(&text).context("the script")?;
+    layout::measure(&args.model, args.window, &turns)?;
     turns.truncate(args.turns.unwrap_or(usize::MAX));
 
     let home = tempfile::tempdir()?;
@@ -96,7 +103,7 @@ fn main() -> Result<()> {
     let mut restarted = false;
     for (n, turn) in turns.iter().enumerate() {
         let used = outcomes.last().map_or(0, |outcome: &Outcome| outcome.context.used);
-        if used >= RESTART_TOKENS && !restarted {
+        if used as f64 >= RESTART_FRACTION * args.window as f64 && !restarted {
             recorded.extend(run.close()?);
             measure_restart(&args, home.path(), turn, used)?;
             run = Run::open(&args, home.path(), true)?;
@@ -107,7 +114,7 @@ fn main() -> Result<()> {
         outcomes.push(outcome);
     }
     recorded.extend(run.close()?);
-    print_layout(&outcomes);
+    print_events(&outcomes);
     measure_calls(&args, &recorded)?;
     measure_moved(&args, &recorded)
 }
@@ -116,6 +123,7 @@ fn main() -> Result<()> {
 struct Run {
     agent: Agent,
     recorded: Arc<Mutex<Vec<Recorded>>>,
+    flushed: Arc<AtomicBool>,
 }
 
 /// A request to the model, and what it read and wrote.
@@ -128,6 +136,8 @@ struct Recorded {
     sampling: Sampling,
     seed: u64,
     max_tokens: usize,
+    /// Whether it is the first of main context after a flush.
+    is_after_flush: bool,
     /// The tokens that the cache stood for at the end: the prompt and what was run of the answer.
     tokens: Vec<u32>,
 }
@@ -135,32 +145,47 @@ struct Recorded {
 struct Recorder {
     engine: Engine,
     recorded: Arc<Mutex<Vec<Recorded>>>,
+    flushed: Arc<AtomicBool>,
+}
+
+/// Takes note of a flush for the request that follows it.
+struct FlushObserver<'a>(&'a AtomicBool);
+
+impl Observer for FlushObserver<'_> {
+    fn evicted(&mut self, _n_messages: usize) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 fn options(args: &Args, snapshot: Option<PathBuf>) -> EngineOptions {
     EngineOptions { window_tokens: Some(args.window), snapshot, ..EngineOptions::default() }
 }
 
+fn compute(args: &Args) -> Result<Compute> {
+    Ok(Compute::new(DeviceChoice::Cpu, args.threads)?)
+}
+
 fn load(args: &Args, options: &EngineOptions) -> Result<Engine> {
-    let compute = Compute::new(DeviceChoice::Cpu, args.threads)?;
-    Ok(Engine::load(&args.model, &compute, options)?)
+    Ok(Engine::load(&args.model, &compute(args)?, options)?)
 }
 
 impl Run {
     fn open(args: &Args, home: &Path, keeps: bool) -> Result<Self> {
         let snapshot = keeps.then(|| home.join("main_context.kv"));
         let engine = load(args, &options(args, snapshot))?;
-        let recorded = Arc::default();
-        let model = Recorder { engine, recorded: Arc::clone(&recorded) };
+        let (recorded, flushed) = (Arc::default(), Arc::default());
+        let model =
+            Recorder { engine, recorded: Arc::clone(&recorded), flushed: Arc::clone(&flushed) };
         let store = Store::open(home, Arc::new(HashEmbedder::new()))?;
         let clock = Box::new(FixedClock::new(CLOCK.parse()?, TimeZone::UTC));
         let agent = Agent::open(store, Box::new(model), clock, AgentConfig::default())?;
-        Ok(Self { agent, recorded })
+        Ok(Self { agent, recorded, flushed })
     }
 
     fn say(&mut self, text: &str) -> Result<Outcome> {
         let event = Event::UserMessage { text: text.into() };
-        Ok(self.agent.handle(event, &mut (), &AtomicBool::new(false))?)
+        let mut observer = FlushObserver(&self.flushed);
+        Ok(self.agent.handle(event, &mut observer, &AtomicBool::new(false))?)
     }
 
     fn close(self) -> Result<Vec<Recorded>> {
@@ -189,6 +214,8 @@ impl LanguageModel for Recorder {
             Constraint::Call { functions, format } => Some((functions.to_vec(), format.clone())),
             Constraint::Text { .. } => None,
         };
+        let is_main = request.slot == SessionSlot::MainContext;
+        let is_after_flush = is_main && self.flushed.swap(false, Ordering::Relaxed);
         if let Ok(mut recorded) = self.recorded.lock() {
             let session = self.engine.session(request.slot);
             recorded.push(Recorded {
@@ -198,6 +225,7 @@ impl LanguageModel for Recorder {
                 sampling: request.sampling.clone(),
                 seed: request.seed,
                 max_tokens: request.max_tokens,
+                is_after_flush,
                 tokens: session.map(|session| session.tokens().to_vec()).unwrap_or_default(),
             });
         }
@@ -209,8 +237,8 @@ impl LanguageModel for Recorder {
     }
 }
 
-fn print_layout(outcomes: &[Outcome]) {
-    println!("layout: prompt tokens read in an event, all steps and summaries together");
+fn print_events(outcomes: &[Outcome]) {
+    println!("events: prompt tokens read in an event, all steps and summaries together");
     for (name, flushed) in [("without a flush", false), ("with a flush", true)] {
         let mut read: Vec<f64> = outcomes
             .iter()
@@ -230,12 +258,15 @@ fn print_layout(outcomes: &[Outcome]) {
 }
 
 fn measure_restart(args: &Args, home: &Path, message: &str, used: usize) -> Result<()> {
-    println!("restart: first token of a message, main context of {used} tokens before it");
-    let mut medians = Vec::new();
-    for (name, keeps) in [("cold", false), ("kept", true)] {
-        let mut seconds = Vec::new();
-        let mut tokens = None;
-        for _ in 0..REPETITIONS {
+    println!(
+        "restart: until the first token of a message, with {used} tokens of main context before it; \
+         the file of weights is in memory"
+    );
+    const ARMS: [(&str, bool); 2] = [("cold", false), ("kept", true)];
+    let mut arms = ARMS.map(|_| Restarts::default());
+    // In turn, so that what else the machine does is no one's advantage.
+    for _ in 0..REPETITIONS {
+        for ((_, keeps), arm) in ARMS.into_iter().zip(&mut arms) {
             let copy = tempfile::tempdir()?;
             for entry in fs::read_dir(home)? {
                 let entry = entry?;
@@ -243,56 +274,102 @@ fn measure_restart(args: &Args, home: &Path, message: &str, used: usize) -> Resu
                     fs::copy(entry.path(), copy.path().join(entry.file_name()))?;
                 }
             }
-            let outcome = Run::open(args, copy.path(), keeps)?.say(message)?;
-            seconds.extend(outcome.first_token_seconds);
-            tokens = Some(outcome.tokens);
+            let started = Instant::now();
+            let mut run = Run::open(args, copy.path(), keeps)?;
+            let opened = started.elapsed().as_secs_f64();
+            let outcome = run.say(message)?;
+            let after_that = outcome.first_token_seconds.ok_or_else(|| anyhow!("no token"))?;
+            arm.opening.push(opened);
+            arm.first_token.push(opened + after_that);
+            arm.tokens = Some((outcome.tokens, outcome.evicted));
         }
-        let median = median(&mut seconds);
-        println!("  {name}: {median:.3} s (n = {REPETITIONS}), whole event {tokens:?}");
-        medians.push(median);
+    }
+    let mut medians = Vec::new();
+    for ((name, _), mut arm) in ARMS.into_iter().zip(arms) {
+        let (first_token, opening) = (median(&mut arm.first_token), median(&mut arm.opening));
+        println!(
+            "  {name}: {first_token:.3} s, of these {opening:.3} s for opening (medians, n = \
+             {REPETITIONS}); whole event, and messages evicted: {:?}",
+            arm.tokens
+        );
+        medians.push(first_token);
     }
     println!("  kept takes {:.1} % of cold", 100.0 * medians[1] / medians[0]);
     Ok(())
 }
 
+/// Times from the moment that the model is opened, in seconds.
+#[derive(Default)]
+struct Restarts {
+    opening: Vec<f64>,
+    first_token: Vec<f64>,
+    /// What the event took in the end.
+    tokens: Option<(TokenUsage, usize)>,
+}
+
 fn measure_calls(args: &Args, recorded: &[Recorded]) -> Result<()> {
-    let calls: Vec<&Recorded> =
+    let all: Vec<&Recorded> =
         recorded.iter().filter(|request| request.functions.is_some()).collect();
     // Spread over the conversation, in its order, so that little is read between two of them.
-    let step = calls.len().div_ceil(CALLS).max(1);
-    let calls: Vec<&Recorded> = calls.into_iter().step_by(step).collect();
-    println!("calls: {} recorded calls again, their prompts in the cache", calls.len());
+    let n_calls = CALLS.min(all.len());
+    let calls: Vec<&Recorded> = (0..n_calls).map(|i| all[i * all.len() / n_calls]).collect();
+    println!("calls: {n_calls} of {} recorded calls again, their prompts in the cache", all.len());
+    let compute = compute(args)?;
+    let with_tiles = time_calls(args, &compute, &calls, &args.guesses)?;
+    if compute.isa().is_some_and(|isa| isa.has_tiles()) {
+        let guesses = [0, 3];
+        println!("  without tiles:");
+        let without = time_calls(args, &compute.without_tiles(), &calls, &guesses)?;
+        let n_other = with_tiles.iter().zip(&without).filter(|(a, b)| a != b).count();
+        println!("  {n_other} of {n_calls} texts are others without tiles than with them");
+    } else {
+        println!("  this processor has no tiles, so there is nothing to compare them with");
+    }
+    Ok(())
+}
 
-    let mut engine = load(args, &options(args, None))?;
+/// Makes the calls on `compute` again, with guesses of these lengths; returns the texts without
+/// guesses.
+fn time_calls(
+    args: &Args,
+    compute: &Compute,
+    calls: &[&Recorded],
+    guesses: &[usize],
+) -> Result<Vec<String>> {
+    let mut engine = Engine::load(&args.model, compute, &options(args, None))?;
     let (mut one_by_one, mut n_tokens) = (0.0, 0);
-    let mut totals = [Total::default(); GUESSES.len()];
-    for call in &calls {
+    let mut totals = vec![Total::default(); guesses.len()];
+    let mut texts = Vec::new();
+    for (n, call) in calls.iter().enumerate() {
         engine.set_guess_tokens(0);
+        // Reads the prompt, and is what the others are compared with.
         let generation = answer(&mut engine, call)?;
         n_tokens += generation.tokens.generated + generation.tokens.forced;
         one_by_one += one_token_at_a_time(&engine, call)?;
         // In turn, so that a warm processor is no one's advantage.
-        for (guess_tokens, total) in GUESSES.into_iter().zip(&mut totals) {
-            engine.set_guess_tokens(guess_tokens);
+        for (guess_tokens, total) in guesses.iter().zip(&mut totals) {
+            engine.set_guess_tokens(*guess_tokens);
             let started = Instant::now();
             let again = answer(&mut engine, call)?;
             total.seconds += started.elapsed().as_secs_f64();
             total.n_passes += again.tokens.passes;
             total.n_same += usize::from(again.text == generation.text);
         }
+        texts.push(generation.text);
+        eprintln!("call {} of {}", n + 1, calls.len());
     }
     println!("  one token at a time: {one_by_one:.2} s for {n_tokens} tokens");
-    for (guess_tokens, total) in GUESSES.into_iter().zip(totals) {
+    for (guess_tokens, total) in guesses.iter().zip(totals) {
         let Total { seconds, n_passes, n_same } = total;
         println!(
             "  forced tokens in chunks, guesses of {guess_tokens}: {seconds:.2} s, {:.2} of one at a \
-             time, {:.2} tokens a pass; {n_same} of {} texts as without guesses",
+             time, {:.2} tokens a pass; {n_same} of {} texts as when the prompt was read",
             seconds / one_by_one,
             n_tokens as f64 / n_passes as f64,
             calls.len()
         );
     }
-    Ok(())
+    Ok(texts)
 }
 
 /// What all calls took with guesses of one length.
@@ -342,12 +419,11 @@ fn measure_moved(args: &Args, recorded: &[Recorded]) -> Result<()> {
     let (mut divergences, mut n_other, mut n_rows, mut n_flushes) = (Vec::new(), 0, 0, 0);
     for pair in main.windows(2) {
         let (before, now) = (pair[0], pair[1]);
-        let prompt = model.encode(&now.prompt)?;
-        let kept = before.tokens.iter().zip(&prompt).take_while(|(a, b)| a == b).count();
-        // A flush is where the beginning changes.
-        if kept + 400 > before.tokens.len() {
+        if !now.is_after_flush {
             continue;
         }
+        let prompt = model.encode(&now.prompt)?;
+        let kept = before.tokens.iter().zip(&prompt).take_while(|(a, b)| a == b).count();
         let mut session = Session::new(decoder)?;
         session.sync(decoder, &before.tokens, &|| false)?;
         let moved = session.sync_moving(decoder, &prompt, PIECE_TOKENS, &|| false)?;

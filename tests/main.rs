@@ -15,6 +15,7 @@ mod models;
 mod offline;
 mod perf;
 mod perplexity;
+mod restart;
 #[cfg(unix)]
 mod terminal;
 mod tidy;

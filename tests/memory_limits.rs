@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use pagewise_testkit::GgufWriter;
 
-use crate::program::{Finished, Home, finish, long_winded_model};
+use crate::program::{Finished, Home, finish, long_winded_model, tiny_model};
 
 const MODEL: i32 = 3;
 
@@ -40,7 +40,10 @@ fn written(home: &Home, model: &GgufWriter) -> PathBuf {
 
 /// Its KV cache takes 4 KiB a token, and the angles of a position 64 bytes.
 fn with_long_windows(home: &Home) -> String {
-    let mut model = long_winded_model();
+    trained_for_long_windows(home, long_winded_model())
+}
+
+fn trained_for_long_windows(home: &Home, mut model: GgufWriter) -> String {
     model.replace("llama.context_length", CONTEXT_TOKENS);
     written(home, &model).to_str().expect("a path in UTF-8").to_owned()
 }
@@ -93,4 +96,36 @@ fn a_window_beyond_the_limit_on_addresses_is_refused() {
     let finished = run("2048");
     assert!(finished.status.success(), "{finished:?}");
     assert!(!finished.stdout.is_empty(), "{finished:?}");
+}
+
+/// A limit that the system does not speak of: memory ends when it is asked for.
+///
+/// What is refused takes all that the limit allows by itself, so that it does not matter what else the
+/// program takes on this machine; and it is less than any machine has, so that the plan does not
+/// refuse it before.
+#[test]
+fn memory_that_ends_is_a_sentence() {
+    const LIMIT_KIB: usize = 500_000;
+    const WINDOW: usize = 8_000_000;
+    assert!(WINDOW * 64 >= LIMIT_KIB << 10, "the angles alone");
+    let home = Home::new();
+    let limited = |arguments: &[&str], model: &str| {
+        let limit = format!("-d {LIMIT_KIB}");
+        run_within(&home, &limit, &[arguments, &["--model", model]].concat())
+    };
+    // Before the first token. Its KV cache would take 64 bytes a token as well.
+    let model = trained_for_long_windows(&home, tiny_model());
+    let finished = limited(&["run", "Hello", "--window", &WINDOW.to_string()], &model);
+    let said = refusal(&finished);
+    assert!(said.contains("not enough memory for the angles of all positions"), "{said}");
+    assert!(said.contains("`pagewise models plan`"), "{said}");
+    // The limit is wide enough for what is usual.
+    let finished = limited(&["run", "Hello", "--window", "2048"], &model);
+    assert!(finished.status.success(), "{finished:?}");
+    assert!(!finished.stdout.is_empty(), "{finished:?}");
+    // When the cache grows.
+    let model = with_long_windows(&home);
+    let finished = limited(&["bench", "perf", "-p", "200000", "-n", "0", "-r", "1"], &model);
+    let said = refusal(&finished);
+    assert!(said.contains("not enough memory for the KV cache: "), "{said}");
 }

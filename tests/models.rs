@@ -159,10 +159,39 @@ fn a_plan_says_what_a_model_takes() {
     assert_eq!(code(refused.status), Some(2));
 
     let absent = "qwen2.5-coder-1.5b-instruct-q4_k_m";
-    let plan = json(&run(&home, &["models", "plan", absent, "--json"]));
+    let plan = json(&run(&home, &["models", "plan", absent, "--device", "cpu", "--json"]));
     assert_eq!((&plan["on_disk"], &plan["memory"]["kv_cache"]), (&false.into(), &Value::Null));
     assert!(number(&plan, "weights") > 1_000_000_000);
     assert!(!plan["unknown"].as_array().expect("a list").is_empty());
+}
+
+/// For a device that is asked for, and not for another one.
+#[test]
+fn a_plan_is_for_the_device_that_is_asked_for() {
+    let home = Home::new();
+    let file = home.model();
+    let file = file.to_str().expect("text");
+    let plan = json(&run(&home, &["models", "plan", file, "--device", "cpu", "--json"]));
+    assert_eq!(plan["device"], "cpu");
+    for name in ["decode", "prefill"] {
+        assert!(plan["speed"][name].as_f64() > Some(0.0), "{plan}");
+    }
+    for device in ["cuda", "metal"] {
+        for model in [file, "qwen2.5-coder-1.5b-instruct-q4_k_m"] {
+            let plan = run(&home, &["models", "plan", model, "--device", device]);
+            if plan.status.success() {
+                let plan = run(&home, &["models", "plan", model, "--device", device, "--json"]);
+                let plan = json(&plan);
+                assert_eq!((&plan["device"], &plan["speed"]), (&device.into(), &Value::Null));
+                assert_eq!(plan["memory"]["available"], Value::Null);
+                continue;
+            }
+            // As every other command says it.
+            let other = run(&home, &["bench", "perf", "--model", file, "--device", device]);
+            assert_eq!((code(plan.status), &plan.stderr), (Some(3), &other.stderr));
+            assert!(plan.stderr.contains(device) && plan.stdout.is_empty(), "{plan:?}");
+        }
+    }
 }
 
 #[test]

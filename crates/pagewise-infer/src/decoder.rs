@@ -7,7 +7,7 @@ mod rope;
 
 use candle_core::Tensor;
 use half::f16;
-use pagewise_kernels::{Attention, ThreadPool};
+use pagewise_kernels::{Attention, Isa, ThreadPool};
 
 use crate::compute::Compute;
 use crate::kv_cache::Slices;
@@ -139,6 +139,11 @@ impl Decoder {
             Some(_) => "f32",
             None => "f32 tensors",
         }
+    }
+
+    /// Returns what computes: the name of our kernels, or of the device.
+    pub(crate) fn kernels(&self) -> &'static str {
+        self.compute.isa().map_or(self.compute.name(), Isa::name)
     }
 
     /// Turns the keys among `rows`, which a cache gave, as if their tokens stood `by` positions

@@ -147,7 +147,7 @@ impl Engine {
             window_tokens = model.decoder.window_tokens(),
             "model loaded"
         );
-        let key = || SnapshotKey::new(model.weights.fingerprint(), &model.decoder);
+        let key = || SnapshotKey::new(&model.weights, &model.decoder);
         // An approximation must not pass for the exact cache of a later run.
         let is_exact = options.cache_reuse_tokens.is_none();
         let snapshot = options.snapshot.clone().filter(|_| is_exact);

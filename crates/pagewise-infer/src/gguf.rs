@@ -24,10 +24,11 @@ use std::fs::File;
 use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use pagewise_kernels::ThreadPool;
-use sha2::{Digest, Sha256};
 
+use crate::fingerprint::Fingerprint;
 pub use error::{GgufError, GgufProblem};
 use header::{Header, MAX_TENSORS, TensorInfo};
 use map::Copied;
@@ -55,6 +56,7 @@ struct Inner {
 /// One file, its header checked.
 struct GgufFile {
     path: PathBuf,
+    modified: Option<SystemTime>,
     map: Arc<FileMap>,
     header: Header,
 }
@@ -160,21 +162,20 @@ impl Gguf {
             .ok_or_else(|| self.error(GgufProblem::MissingTensor { name: name.into() }))
     }
 
-    /// Returns a hash (SHA-256) that tells these weights from others without reading them all:
-    /// of the size of each file, its header, and the first bytes of every tensor.
+    /// Returns a hash that tells these weights from others without reading them all: see
+    /// [`crate::Weights::fingerprint`].
     pub fn fingerprint(&self) -> [u8; 32] {
-        const BYTES_PER_TENSOR: usize = 256;
-        let mut hash = Sha256::new();
+        let mut fingerprint = Fingerprint::default();
         for file in &self.inner.files {
-            let bytes = file.map.bytes();
-            hash.update((bytes.len() as u64).to_le_bytes());
-            hash.update(bytes.get(..file.header.bytes).unwrap_or_default());
-            for info in &file.header.tensors {
-                let data = GgufTensor { file, info }.bytes();
-                hash.update(data.get(..BYTES_PER_TENSOR).unwrap_or(data));
-            }
+            let tensors = file.header.tensors.iter().map(|info| info.range.clone());
+            fingerprint.add_file(&file.map, file.header.bytes, tensors);
         }
-        hash.finalize().into()
+        fingerprint.finish()
+    }
+
+    /// Returns when each file was last written, where the system says.
+    pub(crate) fn modified(&self) -> Vec<Option<SystemTime>> {
+        self.inner.files.iter().map(|file| file.modified).collect()
     }
 
     /// Returns an error about this file.
@@ -234,12 +235,14 @@ impl GgufFile {
             return Err(GgufProblem::NotAFile);
         }
         let file = File::open(path)?;
-        if file.metadata()?.len() == 0 {
+        let metadata = file.metadata()?;
+        if metadata.len() == 0 {
             return Err(GgufProblem::Empty);
         }
+        let modified = metadata.modified().ok();
         let map = FileMap::new(&file)?;
         let header = Header::read(map.bytes())?;
-        Ok(Self { path: path.to_owned(), map: Arc::new(map), header })
+        Ok(Self { path: path.to_owned(), modified, map: Arc::new(map), header })
     }
 
     fn value(&self, key: &str) -> Option<MetadataValue<'_>> {

@@ -13,12 +13,13 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use sha2::{Digest, Sha256};
 
 use crate::families::{self, Family};
+use crate::fingerprint::Fingerprint;
 use crate::json::{self, ShortMap};
 use crate::weights::Weight;
 use crate::{LoadError, TensorBytes, TensorType};
@@ -131,22 +132,21 @@ impl HfFolder {
         })
     }
 
-    /// Returns a hash (SHA-256) that tells these weights from others: of the settings, the sizes
-    /// and headers of the files, and the first bytes of every tensor.
+    /// Returns a hash that tells these weights from others without reading them all, of the settings
+    /// as well: see [`crate::Weights::fingerprint`].
     pub(crate) fn fingerprint(&self) -> [u8; 32] {
-        const BYTES_PER_TENSOR: usize = 256;
-        let mut hash = Sha256::new();
-        hash.update(self.config().to_json());
+        let mut fingerprint = Fingerprint::default();
+        fingerprint.add_settings(&self.config().to_json());
         for file in &self.inner.files {
-            let bytes = file.map.bytes();
-            hash.update((bytes.len() as u64).to_le_bytes());
-            hash.update(bytes.get(..file.header_bytes).unwrap_or_default());
-            for tensor in &file.tensors {
-                let data = bytes.get(tensor.range.clone()).unwrap_or_default();
-                hash.update(data.get(..BYTES_PER_TENSOR).unwrap_or(data));
-            }
+            let tensors = file.tensors.iter().map(|tensor| tensor.range.clone());
+            fingerprint.add_file(&file.map, file.header_bytes, tensors);
         }
-        hash.finalize().into()
+        fingerprint.finish()
+    }
+
+    /// Returns when each file with tensors was last written, where the system says.
+    pub(crate) fn modified(&self) -> Vec<Option<SystemTime>> {
+        self.inner.files.iter().map(|file| file.modified).collect()
     }
 
     /// Returns the tensor that GGUF calls `name`.

@@ -15,6 +15,7 @@ mod embedder;
 mod engine;
 mod error;
 mod families;
+mod fingerprint;
 mod gguf;
 mod hf;
 mod json;

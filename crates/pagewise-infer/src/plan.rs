@@ -25,7 +25,7 @@ const TABLE_BYTES_PER_TOKEN: u64 = 64 << 10;
 /// The memory that a model takes, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryPlan {
-    /// What is read of the mapped file.
+    /// What is read of the mapped file, or copied to a GPU.
     pub weights: u64,
     /// Keys and values of one session that fills its window.
     pub kv_cache: u64,
@@ -96,11 +96,12 @@ impl ModelPlan {
         let table = tensors.iter().find(|tensor| is_table(tensor) && !config.is_tied);
         let table_bytes = table.map_or(0, |table| table.n_bytes);
         let read = weights.file_bytes().saturating_sub(table_bytes);
-        // Without our own kernels, tensors are copied out of the map.
-        let n_copies = if compute.pool().is_some() { 1 } else { 2 };
+        // Without our own kernels, tensors are copied out of the map; a GPU has the copy alone.
+        let is_on_processor = compute.device().is_cpu();
+        let n_copies = if is_on_processor && compute.pool().is_none() { 2 } else { 1 };
         Ok(Self {
             path: weights.path().to_owned(),
-            is_on_processor: compute.device().is_cpu(),
+            is_on_processor,
             weights_bytes: read.saturating_mul(n_copies),
             table_bytes,
             kv_bytes_per_token,

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! magic     8 bytes    "pgwkv", two zeros and the version of this format
-//! key      32 bytes    SHA-256 of weights, configuration, window and the type of the cache
+//! key      32 bytes    SHA-256 of what SnapshotKey says
 //! tokens    8 bytes    how many, then 4 bytes each
 //! rows                 what KvCache::save writes of them
 //! checksum 32 bytes    SHA-256 of all before
@@ -14,11 +14,12 @@
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use crate::{Decoder, Session};
+use crate::{Decoder, Session, Weights};
 
 const MAGIC: [u8; 8] = *b"pgwkv\0\0\x01";
 
@@ -31,6 +32,13 @@ const HASH_BYTES: usize = 32;
 const BUFFER_BYTES: usize = 1 << 18;
 
 /// What a snapshot must be of: a hash of everything but the tokens that its numbers depend on.
+///
+/// For the weights stand their fingerprint ([`Weights::fingerprint`]), which has samples of them, and
+/// the times when their files were last written. So weights that were copied or fetched anew are taken
+/// for others, which costs one reading of the prompt. Other weights are taken for these only if they
+/// have the same sizes and headers, are the same at all samples, and somebody gave them the same time
+/// on purpose; or if the disk has changed some bytes by itself. Against that, all of them would have to
+/// be read at each start, which takes as long as loading them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SnapshotKey([u8; HASH_BYTES]);
 
@@ -56,12 +64,18 @@ pub enum SnapshotError {
 }
 
 impl SnapshotKey {
-    /// Returns the key of snapshots of `decoder`, whose weights have this fingerprint.
-    pub fn new(fingerprint: [u8; 32], decoder: &Decoder) -> Self {
+    /// Returns the key of snapshots of `decoder`, which was loaded from `weights`.
+    pub fn new(weights: &Weights, decoder: &Decoder) -> Self {
         let mut hash = Sha256::new();
-        hash.update(fingerprint);
-        // Other programs of ours may round otherwise, and other windows turn keys otherwise.
+        hash.update(weights.fingerprint());
+        for modified in weights.modified() {
+            let since_epoch = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+            hash.update(since_epoch.unwrap_or_default().as_nanos().to_le_bytes());
+        }
+        // Other programs of ours and other kernels may round otherwise, and other windows turn keys
+        // otherwise.
         hash.update(env!("CARGO_PKG_VERSION"));
+        hash.update(decoder.kernels());
         hash.update(decoder.cache_type());
         hash.update((decoder.window_tokens() as u64).to_le_bytes());
         hash.update(format!("{:?}", decoder.config()));
@@ -143,7 +157,7 @@ fn read(
         return Ok(Err("is not a snapshot that this program knows"));
     }
     if its_key != key.0 {
-        return Ok(Err("is of another model or window"));
+        return Ok(Err("is of other weights, kernels or another window"));
     }
     let n_tokens = count.iter().rev().fold(0u64, |count, byte| count << 8 | u64::from(*byte));
     let n_tokens = usize::try_from(n_tokens).ok().filter(|n| *n <= decoder.window_tokens());

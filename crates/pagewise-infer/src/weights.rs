@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use pagewise_kernels::{BlockType, Isa, Matrix, ShapeError};
 
@@ -77,11 +78,21 @@ impl Weights {
         }
     }
 
-    /// Returns a hash (SHA-256) that tells these weights from others without reading them all.
+    /// Returns a hash (SHA-256) that tells these weights from others without reading them all: of the
+    /// sizes and headers of their files, and of samples of every tensor. What was trained or quantised
+    /// otherwise differs nearly everywhere; bytes that differ between the samples alone are not seen.
     pub fn fingerprint(&self) -> [u8; 32] {
         match self {
             Self::Gguf(gguf) => gguf.fingerprint(),
             Self::Hf(folder) => folder.fingerprint(),
+        }
+    }
+
+    /// Returns when each file with tensors was last written when it was opened, where the system says.
+    pub(crate) fn modified(&self) -> Vec<Option<SystemTime>> {
+        match self {
+            Self::Gguf(gguf) => gguf.modified(),
+            Self::Hf(folder) => folder.modified(),
         }
     }
 

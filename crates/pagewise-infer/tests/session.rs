@@ -2,11 +2,12 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::result_large_err)]
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use pagewise_infer::{
-    Compute, Decoder, DeviceChoice, Gguf, Session, SnapshotError, SnapshotKey, Weights,
+    Compute, Decoder, DeviceChoice, Gguf, Isa, Session, SnapshotError, SnapshotKey, Weights,
 };
 use pagewise_testkit::{TinyFamily, TinyModel};
 use rand::{RngExt, SeedableRng};
@@ -56,10 +57,24 @@ fn family_tokens(n: usize, seed: u64) -> Vec<u32> {
 fn tiny(model: TinyModel, window_tokens: usize, compute: &Compute) -> (Decoder, SnapshotKey) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tiny.gguf");
-    model.write(&path).unwrap();
-    let gguf = Gguf::open(&path).unwrap();
-    let decoder = Decoder::load(&gguf, window_tokens, compute).unwrap();
-    let key = SnapshotKey::new(gguf.fingerprint(), &decoder);
+    write(&path, &model.writer().to_bytes());
+    open(&path, window_tokens, compute)
+}
+
+/// Writes a file of weights, always at the same time: what tells it from others is what is in it.
+fn write(path: &Path, bytes: &[u8]) {
+    fs::write(path, bytes).unwrap();
+    set_time(path, SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000));
+}
+
+fn set_time(path: &Path, time: SystemTime) {
+    File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+}
+
+fn open(path: &Path, window_tokens: usize, compute: &Compute) -> (Decoder, SnapshotKey) {
+    let weights = Weights::open(path).unwrap();
+    let decoder = Decoder::load(weights.clone(), window_tokens, compute).unwrap();
+    let key = SnapshotKey::new(&weights, &decoder);
     (decoder, key)
 }
 
@@ -210,10 +225,103 @@ fn a_snapshot_of_anything_else_is_not_used() {
         tiny(model, WINDOW_TOKENS, &Compute::tensors()),
     ];
     for (decoder, key) in &others {
-        let refused = refusal(decoder, *key, &path);
-        assert_eq!(refused, "is of another model or window");
+        assert_eq!(refusal(decoder, *key, &path), OTHER);
     }
-    assert!(Session::restore(&decoder, key, &path).unwrap().is_some());
+    for isa in Isa::available() {
+        let (decoder, key) = tiny(model, WINDOW_TOKENS, &ours().with_isa(isa));
+        match Some(isa) == ours().isa() {
+            true => assert!(Session::restore(&decoder, key, &path).unwrap().is_some()),
+            false => assert_eq!(refusal(&decoder, key, &path), OTHER),
+        }
+    }
+}
+
+const OTHER: &str = "is of other weights, kernels or another window";
+
+/// Of large tensors only samples are looked at, and at the time when they were written.
+#[test]
+fn a_snapshot_of_weights_that_changed_is_not_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, snapshot) = (dir.path().join("tiny.gguf"), dir.path().join("a.kv"));
+    let writer = TinyModel::new(TinyFamily::Llama, 1).writer();
+    let whole = writer.to_bytes();
+    write(&path, &whole);
+    let (decoder, key) = open(&path, WINDOW_TOKENS, &ours());
+    read(&decoder, &tokens(20, 1)).save(key, &snapshot).unwrap();
+    let check = |is_used: bool, what: &str| {
+        let (decoder, key) = open(&path, WINDOW_TOKENS, &ours());
+        match Session::restore(&decoder, key, &snapshot) {
+            Ok(Some(_)) => assert!(is_used, "{what}: it is used"),
+            Ok(None) => panic!("there is a snapshot"),
+            Err(error) => {
+                assert!(!is_used && error.to_string().ends_with(OTHER), "{what}: {error}");
+            }
+        }
+    };
+    check(true, "the same file");
+
+    let gguf = Gguf::open(&path).unwrap();
+    let (mut n_sampled, mut unsampled) = (0, None);
+    for tensor in gguf.tensors().filter(|tensor| tensor.shape().len() > 1) {
+        let data = tensor.bytes();
+        let start = whole.windows(data.len()).position(|bytes| bytes == data).unwrap();
+        let last = data.len() - 1;
+        let between = (data.len() - 256) / 3;
+        for at in [0, between, 2 * between + 255, last] {
+            let mut bytes = whole.clone();
+            bytes[start + at] ^= 1;
+            write(&path, &bytes);
+            check(false, &format!("byte {at} of {}", tensor.name()));
+            n_sampled += 1;
+        }
+        if between > 256 {
+            unsampled = Some(start + between - 1);
+        }
+    }
+    assert!(n_sampled > 20, "{n_sampled} places");
+
+    write(&path, &[whole.as_slice(), &[0]].concat());
+    check(false, "another length");
+    let mut other = writer;
+    other.replace("llama.attention.layer_norm_rms_epsilon", 1e-4_f32);
+    assert_eq!(other.to_bytes().len(), whole.len());
+    write(&path, &other.to_bytes());
+    check(false, "other settings");
+
+    // Between the samples, it is the time that tells; who puts that back as well is not found out.
+    let mut bytes = whole.clone();
+    bytes[unsampled.expect("a large tensor")] ^= 1;
+    write(&path, &bytes);
+    check(true, "a byte between the samples, and the time put back");
+    fs::write(&path, &bytes).unwrap();
+    check(false, "a byte between the samples");
+
+    write(&path, &whole);
+    check(true, "the same file again");
+}
+
+/// A folder's settings stand in a file of their own.
+#[test]
+fn a_snapshot_of_a_folder_with_other_settings_is_not_used() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/families/qwen2");
+    let dir = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(&fixture).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            write(&dir.path().join(entry.file_name()), &fs::read(entry.path()).unwrap());
+        }
+    }
+    let key = || open(dir.path(), 64, &ours()).1;
+    let before = key();
+    assert_eq!(key(), before);
+    let config = dir.path().join("config.json");
+    let text = fs::read_to_string(&config).unwrap();
+    let other = text.replace("\"rms_norm_eps\": 0.001", "\"rms_norm_eps\": 0.002");
+    assert_ne!(other, text);
+    write(&config, other.as_bytes());
+    assert_ne!(key(), before);
+    write(&config, text.as_bytes());
+    assert_eq!(key(), before);
 }
 
 #[track_caller]

@@ -39,9 +39,10 @@ enum ModelsCommand {
     },
     /// Say what a model will take: memory, the largest window, time
     ///
-    /// Memory is counted, with the window of --window; available memory is what could be had now. Time
-    /// is measured for half a second on made-up matrices that are stored as the model's are, and leaves
-    /// attention out: long prompts take longer. Nothing is loaded.
+    /// Memory is counted, on the device of --device with the window of --window; available memory is
+    /// what could be had now. Time is measured, on the processor alone, for half a second on made-up
+    /// matrices that are stored as the model's are, and leaves attention out: long prompts take longer.
+    /// Nothing is loaded.
     Plan {
         /// A name, a path, or owner/repo:QUANT; of what is not on this disk the catalog says less
         name: String,

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
@@ -29,6 +30,7 @@ const NOTES: &str = "__metadata__";
 /// A checked file.
 pub(crate) struct SafetensorsFile {
     pub(crate) path: PathBuf,
+    pub(crate) modified: Option<SystemTime>,
     pub(crate) map: Arc<FileMap>,
     /// By their places.
     pub(crate) tensors: Vec<StoredTensor>,
@@ -65,16 +67,19 @@ impl SafetensorsFile {
         if !std::fs::metadata(path).map_err(|source| error(source.into()))?.is_file() {
             return Err(error(HfProblem::NotAFile));
         }
-        let map = File::open(path).and_then(|file| match file.metadata()?.len() {
-            // Nothing can be mapped of nothing; the header will be missed.
-            0 => Ok(None),
-            _ => FileMap::new(&file).map(Some),
+        let mapped = File::open(path).and_then(|file| {
+            let metadata = file.metadata()?;
+            Ok(match metadata.len() {
+                // Nothing can be mapped of nothing; the header will be missed.
+                0 => None,
+                _ => Some((metadata.modified().ok(), FileMap::new(&file)?)),
+            })
         });
-        let Some(map) = map.map_err(|source| error(source.into()))? else {
+        let Some((modified, map)) = mapped.map_err(|source| error(source.into()))? else {
             return Err(error(HfProblem::HeaderTruncated { file_bytes: 0 }));
         };
         let (header_bytes, tensors) = read_header(map.bytes()).map_err(error)?;
-        Ok(Self { path: path.to_owned(), map: Arc::new(map), tensors, header_bytes })
+        Ok(Self { path: path.to_owned(), modified, map: Arc::new(map), tensors, header_bytes })
     }
 
     pub(crate) fn error(&self, problem: HfProblem) -> HfError {

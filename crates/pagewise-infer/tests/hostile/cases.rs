@@ -601,8 +601,7 @@ fn template_damage(index: usize) -> Case {
     for _ in 0..rng.random_range(1..8) {
         let word = WORDS[rng.random_range(0..WORDS.len())];
         // Where characters begin, and the end.
-        let spots: Vec<usize> =
-            text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+        let spots: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
         let first = rng.random_range(0..spots.len() - 1);
         let n = if rng.random() { 0 } else { rng.random_range(0..=12) };
         text.replace_range(spots[first]..spots[(first + n).min(spots.len() - 1)], word);

@@ -122,9 +122,8 @@ pub(crate) fn kept_model(weights: &Path) -> &'static (Decoder, SnapshotKey) {
     MODEL.get_or_init(|| {
         let compute = Compute::new(DeviceChoice::Cpu, Some(1)).expect("always there");
         let weights = Weights::open(weights).expect("a fixture");
-        let fingerprint = weights.fingerprint();
-        let decoder = Decoder::load(weights, 64, &compute).expect("a fixture");
-        let key = SnapshotKey::new(fingerprint, &decoder);
+        let decoder = Decoder::load(weights.clone(), 64, &compute).expect("a fixture");
+        let key = SnapshotKey::new(&weights, &decoder);
         (decoder, key)
     })
 }

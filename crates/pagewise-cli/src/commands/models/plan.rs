@@ -4,7 +4,7 @@ use std::time::Duration;
 use indicatif::HumanBytes;
 use pagewise_bench::memory_available_bytes;
 use pagewise_hub::{Entry, Locator, ModelSpec, catalog};
-use pagewise_infer::{DeviceChoice, MemoryPlan, ModelPlan, Speed, Weights};
+use pagewise_infer::{Compute, MemoryPlan, ModelPlan, Speed, Weights};
 use serde::Serialize;
 
 use crate::args::CommonArgs;
@@ -20,6 +20,8 @@ const PROBE: Duration = Duration::from_millis(400);
 struct Report {
     model: String,
     on_disk: bool,
+    /// Where it would run: `cpu`, `cuda` or `metal`.
+    device: &'static str,
     /// The window that the figures are for, in tokens.
     window: usize,
     /// The window that a chat gets unasked, in tokens.
@@ -55,8 +57,8 @@ struct SpeedReport {
 }
 
 impl Memory {
-    fn new(plan: Option<MemoryPlan>, weights: Option<u64>) -> Self {
-        let available = memory_available_bytes();
+    /// Of `available` bytes, if that is known.
+    fn new(plan: Option<MemoryPlan>, weights: Option<u64>, available: Option<u64>) -> Self {
         let total = plan.map(|plan| plan.total());
         // Weights that do not fit do not fit with anything beside them either.
         let least = total.or(weights);
@@ -83,9 +85,10 @@ pub(super) fn run(
     common: &CommonArgs,
     printer: &Printer,
 ) -> Result<(), Failure> {
+    let compute = common.compute()?;
     let report = match path(locator, name)? {
-        Ok(path) => of_weights(name, &path, common)?,
-        Err(entry) => of_entry(entry, common)?,
+        Ok(path) => of_weights(name, &path, &compute, common)?,
+        Err(entry) => of_entry(entry, &compute, common)?,
     };
     if printer.json() {
         printer.json_line(&report);
@@ -109,29 +112,32 @@ fn path(
     }
 }
 
-fn of_weights(name: &str, path: &Path, common: &CommonArgs) -> Result<Report, Failure> {
-    let compute = common.compute_on(DeviceChoice::Cpu, common.threads.map(usize::from))?;
-    let plan = ModelPlan::new(&Weights::open(path)?, &compute)?;
+fn of_weights(
+    name: &str,
+    path: &Path,
+    compute: &Compute,
+    common: &CommonArgs,
+) -> Result<Report, Failure> {
+    let plan = ModelPlan::new(&Weights::open(path)?, compute)?;
     let trained_window = plan.config().context_length;
     let default_window = WINDOW_TOKENS.min(trained_window);
     let window = window(common, trained_window)?.unwrap_or(default_window);
-    let memory = Memory::new(Some(plan.memory(window)), None);
+    let memory = Memory::new(Some(plan.memory(window)), None, available_bytes(compute));
     let largest_window = memory.available.and_then(|available| plan.largest_window(available));
-    let speed = plan.measure_speed(&compute, PROBE).map(|speed: Speed| SpeedReport {
+    let speed = plan.measure_speed(compute, PROBE).map(|speed: Speed| SpeedReport {
         decode: speed.decode,
         prefill: speed.prefill,
         bandwidth: speed.bytes_per_second,
     });
     let mut unknown = Vec::new();
     if speed.is_none() {
-        unknown.push("speed: this processor is served by kernels that cannot be measured alone");
+        unknown.push("speed: it is measured for the processor alone");
     }
-    if memory.available.is_none() {
-        unknown.push("available memory: this system does not say");
-    }
+    unknown.extend(why_available_is_unknown(&memory, compute));
     Ok(Report {
         model: name.to_owned(),
         on_disk: true,
+        device: compute.name(),
         window,
         default_window,
         trained_window,
@@ -142,8 +148,25 @@ fn of_weights(name: &str, path: &Path, common: &CommonArgs) -> Result<Report, Fa
     })
 }
 
+/// Returns the memory that a model could have on this device, if that is known.
+fn available_bytes(compute: &Compute) -> Option<u64> {
+    memory_available_bytes().filter(|_| is_processor(compute))
+}
+
+fn why_available_is_unknown(memory: &Memory, compute: &Compute) -> Option<&'static str> {
+    match memory.available {
+        Some(_) => None,
+        None if is_processor(compute) => Some("available memory: this system does not say"),
+        None => Some("available memory: a GPU is not asked"),
+    }
+}
+
+fn is_processor(compute: &Compute) -> bool {
+    compute.isa().is_some()
+}
+
 /// Says what the catalog lets one say.
-fn of_entry(entry: &Entry, common: &CommonArgs) -> Result<Report, Failure> {
+fn of_entry(entry: &Entry, compute: &Compute, common: &CommonArgs) -> Result<Report, Failure> {
     let trained_window = usize::try_from(entry.context_tokens).unwrap_or(usize::MAX);
     let default_window = WINDOW_TOKENS.min(trained_window);
     let mut unknown = vec![
@@ -154,14 +177,17 @@ fn of_entry(entry: &Entry, common: &CommonArgs) -> Result<Report, Failure> {
     if bytes.is_none() {
         unknown.push("weights: the catalog does not know their size");
     }
+    let memory = Memory::new(None, bytes, available_bytes(compute));
+    unknown.extend(why_available_is_unknown(&memory, compute));
     Ok(Report {
         model: entry.name.clone(),
         on_disk: false,
+        device: compute.name(),
         window: window(common, trained_window)?.unwrap_or(default_window),
         default_window,
         trained_window,
         largest_window: None,
-        memory: Memory::new(None, bytes),
+        memory,
         speed: None,
         unknown,
     })
@@ -190,6 +216,7 @@ fn print(report: &Report, printer: &Printer) {
     let memory = &report.memory;
     let here = if report.on_disk { "" } else { " (not on this disk: as the catalog says)" };
     field("model", format!("{}{here}", report.model));
+    field("device", report.device.to_owned());
     field("window", format!("{} tokens", report.window));
     field("weights", bytes(memory.weights));
     field("KV cache", bytes(memory.kv_cache));
