@@ -54,7 +54,8 @@ pub struct EngineOptions {
     /// which is an approximation: see [`Session::sync_moving`]. Never if `None`.
     pub cache_reuse_tokens: Option<usize>,
     /// How many tokens of an answer are guessed at most and then verified together: see
-    /// `prompt_lookup.rs`. 0 guesses none; the answer is the same.
+    /// `prompt_lookup.rs`. 0 guesses none; the answer is the same, but for rounding where tokens are equally
+    /// likely: how many tokens are read at once decides in which order products are added up.
     pub guess_tokens: usize,
     /// The most tokens that a model may think before a call, if it was trained to; 0 leaves no room
     /// for thoughts.
