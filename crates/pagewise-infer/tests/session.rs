@@ -42,9 +42,8 @@ const FAMILY_WINDOW_TOKENS: usize = 64;
 fn of_family(name: &str, compute: &Compute) -> (Decoder, SnapshotKey) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/families").join(name);
     let weights = Weights::open(&folder).unwrap();
-    let fingerprint = weights.fingerprint();
-    let decoder = Decoder::load(weights, FAMILY_WINDOW_TOKENS, compute).unwrap();
-    let key = SnapshotKey::new(fingerprint, &decoder);
+    let decoder = Decoder::load(&weights, FAMILY_WINDOW_TOKENS, compute).unwrap();
+    let key = SnapshotKey::new(&weights, &decoder);
     (decoder, key)
 }
 
