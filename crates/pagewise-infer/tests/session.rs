@@ -195,7 +195,7 @@ fn damaged_snapshots_of_every_kind_are_not_used() {
         }
         fs::write(&path, &whole).unwrap();
         let (another, its_key) = of_family(FAMILIES[(at + 1) % FAMILIES.len()], &ours());
-        assert_eq!(refusal(&another, its_key, &path), "is of another model or window");
+        assert_eq!(refusal(&another, its_key, &path), OTHER);
         assert!(Session::restore(&decoder, key, &path).unwrap().is_some());
     }
 }
