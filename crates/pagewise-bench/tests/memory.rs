@@ -217,3 +217,148 @@ fn a_case_that_fails_is_recorded_and_the_next_one_run() {
     let summary = Summary::of(&fixture.settings, &records);
     assert_eq!((summary.n_failed(), summary.n_run()), (1, 2));
 }
+
+#[test]
+fn a_past_conversation_is_in_recall_storage_and_not_in_view() {
+    let cases = Task::Dmr.generate(1, 2).cases;
+    let case = &cases[0];
+    let evidence = case.gold.evidence[0].clone();
+    let script = vec![
+        call("conversation_search", &[("words", &case.gold.answers[0])]),
+        reply(&format!("It is {}.", case.gold.answers[0])),
+    ];
+    let fixture = Fixture::new(Task::Dmr, Arm::Memgpt, WINDOW, script);
+    let record = fixture.run(&cases[..1], None).unwrap().remove(0);
+    assert!(record.events[0].steps[0].result.contains(&evidence), "{:?}", record.events);
+    assert_eq!((record.score.correct, record.failure), (true, Failure::None));
+    // Only the result of the search shows it.
+    let prompts = fixture.prompts();
+    assert_eq!(
+        prompts.iter().map(|prompt| prompt.contains(&evidence)).collect::<Vec<_>>(),
+        [false, true]
+    );
+    assert!(prompts[0].contains("There were 16 conversations with the user"), "{}", prompts[0]);
+
+    let full = Fixture::new(Task::Dmr, Arm::FullContext, 2048, vec!["unknown".into()]);
+    full.run(&cases[..1], None).unwrap();
+    let last = case.memory.material.pieces.last().unwrap();
+    assert!(full.prompts()[0].contains(last.as_str()), "the latest turns are kept");
+    assert!(!full.prompts()[0].contains(&case.memory.material.pieces[0]));
+}
+
+#[test]
+fn after_a_reset_only_memory_carries_over() {
+    let cases = Task::CoreMemory.generate(1, 3).cases;
+    let [read, update, write] = &cases[..] else { panic!("three kinds") };
+    let edit = update.gold.edit.clone().unwrap();
+    let (answer, old) = (&update.gold.answers[0], &edit.old[0]);
+    let new = format!("{} ({answer})", &old[..old.len() - 1]);
+    let replace = call("working_context_replace", &[("old", old), ("new", &new)]);
+    let facts: Vec<&str> = write.messages[..4].iter().map(|message| &*message.text).collect();
+    let told = facts.iter().find(|fact| fact.contains(&write.gold.answers[0])).unwrap();
+    let mut script = vec![reply(&read.gold.answers[0]), replace, reply("Noted."), reply(answer)];
+    for fact in &facts {
+        if fact == told {
+            script.push(call("working_context_append", &[("block", "human"), ("text", fact)]));
+        }
+        script.push(reply("I see."));
+    }
+    script.push(reply(&write.gold.answers[0]));
+    let fixture = Fixture::new(Task::CoreMemory, Arm::Memgpt, WINDOW, script);
+    let records = fixture.run(&cases, None).unwrap();
+    for record in &records {
+        assert_eq!(record.failure, Failure::None, "{}: {:?}", record.case.id, record.score);
+        assert!(record.score.correct, "{}", record.case.id);
+        assert!((record.score.parts["without_needless_calls"] - 1.0).abs() < 1e-12);
+    }
+    assert!((records[1].score.parts["all"] - 1.0).abs() < 1e-12, "{:?}", records[1].score);
+    let prompts = fixture.prompts();
+    // What the user said before the reset is nowhere but in the block.
+    let question = &prompts[3];
+    assert!(question.contains(&new) && !question.contains("Please update"), "{question}");
+    let last = prompts.last().unwrap();
+    assert!(
+        last.contains(*told) && !last.contains(facts.iter().find(|fact| *fact != told).unwrap())
+    );
+    assert!(!last.contains("# Conversation"), "{last}");
+}
+
+#[test]
+fn a_fact_that_was_not_saved_and_a_line_that_was_left_are_wrong_edits() {
+    let cases = Task::CoreMemory.generate(1, 3).cases;
+    let answer = |case: &Case| case.gold.answers[0].clone();
+    let mut script = vec![
+        call(
+            "working_context_append",
+            &[("block", "Supporting Facts"), ("text", &format!("News: {}", answer(&cases[1])))],
+        ),
+        reply("Noted."),
+        reply(&answer(&cases[1])),
+    ];
+    script.extend(cases[2].messages.iter().map(|_| reply(&answer(&cases[2]))));
+    let fixture = Fixture::new(Task::CoreMemory, Arm::Memgpt, WINDOW, script);
+    let records = fixture.run(&cases[1..], None).unwrap();
+    let failures: Vec<Failure> = records.iter().map(|record| record.failure).collect();
+    assert_eq!(failures, [Failure::WrongEdit; 2]);
+    let parts = &records[0].score.parts;
+    let expected = [("answer", 1.0), ("new_in", 1.0), ("old_gone", 0.0), ("others_kept", 1.0)];
+    for (name, value) in expected {
+        assert!((parts[name] - value).abs() < 1e-12, "{name}: {parts:?}");
+    }
+}
+
+#[test]
+fn documents_are_searched_by_the_agent_or_found_for_a_prompt() {
+    let cases = Task::DocQa.generate(1, 1).cases;
+    let case = &cases[0];
+    let title = case.gold.evidence[0].split(':').next().unwrap().to_string();
+    let said = format!("ANSWER: {}, DOCUMENT: it", case.gold.answers[0]);
+    let script = vec![search(&title), reply(&said)];
+    let fixture = Fixture::new(Task::DocQa, Arm::Memgpt, WINDOW, script);
+    let record = fixture.run(&cases, None).unwrap().remove(0);
+    assert_eq!((record.score.correct, record.failure), (true, Failure::None));
+    assert!((record.score.parts["em"] - 1.0).abs() < 1e-12);
+    assert!((record.score.parts["f1"] - 1.0).abs() < 1e-12);
+
+    let with = |arm: Arm, documents: Documents, window: usize| {
+        let mut fixture = Fixture::new(Task::DocQa, arm, window, vec![said.clone()]);
+        fixture.settings.documents = documents;
+        let record = fixture.run(&cases, None).unwrap().remove(0);
+        (record.prompt.unwrap(), fixture.prompts().remove(0))
+    };
+    let whole = Documents { n_max: 3, truncation: Truncation::Whole };
+    let (prompt, text) = with(Arm::Retrieval, whole, WINDOW);
+    assert_eq!((prompt.n_pieces, prompt.has_evidence), (3, true));
+    assert!(text.contains(&format!("Document: {title}")), "{text}");
+    let (prompt, _) = with(Arm::FullContext, whole, 1024);
+    assert!((4..40).contains(&prompt.n_pieces), "as many as fit: {prompt:?}");
+
+    // Twenty documents share what is left of 1,536 tokens: some 50 each, or ten characters.
+    let many = |truncation| Documents { n_max: 20, truncation };
+    let (by_tokens, _) = with(Arm::FullContext, many(Truncation::Tokens), 1536);
+    let (by_chars, _) = with(Arm::FullContext, many(Truncation::Paper), 1536);
+    assert_eq!((by_tokens.n_pieces, by_chars.n_pieces), (20, 20));
+    let room = 1536 - 200;
+    assert!(by_tokens.tokens <= room && by_tokens.tokens > room - 300, "{by_tokens:?}");
+    assert!(by_chars.tokens < by_tokens.tokens / 2, "{by_chars:?}");
+    let (prompt, text) = with(Arm::NoMemory, whole, 1024);
+    assert_eq!(prompt.n_pieces, 0);
+    assert!(!text.contains("Document:"), "{text}");
+}
+
+#[test]
+fn the_first_topic_is_in_recall_storage() {
+    let cases = Task::TopicRetrieval.generate(1, 1).cases;
+    let script = vec![
+        call("conversation_search", &[("words", "topic discuss")]),
+        reply(&cases[0].gold.answers[0]),
+    ];
+    let fixture = Fixture::new(Task::TopicRetrieval, Arm::Memgpt, WINDOW, script);
+    let record = fixture.run(&cases, None).unwrap().remove(0);
+    assert!(record.score.correct, "{record:?}");
+    assert!(
+        fixture.prompts()[0].contains("There was one conversation"),
+        "{}",
+        fixture.prompts()[0]
+    );
+}

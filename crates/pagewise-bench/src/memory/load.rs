@@ -3,7 +3,14 @@
 //! What they read is from outside: every line is checked, and what is wrong with it is said with file and
 //! line. None of it is part of this repository.
 
+pub(super) mod hotpot;
+pub(super) mod letta_evals;
+pub(super) mod leval;
+pub(super) mod msc;
 pub(super) mod nested_kv;
+pub(super) mod nq_closed;
+pub(super) mod topics;
+pub(super) mod xquad;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};

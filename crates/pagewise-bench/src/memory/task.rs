@@ -20,6 +20,15 @@ pub enum Task {
     /// Nested key-value retrieval: look a key up whose value may be a key itself (MemGPT paper,
     /// section 3.2.2), with a control that wants the first value.
     NestedKv,
+    /// Deep memory retrieval: something that was said in one of many past conversations (MemGPT paper,
+    /// section 3.1.1), asked as a cloze.
+    Dmr,
+    /// Reading, updating and writing the blocks of working context.
+    CoreMemory,
+    /// Questions that passages in archival storage answer (MemGPT paper, section 3.2.1).
+    DocQa,
+    /// Which topic of a long conversation was the first, second or third.
+    TopicRetrieval,
 }
 
 /// The cases of a task.
@@ -33,28 +42,32 @@ pub struct CaseSet {
 
 impl Task {
     /// All that there are.
-    pub const ALL: &'static [Self] = &[Self::NestedKv];
+    pub const ALL: &'static [Self] =
+        &[Self::NestedKv, Self::Dmr, Self::CoreMemory, Self::DocQa, Self::TopicRetrieval];
 
     /// Returns the name on the command line and in records.
     pub fn name(self) -> &'static str {
         match self {
             Self::NestedKv => "nested-kv",
+            Self::Dmr => "dmr",
+            Self::CoreMemory => "core-memory",
+            Self::DocQa => "doc-qa",
+            Self::TopicRetrieval => "topic-retrieval",
         }
     }
 
     /// Whether memory is searched by meaning, so that an embedder is needed.
     pub fn needs_embedder(self) -> bool {
         match self {
-            Self::NestedKv => false,
+            Self::NestedKv | Self::CoreMemory => false,
+            Self::Dmr | Self::DocQa | Self::TopicRetrieval => true,
         }
     }
 
     /// Whether an arm can answer it: a prompt of what a search finds needs passages, and a question to
     /// search for.
     pub fn has_arm(self, arm: Arm) -> bool {
-        match self {
-            Self::NestedKv => arm != Arm::Retrieval,
-        }
+        arm != Arm::Retrieval || self == Self::DocQa
     }
 
     /// Returns the settings of an agent for this task: the usual ones, but for what the experiment
@@ -62,6 +75,7 @@ impl Task {
     pub fn agent_config(self, usual: AgentConfig) -> AgentConfig {
         match self {
             Self::NestedKv => nested_kv::agent_config(usual),
+            Self::Dmr | Self::CoreMemory | Self::DocQa | Self::TopicRetrieval => usual,
         }
     }
 
@@ -69,6 +83,10 @@ impl Task {
     pub fn generate(self, seed: u64, n: usize) -> CaseSet {
         let cases = match self {
             Self::NestedKv => generate::nested_kv::cases(seed, n),
+            Self::Dmr => generate::dmr::cases(seed, n),
+            Self::CoreMemory => generate::core_memory::cases(seed, n),
+            Self::DocQa => generate::doc_qa::cases(seed, n),
+            Self::TopicRetrieval => generate::topic_retrieval::cases(seed, n),
         };
         CaseSet { source: "generated".into(), cases }
     }
@@ -90,6 +108,36 @@ impl Task {
                 Some(folder) => set("nested_kv", load::nested_kv::cases(&folder)?),
                 None => Err(none("kv-retrieval-140_keys.jsonl and the files of random orderings")),
             },
+            Self::Dmr => match find("msc", "conversations.jsonl") {
+                Some(folder) => set("msc", load::msc::cases(&folder)?),
+                None => Err(none("conversations.jsonl")),
+            },
+            Self::CoreMemory => match find("letta_evals", "core_memory_read.jsonl") {
+                Some(folder) => set("letta_evals", load::letta_evals::cases(&folder)?),
+                None => Err(none("core_memory_read.jsonl and core_memory_update.jsonl")),
+            },
+            Self::TopicRetrieval => match find("leval", "topic_retrieval_longchat.jsonl") {
+                Some(folder) => set("leval", load::topics::cases(&folder)?),
+                None => Err(none("topic_retrieval_longchat.jsonl")),
+            },
+            Self::DocQa => {
+                if let Some(folder) = find("nq_closed", "questions.jsonl") {
+                    return set("nq_closed", load::nq_closed::cases(&folder)?);
+                }
+                if let Some(folder) = find("hotpot", "hotpot_distractor.jsonl") {
+                    return set("hotpot", load::hotpot::cases(&folder)?);
+                }
+                if let Some(folder) = find("xquad", "xquad.en.jsonl") {
+                    return set("xquad", load::xquad::cases(&folder)?);
+                }
+                if let Some(folder) = find("leval", "natural_question.jsonl") {
+                    return set("leval", load::leval::cases(&folder)?);
+                }
+                Err(none(
+                    "questions.jsonl with passages.jsonl, hotpot_distractor.jsonl, xquad.en.jsonl or \
+                     natural_question.jsonl",
+                ))
+            }
         }
     }
 }

@@ -45,7 +45,7 @@ const SHARED_DOCUMENTS: usize = 20;
 /// accuracy and control together: the control wants the first value of the same chains.
 #[derive(Debug, Args)]
 pub(super) struct MemoryArgs {
-    /// Tasks: nested-kv
+    /// Tasks: nested-kv, dmr, core-memory, doc-qa, topic-retrieval
     #[arg(long, value_name = "TASK", value_delimiter = ',', required_unless_present = "regrade")]
     task: Vec<Task>,
     /// Models, each as --model names one elsewhere
