@@ -47,7 +47,7 @@ impl Fixture {
         let embedder: Arc<dyn Embedder> = Arc::new(HashEmbedder::new());
         let now = "2026-01-05T09:00:00Z".parse().unwrap();
         let cancelled = AtomicBool::new(false);
-        let runner = Runner { lender: &self.lender, embedder, now, cancelled: &cancelled };
+        let mut runner = Runner::new(&self.lender, embedder, now, &cancelled);
         runner.run(cases, &self.settings, out, &mut ())
     }
 

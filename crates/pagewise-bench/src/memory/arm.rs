@@ -5,12 +5,13 @@ use std::ops::ControlFlow;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
+use jiff::SignedDuration;
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
 use pagewise_agent::{Agent, AgentError, Event};
 use pagewise_core::{
-    Constraint, Embedder, Finish, FixedClock, GenerationRequest, Prompt, PromptMessage, PromptRole,
+    Constraint, Finish, FixedClock, GenerationRequest, Prompt, PromptMessage, PromptRole,
     SessionSlot,
 };
 use pagewise_memory::{Block, Store};
@@ -20,7 +21,7 @@ use super::case::{Case, Gold, Keep};
 use super::error::MemoryBenchError;
 use super::failure::has_evidence;
 use super::lent_model::Lender;
-use super::prepared::{Prepared, reset};
+use super::prepared::{Memories, reset};
 use super::record::{EventRecord, PromptRecord, Settings, steps};
 
 /// Who answers.
@@ -106,6 +107,8 @@ pub(crate) struct Answered {
     pub(crate) events: Vec<EventRecord>,
     pub(crate) blocks: Vec<Block>,
     pub(crate) prompt: Option<PromptRecord>,
+    /// From the first message to the last reply.
+    pub(crate) seconds: f64,
     pub(crate) error: Option<String>,
     pub(crate) is_cancelled: bool,
 }
@@ -113,24 +116,33 @@ pub(crate) struct Answered {
 /// What a case is answered with.
 pub(crate) struct Answering<'a> {
     pub(crate) lender: &'a Lender,
-    pub(crate) embedder: &'a Arc<dyn Embedder>,
+    pub(crate) memories: &'a mut Memories,
     pub(crate) settings: &'a Settings,
-    pub(crate) now: Timestamp,
     pub(crate) cancelled: &'a AtomicBool,
 }
 
 impl Answering<'_> {
+    /// Whether the arm needs a store that holds what memory holds.
+    pub(crate) fn needs_store(&self, case: &Case) -> bool {
+        match self.settings.arm {
+            Arm::Memgpt => true,
+            Arm::FullContext | Arm::Retrieval => case.memory.material.keep == Keep::Best,
+            Arm::NoMemory => false,
+        }
+    }
+
     /// Answers a case. What fails in it is in the answer.
-    pub(crate) fn answer(
-        &self,
-        case: &Case,
-        prepared: &Prepared,
-    ) -> Result<Answered, MemoryBenchError> {
+    pub(crate) fn answer(&mut self, case: &Case) -> Result<Answered, MemoryBenchError> {
+        if self.needs_store(case) {
+            self.memories.get(&case.memory)?;
+        }
         let mut answered = Answered::default();
+        let started = Instant::now();
         let result = match self.settings.arm {
-            Arm::Memgpt => self.with_agent(case, prepared, &mut answered),
-            _ => self.with_prompt(case, prepared, &mut answered),
+            Arm::Memgpt => self.with_agent(case, &mut answered),
+            _ => self.with_prompt(case, &mut answered),
         };
+        answered.seconds = started.elapsed().as_secs_f64();
         match result {
             Ok(()) => {}
             // The model and the agent fail at one case; a disk that is full would fail at all.
@@ -142,26 +154,21 @@ impl Answering<'_> {
         Ok(answered)
     }
 
-    fn with_agent(
-        &self,
-        case: &Case,
-        prepared: &Prepared,
-        answered: &mut Answered,
-    ) -> Result<(), MemoryBenchError> {
-        let folder = prepared.copy()?;
+    fn with_agent(&mut self, case: &Case, answered: &mut Answered) -> Result<(), MemoryBenchError> {
+        let folder = self.memories.get(&case.memory)?.copy()?;
         let mut agent = None;
         for (hour, message) in (0..).zip(&case.messages) {
-            let start = self.now + SignedDuration::from_hours(hour);
+            let start = self.memories.now + SignedDuration::from_hours(hour);
             if message.after_reset {
                 // The agent holds the store's folder until it is gone.
                 drop(agent.take());
-                let mut store = Store::open(folder.path(), Arc::clone(self.embedder))?;
+                let mut store = Store::open(folder.path(), Arc::clone(&self.memories.embedder))?;
                 reset(&mut store, &case.memory, start)?;
             }
             let open = match agent.take() {
                 Some(open) => open,
                 None => {
-                    let store = Store::open(folder.path(), Arc::clone(self.embedder))?;
+                    let store = Store::open(folder.path(), Arc::clone(&self.memories.embedder))?;
                     let clock = Box::new(FixedClock::new(start, TimeZone::UTC));
                     let config = self.settings.agent.clone();
                     Agent::open(store, self.lender.lend(), clock, config)?
@@ -184,15 +191,14 @@ impl Answering<'_> {
     }
 
     fn with_prompt(
-        &self,
+        &mut self,
         case: &Case,
-        prepared: &Prepared,
         answered: &mut Answered,
     ) -> Result<(), MemoryBenchError> {
         let mut model = self.lender.lend();
         let (prompt, n_pieces) = match self.settings.arm {
             Arm::NoMemory => (one_turn(&case.baseline.alone), 0),
-            _ => self.prompt_with_material(case, prepared)?,
+            _ => self.prompt_with_material(case)?,
         };
         let text = &prompt.messages[0].content;
         answered.prompt = Some(PromptRecord {
@@ -222,11 +228,7 @@ impl Answering<'_> {
     }
 
     /// Returns the prompt with as much of the material as fits, and of how many pieces.
-    fn prompt_with_material(
-        &self,
-        case: &Case,
-        prepared: &Prepared,
-    ) -> Result<(Prompt, usize), MemoryBenchError> {
+    fn prompt_with_material(&mut self, case: &Case) -> Result<(Prompt, usize), MemoryBenchError> {
         let material = &case.memory.material;
         let all: Vec<&str> = material.pieces.iter().map(String::as_str).collect();
         let documents = self.settings.documents;
@@ -236,6 +238,7 @@ impl Answering<'_> {
         let takes_all =
             self.settings.arm == Arm::FullContext && documents.truncation == Truncation::Whole;
         let n_max = if takes_all { all.len() } else { documents.n_max.min(all.len()) };
+        let prepared = self.memories.get(&case.memory)?;
         let places = prepared.best_passages(&case.baseline.query, n_max)?;
         let best: Vec<&str> = places.iter().filter_map(|place| all.get(*place).copied()).collect();
         let share = match documents.truncation {

@@ -38,6 +38,14 @@ pub enum MemoryBenchError {
         /// The files that would do.
         wanted: &'static str,
     },
+    /// Two cases could not be told apart in their records.
+    #[error("{} has two cases that are named {id}", path.display())]
+    SameId {
+        /// The folder.
+        path: PathBuf,
+        /// The name.
+        id: String,
+    },
     /// The data set yields no case.
     #[error("there is no case to run: {task} has {n_cases}, and {asked}")]
     NoCase {

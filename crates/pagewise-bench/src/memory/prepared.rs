@@ -1,4 +1,4 @@
-//! Memory made ready once and copied for each case.
+//! Memory made ready when a case first needs it, and copied for each.
 
 use std::fs;
 use std::path::Path;
@@ -14,6 +14,34 @@ use tempfile::TempDir;
 use super::case::{Memory, PastTurn, Speaker};
 use super::error::MemoryBenchError;
 
+/// Prepares memories, and keeps the last: cases that ask about the same one follow each other.
+pub(crate) struct Memories {
+    pub(crate) embedder: Arc<dyn Embedder>,
+    /// When the cases begin.
+    pub(crate) now: Timestamp,
+    last: Option<Prepared>,
+}
+
+impl Memories {
+    pub(crate) fn new(embedder: Arc<dyn Embedder>, now: Timestamp) -> Self {
+        Self { embedder, now, last: None }
+    }
+
+    /// Whether this memory is ready.
+    pub(crate) fn has(&self, memory: &Arc<Memory>) -> bool {
+        self.last.as_ref().is_some_and(|prepared| Arc::ptr_eq(&prepared.memory, memory))
+    }
+
+    /// Returns this memory, which is made ready if it is not.
+    pub(crate) fn get(&mut self, memory: &Arc<Memory>) -> Result<&Prepared, MemoryBenchError> {
+        let prepared = match self.last.take().filter(|last| Arc::ptr_eq(&last.memory, memory)) {
+            Some(last) => last,
+            None => Prepared::new(memory, &self.embedder, self.now)?,
+        };
+        Ok(self.last.insert(prepared))
+    }
+}
+
 /// A store that holds what a [`Memory`] says, with all vectors, closed.
 pub(crate) struct Prepared {
     memory: Arc<Memory>,
@@ -23,7 +51,7 @@ pub(crate) struct Prepared {
 
 impl Prepared {
     /// Fills a new store. `now` is when the cases begin.
-    pub(crate) fn new(
+    fn new(
         memory: &Arc<Memory>,
         embedder: &Arc<dyn Embedder>,
         now: Timestamp,
@@ -55,11 +83,6 @@ impl Prepared {
         }
         drop(store);
         Ok(Self { memory: Arc::clone(memory), folder, embedder: Arc::clone(embedder) })
-    }
-
-    /// Whether it is of this memory.
-    pub(crate) fn is_of(&self, memory: &Arc<Memory>) -> bool {
-        Arc::ptr_eq(&self.memory, memory)
     }
 
     /// Copies it for a case.

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use jiff::Timestamp;
 use pagewise_core::Embedder;
@@ -13,7 +12,7 @@ use super::case::Case;
 use super::error::MemoryBenchError;
 use super::failure::Failure;
 use super::lent_model::Lender;
-use super::prepared::Prepared;
+use super::prepared::Memories;
 use super::record::{Record, RecordFile, Settings};
 use super::score::Score;
 
@@ -31,24 +30,31 @@ impl RunObserver for () {}
 
 /// What runs cases.
 pub struct Runner<'a> {
-    /// The model.
-    pub lender: &'a Lender,
-    /// What embeds passages and messages; one without dimensions where nothing is searched by meaning.
-    pub embedder: Arc<dyn Embedder>,
-    /// What the agent's clock says when a case begins.
-    pub now: Timestamp,
-    /// Set from outside to stop.
-    pub cancelled: &'a AtomicBool,
+    lender: &'a Lender,
+    memories: Memories,
+    cancelled: &'a AtomicBool,
 }
 
-impl Runner<'_> {
+impl<'a> Runner<'a> {
+    /// Creates what runs cases on a model. `embedder` embeds passages and messages; where nothing is
+    /// searched by meaning it has no dimensions. `now` is what the agent's clock says when a case begins.
+    /// Setting `cancelled` stops a run.
+    pub fn new(
+        lender: &'a Lender,
+        embedder: Arc<dyn Embedder>,
+        now: Timestamp,
+        cancelled: &'a AtomicBool,
+    ) -> Self {
+        Self { lender, memories: Memories::new(embedder, now), cancelled }
+    }
+
     /// Runs those of `cases` that have no record in `folder`, and returns the records of all, in order.
     /// Without a folder nothing is written.
     ///
     /// A case is run as if it were the only one: with a copy of its memory, and a model that has
     /// forgotten the case before. So its record does not depend on which cases were run with it.
     pub fn run(
-        &self,
+        &mut self,
         cases: &[Case],
         settings: &Settings,
         folder: Option<&Path>,
@@ -64,7 +70,6 @@ impl Runner<'_> {
         let find = |case: &Case| recorded.iter().find(|record| record.case.id == case.id);
         let n_recorded = cases.iter().filter(|case| find(case).is_some()).count();
         let mut records = Vec::with_capacity(cases.len());
-        let mut prepared: Option<Prepared> = None;
         for case in cases {
             if let Some(record) = find(case) {
                 records.push(record.clone());
@@ -74,13 +79,7 @@ impl Runner<'_> {
                 return Err(MemoryBenchError::Cancelled);
             }
             observer.begin(&case.id, records.len(), n_recorded, cases.len());
-            if !prepared.as_ref().is_some_and(|prepared| prepared.is_of(&case.memory)) {
-                let n_turns: usize = case.memory.sessions.iter().map(|s| s.turns.len()).sum();
-                observer.preparing(case.memory.passages.len() + n_turns);
-                prepared = Some(Prepared::new(&case.memory, &self.embedder, self.now)?);
-            }
-            let Some(prepared) = &prepared else { continue };
-            let record = self.run_case(case, settings, prepared)?;
+            let record = self.run_case(case, settings, observer)?;
             if let Some(file) = &mut file {
                 file.add(&record)?;
             }
@@ -91,22 +90,23 @@ impl Runner<'_> {
     }
 
     fn run_case(
-        &self,
+        &mut self,
         case: &Case,
         settings: &Settings,
-        prepared: &Prepared,
+        observer: &mut dyn RunObserver,
     ) -> Result<Record, MemoryBenchError> {
         self.lender.begin_case();
-        let answering = Answering {
+        let mut answering = Answering {
             lender: self.lender,
-            embedder: &self.embedder,
+            memories: &mut self.memories,
             settings,
-            now: self.now,
             cancelled: self.cancelled,
         };
-        let started = Instant::now();
-        let answered = answering.answer(case, prepared)?;
-        let seconds = started.elapsed().as_secs_f64();
+        if answering.needs_store(case) && !answering.memories.has(&case.memory) {
+            let n_turns: usize = case.memory.sessions.iter().map(|one| one.turns.len()).sum();
+            observer.preparing(case.memory.passages.len() + n_turns);
+        }
+        let answered = answering.answer(case)?;
         if answered.is_cancelled || self.is_cancelled() {
             return Err(MemoryBenchError::Cancelled);
         }
@@ -124,7 +124,7 @@ impl Runner<'_> {
             blocks: answered.blocks,
             prompt: answered.prompt,
             tokens: self.lender.tokens(),
-            seconds,
+            seconds: answered.seconds,
             error: answered.error,
             score: Score::default(),
             failure: Failure::default(),

@@ -1,5 +1,6 @@
 //! The tasks: what each asks, where its cases are from, and how the agent is set up for it.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -102,7 +103,15 @@ impl Task {
                 .find(|folder| load::has(folder, file))
                 .map(Into::into)
         };
-        let set = |source: &str, cases| Ok(CaseSet { source: source.into(), cases });
+        let set = |source: &str, cases: Vec<Case>| {
+            let mut ids = HashSet::new();
+            match cases.iter().find(|case| !ids.insert(&case.id)) {
+                Some(case) => {
+                    Err(MemoryBenchError::SameId { path: folder.into(), id: case.id.clone() })
+                }
+                None => Ok(CaseSet { source: source.into(), cases }),
+            }
+        };
         match self {
             Self::NestedKv => match find("nested_kv", "kv-retrieval-140_keys.jsonl") {
                 Some(folder) => set("nested_kv", load::nested_kv::cases(&folder)?),
@@ -156,5 +165,56 @@ impl FromStr for Task {
             let names: Vec<&str> = Self::ALL.iter().map(|task| task.name()).collect();
             format!("one of {}", names.join(", "))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_name_is_a_task_s_own() {
+        for task in Task::ALL {
+            assert_eq!(task.name().parse(), Ok(*task));
+            let quoted = serde_json::to_string(task).unwrap_or_default();
+            assert_eq!(quoted, format!("\"{task}\""));
+        }
+        assert!("poetry".parse::<Task>().is_err_and(|error| error.contains("core-memory")));
+    }
+
+    #[test]
+    fn generated_cases_can_be_told_apart() {
+        for task in Task::ALL {
+            let cases = task.generate(1, 40).cases;
+            let ids: HashSet<&str> = cases.iter().map(|case| &*case.id).collect();
+            assert_eq!((cases.len(), ids.len()), (40, 40), "{task}");
+        }
+    }
+
+    #[test]
+    fn a_set_is_found_in_its_folder_or_in_one_of_its_name() {
+        let home = tempfile::tempdir().unwrap();
+        let inner = home.path().join("xquad");
+        fs::create_dir(&inner).unwrap();
+        let asked = serde_json::json!({"id": "q", "question": "What?", "answers": [{"text": "x"}]});
+        let article = |asked: &[&serde_json::Value]| {
+            serde_json::json!({"title": "T", "paragraphs": [{"context": "x", "qas": asked}]})
+                .to_string()
+        };
+        fs::write(inner.join("xquad.en.jsonl"), article(&[&asked])).unwrap();
+        for folder in [home.path(), &inner] {
+            let set = Task::DocQa.load(folder).unwrap();
+            assert_eq!((&*set.source, set.cases.len()), ("xquad", 1));
+            let error = Task::Dmr.load(folder).unwrap_err().to_string();
+            assert!(
+                error.ends_with("has no data for dmr: it needs conversations.jsonl"),
+                "{error}"
+            );
+        }
+        fs::write(inner.join("xquad.en.jsonl"), article(&[&asked, &asked])).unwrap();
+        let error = Task::DocQa.load(&inner).unwrap_err().to_string();
+        assert!(error.ends_with("has two cases that are named xquad-q"), "{error}");
     }
 }

@@ -121,13 +121,7 @@ pub(super) fn run(
             let common = CommonArgs { model: model.clone(), window: *window, ..common.clone() };
             let bench = Bench::load(args, &common, printer, &embedder)?;
             for (task, set) in &sets {
-                for arm in &args.arm {
-                    let summary = bench.run(*task, set, *arm)?;
-                    if printer.json() {
-                        printer.json_line(&summary);
-                    }
-                    summaries.push(summary);
-                }
+                summaries.extend(bench.run(*task, set)?);
             }
         }
     }
@@ -214,29 +208,38 @@ impl<'a> Bench<'a> {
         Ok(Self { args, common, printer, embedder, model, lender: Lender::new(Box::new(engine)) })
     }
 
-    fn run(&self, task: Task, set: &CaseSet, arm: Arm) -> Result<Summary, Failure> {
-        let embedder = match task.needs_embedder() {
+    /// Runs a task with all arms, which share the memory that was made ready.
+    fn run(&self, task: Task, set: &CaseSet) -> Result<Vec<Summary>, Failure> {
+        let embedder: Arc<dyn Embedder> = match task.needs_embedder() {
             true => Arc::clone(self.embedder),
             false => Arc::new(NoEmbedder),
         };
-        let settings = self.settings(task, set, arm, embedder.id());
+        let embedder_id = embedder.id().to_string();
         let now = match self.common.now {
             Some(now) => now,
             None => CASE_START.parse().map_err(|error| Failure::new(Kind::Failure, error))?,
         };
         let cancelled = cancel_on_ctrl_c()?;
-        let runner = Runner { lender: &self.lender, embedder, now, cancelled };
-        let mut progress = Progress::new(self.printer, &settings);
-        let records = while_replying(cancelled, || {
-            runner.run(&set.cases, &settings, self.args.out.as_deref(), &mut progress)
-        })?;
-        let summary = Summary::of(&settings, &records);
-        if let Some(record) = records.iter().find(|record| record.error.is_some()) {
-            let (n, id) = (summary.n_failed(), &record.case.id);
-            let error = record.error.as_deref().unwrap_or_default();
-            self.printer.warn(&format!("{n} cases could not be run; {id}: {error}"));
+        let mut runner = Runner::new(&self.lender, embedder, now, cancelled);
+        let mut summaries = Vec::new();
+        for arm in &self.args.arm {
+            let settings = self.settings(task, set, *arm, &embedder_id);
+            let mut progress = Progress::new(self.printer, &settings);
+            let records = while_replying(cancelled, || {
+                runner.run(&set.cases, &settings, self.args.out.as_deref(), &mut progress)
+            })?;
+            let summary = Summary::of(&settings, &records);
+            if let Some(record) = records.iter().find(|record| record.error.is_some()) {
+                let (n, id) = (summary.n_failed(), &record.case.id);
+                let error = record.error.as_deref().unwrap_or_default();
+                self.printer.warn(&format!("{n} cases could not be run; {id}: {error}"));
+            }
+            if self.printer.json() {
+                self.printer.json_line(&summary);
+            }
+            summaries.push(summary);
         }
-        Ok(summary)
+        Ok(summaries)
     }
 
     fn settings(&self, task: Task, set: &CaseSet, arm: Arm, embedder: &str) -> Settings {
@@ -408,9 +411,9 @@ impl From<MemoryBenchError> for Failure {
             MemoryBenchError::NoData { .. }
             | MemoryBenchError::NoCase { .. }
             | MemoryBenchError::OtherSettings { .. } => Self::usage(error),
-            MemoryBenchError::File { .. } | MemoryBenchError::Line { .. } => {
-                Self::new(Kind::Failure, error)
-            }
+            MemoryBenchError::File { .. }
+            | MemoryBenchError::Line { .. }
+            | MemoryBenchError::SameId { .. } => Self::new(Kind::Failure, error),
             MemoryBenchError::Store(error) => error.into(),
             MemoryBenchError::Model(error) => error.into(),
             MemoryBenchError::Agent(error) => error.into(),
