@@ -36,6 +36,7 @@ impl Fixture {
             window,
             seed: 1,
             embedder: "hash".into(),
+            prompts: Settings::prompts(),
             documents: Documents { n_max: 3, truncation: Truncation::Whole },
             agent: task.agent_config(AgentConfig::default()),
         };
@@ -61,9 +62,13 @@ impl Fixture {
     }
 }
 
+fn generated(task: Task, n: usize) -> Vec<Case> {
+    task.generate(1).take(n).collect()
+}
+
 /// The nested case with three lookups, and its control, in the wording of the paper.
 fn nested_and_direct() -> [Case; 2] {
-    let cases = Task::NestedKv.generate(1, 18).cases;
+    let cases = generated(Task::NestedKv, 18);
     [cases[16].clone(), cases[17].clone()]
 }
 
@@ -220,7 +225,7 @@ fn a_case_that_fails_is_recorded_and_the_next_one_run() {
 
 #[test]
 fn a_past_conversation_is_in_recall_storage_and_not_in_view() {
-    let cases = Task::Dmr.generate(1, 2).cases;
+    let cases = generated(Task::Dmr, 2);
     let case = &cases[0];
     let evidence = case.gold.evidence[0].clone();
     let script = vec![
@@ -248,7 +253,7 @@ fn a_past_conversation_is_in_recall_storage_and_not_in_view() {
 
 #[test]
 fn after_a_reset_only_memory_carries_over() {
-    let cases = Task::CoreMemory.generate(1, 3).cases;
+    let cases = generated(Task::CoreMemory, 3);
     let [read, update, write] = &cases[..] else { panic!("three kinds") };
     let edit = update.gold.edit.clone().unwrap();
     let (answer, old) = (&update.gold.answers[0], &edit.old[0]);
@@ -285,7 +290,7 @@ fn after_a_reset_only_memory_carries_over() {
 
 #[test]
 fn a_fact_that_was_not_saved_and_a_line_that_was_left_are_wrong_edits() {
-    let cases = Task::CoreMemory.generate(1, 3).cases;
+    let cases = generated(Task::CoreMemory, 3);
     let answer = |case: &Case| case.gold.answers[0].clone();
     let mut script = vec![
         call(
@@ -309,7 +314,7 @@ fn a_fact_that_was_not_saved_and_a_line_that_was_left_are_wrong_edits() {
 
 #[test]
 fn documents_are_searched_by_the_agent_or_found_for_a_prompt() {
-    let cases = Task::DocQa.generate(1, 1).cases;
+    let cases = generated(Task::DocQa, 1);
     let case = &cases[0];
     let title = case.gold.evidence[0].split(':').next().unwrap().to_string();
     let said = format!("ANSWER: {}, DOCUMENT: it", case.gold.answers[0]);
@@ -348,7 +353,7 @@ fn documents_are_searched_by_the_agent_or_found_for_a_prompt() {
 
 #[test]
 fn the_first_topic_is_in_recall_storage() {
-    let cases = Task::TopicRetrieval.generate(1, 1).cases;
+    let cases = generated(Task::TopicRetrieval, 1);
     let script = vec![
         call("conversation_search", &[("words", "topic discuss")]),
         reply(&cases[0].gold.answers[0]),

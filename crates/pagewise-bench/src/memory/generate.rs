@@ -1,5 +1,5 @@
 //! Generators of cases, one file for each task: seeded, so that they need no data and no two seeds give the
-//! same. Case `n` depends on the seed and on `n` alone.
+//! same. There is no end of cases, and each depends on the seed and on its number alone.
 
 pub(super) mod core_memory;
 pub(super) mod dmr;

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::Path;
 
-use pagewise_agent::{AgentConfig, CallRecord};
+use pagewise_agent::{AgentConfig, CallRecord, prompts_fingerprint};
 use pagewise_core::{Status, TokenUsage};
 use pagewise_memory::Block;
 use serde::{Deserialize, Serialize};
@@ -41,6 +41,8 @@ pub struct Settings {
     pub seed: u64,
     /// The embedder that searches; `none` where nothing is searched by meaning.
     pub embedder: String,
+    /// What the agent's prompts are, as a number: records that were made with others are not mixed.
+    pub prompts: String,
     /// How documents are cut for a prompt, and how many there are.
     pub documents: Documents,
     /// The agent's settings; the other arms take sampling and the length of an answer from them.
@@ -60,6 +62,11 @@ pub struct Documents {
 impl Settings {
     /// The layout that is written.
     pub const FORMAT: u32 = FORMAT;
+
+    /// Returns what [`prompts`](Self::prompts) is in this program.
+    pub fn prompts() -> String {
+        format!("{:016x}", prompts_fingerprint())
+    }
 
     /// Returns the name of the file of these records, without a folder.
     pub fn file_name(&self) -> String {

@@ -80,16 +80,15 @@ impl Task {
         }
     }
 
-    /// Makes `n` cases from `seed`. The first of them do not depend on how many follow.
-    pub fn generate(self, seed: u64, n: usize) -> CaseSet {
-        let cases = match self {
-            Self::NestedKv => generate::nested_kv::cases(seed, n),
-            Self::Dmr => generate::dmr::cases(seed, n),
-            Self::CoreMemory => generate::core_memory::cases(seed, n),
-            Self::DocQa => generate::doc_qa::cases(seed, n),
-            Self::TopicRetrieval => generate::topic_retrieval::cases(seed, n),
-        };
-        CaseSet { source: "generated".into(), cases }
+    /// Makes cases from `seed`, without end. Each depends on the seed and on its place alone.
+    pub fn generate(self, seed: u64) -> Box<dyn Iterator<Item = Case>> {
+        match self {
+            Self::NestedKv => Box::new(generate::nested_kv::cases(seed)),
+            Self::Dmr => Box::new(generate::dmr::cases(seed)),
+            Self::CoreMemory => Box::new(generate::core_memory::cases(seed)),
+            Self::DocQa => Box::new(generate::doc_qa::cases(seed)),
+            Self::TopicRetrieval => Box::new(generate::topic_retrieval::cases(seed)),
+        }
     }
 
     /// Reads all cases of the data set in `folder`, or in the one of its folders that is named as the
@@ -187,7 +186,7 @@ mod tests {
     #[test]
     fn generated_cases_can_be_told_apart() {
         for task in Task::ALL {
-            let cases = task.generate(1, 40).cases;
+            let cases: Vec<Case> = task.generate(1).take(40).collect();
             let ids: HashSet<&str> = cases.iter().map(|case| &*case.id).collect();
             assert_eq!((cases.len(), ids.len()), (40, 40), "{task}");
         }

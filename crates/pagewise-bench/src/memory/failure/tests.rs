@@ -23,6 +23,7 @@ fn settings(arm: Arm) -> Settings {
         window: 4096,
         seed: 0,
         embedder: "none".into(),
+        prompts: Settings::prompts(),
         documents: Documents { n_max: 6, truncation: Truncation::Whole },
         agent: AgentConfig::default(),
     }

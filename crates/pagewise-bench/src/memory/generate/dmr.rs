@@ -5,9 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{any, chance};
 use crate::memory::case::{Case, Speaker};
-use crate::memory::tasks::dmr::{
-    self, CONVERSATIONS, Conversation, Frequencies, NotedTurn, QUESTIONS,
-};
+use crate::memory::tasks::dmr::{self, CONVERSATIONS, Conversation, Frequencies, NotedTurn};
 
 /// Sessions of a conversation.
 const SESSIONS: usize = 4;
@@ -413,17 +411,13 @@ const SMALL_TALK: &[&str] = &[
     "Everything quiet on this side.",
 ];
 
-/// Makes `n` cases: sixteen about each group of conversations.
-pub(crate) fn cases(seed: u64, n: usize) -> Vec<Case> {
+/// Makes cases: some about each group of conversations.
+pub(crate) fn cases(seed: u64) -> impl Iterator<Item = Case> {
     let frequencies = frequencies();
-    let per_group = CONVERSATIONS * QUESTIONS;
-    (0..n.div_ceil(per_group))
-        .flat_map(|group| {
-            let conversations = conversations(&mut chance(seed, 2, group));
-            dmr::cases(&format!("talk-{seed}-{group}"), &conversations, &frequencies)
-        })
-        .take(n)
-        .collect()
+    (0..).flat_map(move |group| {
+        let conversations = conversations(&mut chance(seed, 2, group));
+        dmr::cases(&format!("talk-{seed}-{group}"), &conversations, &frequencies)
+    })
 }
 
 /// How often words are in all facts that there could be: the word that fills a topic is the rare one.
@@ -490,13 +484,17 @@ mod tests {
 
     use super::*;
 
+    fn some(seed: u64, n: usize) -> Vec<Case> {
+        cases(seed).take(n).collect()
+    }
+
     #[test]
     fn every_topic_asks_for_the_word_that_fills_it() {
         let words: HashSet<String> = TOPICS
             .iter()
             .flat_map(|topic| topic.words.iter().map(|word| word.to_lowercase()))
             .collect();
-        let cases = cases(5, 64);
+        let cases = some(5, 64);
         assert_eq!(cases.len(), 64);
         for case in &cases {
             assert!(words.contains(&case.gold.answers[0]), "{:?}", case.messages);
@@ -511,7 +509,7 @@ mod tests {
 
     #[test]
     fn a_group_has_what_a_small_window_has_not() {
-        let case = &cases(0, 1)[0];
+        let case = &some(0, 1)[0];
         assert_eq!(case.memory.sessions.len(), CONVERSATIONS * SESSIONS);
         let n_words: usize = (case.memory.material.pieces.iter())
             .map(|piece| piece.split_whitespace().count())
@@ -522,7 +520,7 @@ mod tests {
     #[test]
     fn a_case_depends_on_its_seed_and_number_alone() {
         let texts = |seed, n| -> Vec<String> {
-            cases(seed, n).into_iter().map(|case| case.messages[0].text.clone()).collect()
+            some(seed, n).into_iter().map(|case| case.messages[0].text.clone()).collect()
         };
         assert_eq!(texts(7, 3), texts(7, 40)[..3]);
         assert_ne!(texts(7, 3), texts(8, 3));

@@ -11,9 +11,9 @@ use crate::memory::tasks::nested_kv::{Chained, LOOKUPS_MAX, N_WORDINGS};
 /// Pairs in archival storage, as in the paper.
 const N_PAIRS: usize = 140;
 
-/// Makes `n` cases: nested and direct in turn, over all numbers of lookups and all wordings.
-pub(crate) fn cases(seed: u64, n: usize) -> Vec<Case> {
-    (0..n.div_ceil(2)).flat_map(|number| pair(seed, number)).take(n).collect()
+/// Makes cases: nested and direct in turn, over all numbers of lookups and all wordings.
+pub(crate) fn cases(seed: u64) -> impl Iterator<Item = Case> {
+    (0..).flat_map(move |number| pair(seed, number))
 }
 
 fn pair(seed: u64, number: usize) -> [Case; 2] {
@@ -43,22 +43,26 @@ mod tests {
 
     use super::*;
 
+    fn some(seed: u64, n: usize) -> Vec<Case> {
+        cases(seed).take(n).collect()
+    }
+
     #[test]
     fn a_case_depends_on_its_seed_and_number_alone() {
         let few: Vec<String> =
-            cases(7, 3).into_iter().map(|case| case.messages[0].text.clone()).collect();
+            some(7, 3).into_iter().map(|case| case.messages[0].text.clone()).collect();
         let many: Vec<String> =
-            cases(7, 9).into_iter().map(|case| case.messages[0].text.clone()).collect();
+            some(7, 9).into_iter().map(|case| case.messages[0].text.clone()).collect();
         assert_eq!(few, many[..3]);
-        assert_ne!(few[0], cases(8, 1)[0].messages[0].text);
+        assert_ne!(few[0], some(8, 1)[0].messages[0].text);
         let uuids: HashSet<String> =
-            cases(7, 1)[0].memory.passages.iter().map(|passage| passage.text.clone()).collect();
+            some(7, 1)[0].memory.passages.iter().map(|passage| passage.text.clone()).collect();
         assert_eq!(uuids.len(), N_PAIRS);
     }
 
     #[test]
     fn all_wordings_come_with_all_numbers_of_lookups() {
-        let labels: HashSet<(String, String)> = cases(1, 2 * 48)
+        let labels: HashSet<(String, String)> = some(1, 2 * 48)
             .into_iter()
             .map(|case| (case.labels["lookups"].clone(), case.labels["wording"].clone()))
             .collect();

@@ -77,9 +77,9 @@ const TELLS: &[&str] = &[
     "The costs are shared by many, so that hardly anyone notices them. Where that is not so, it has mostly died out.",
 ];
 
-/// Makes `n` cases: three about each conversation.
-pub(crate) fn cases(seed: u64, n: usize) -> Vec<Case> {
-    (0..n.div_ceil(N_QUESTIONS)).flat_map(|number| about_one(seed, number)).take(n).collect()
+/// Makes cases: three about each conversation.
+pub(crate) fn cases(seed: u64) -> impl Iterator<Item = Case> {
+    (0..).flat_map(move |number| about_one(seed, number))
 }
 
 fn about_one(seed: u64, number: usize) -> Vec<Case> {
@@ -118,9 +118,13 @@ fn conversation(topics: &[&str], rng: &mut ChaCha8Rng) -> Vec<PastTurn> {
 mod tests {
     use super::*;
 
+    fn some(seed: u64, n: usize) -> Vec<Case> {
+        cases(seed).take(n).collect()
+    }
+
     #[test]
     fn the_answer_is_named_once_at_its_place() {
-        for case in cases(1, 9) {
+        for case in some(1, 9) {
             let topic = &case.gold.answers[0];
             let turns = &case.memory.sessions[0].turns;
             let named: Vec<usize> =
@@ -134,7 +138,7 @@ mod tests {
     #[test]
     fn a_case_depends_on_its_seed_and_number_alone() {
         let answers = |seed, n| -> Vec<String> {
-            cases(seed, n).into_iter().map(|case| case.gold.answers[0].clone()).collect()
+            some(seed, n).into_iter().map(|case| case.gold.answers[0].clone()).collect()
         };
         assert_eq!(answers(7, 4), answers(7, 20)[..4]);
         assert_ne!(answers(7, 4), answers(8, 4));

@@ -24,7 +24,7 @@ use crate::memory::words::{is_telling, stem, words};
 pub(crate) const CONVERSATIONS: usize = 4;
 
 /// Questions about each of them.
-pub(crate) const QUESTIONS: usize = 4;
+const QUESTIONS: usize = 4;
 
 /// When the last conversation was at the earliest: before the clock of a case begins.
 const LAST_SESSION: &str = "2025-12-28T18:00:00Z";

@@ -27,7 +27,7 @@ const GENERATED_CASES: usize = 48;
 const CASE_START: &str = "2026-01-05T09:00:00Z";
 
 /// Cases made for one that has the labels asked for: as many as there are values of two labels.
-const CASES_FOR_ONE_WITH_LABELS: usize = 48;
+const CASES_FOR_ONE: usize = 48;
 
 /// Documents in a prompt whose share of the window is the same for each.
 const SHARED_DOCUMENTS: usize = 20;
@@ -131,35 +131,36 @@ pub(super) fn run(
 /// The cases that the flags ask for.
 fn cases(task: Task, args: &MemoryArgs, common: &CommonArgs) -> Result<CaseSet, Failure> {
     let offset = args.offset as usize;
-    let limit = args.limit.map(|limit| limit as usize);
-    let mut set = match &args.data {
-        Some(folder) => task.load(folder)?,
-        // Which cases have a label shows when they are made, so there must be enough of them.
-        None => {
-            let n = offset + limit.unwrap_or(GENERATED_CASES);
-            let n_values = if args.only.is_empty() { 1 } else { CASES_FOR_ONE_WITH_LABELS };
-            task.generate(common.seed, n.saturating_mul(n_values))
-        }
-    };
-    let n_all = set.cases.len();
     let has_labels =
         |case: &Case| args.only.iter().all(|(label, value)| case.labels.get(label) == Some(value));
-    set.cases.retain(has_labels);
-    let limit = match (&args.data, limit) {
-        (_, Some(limit)) => limit,
-        (Some(_), None) => usize::MAX,
+    let (source, n_all, cases): (_, _, Box<dyn Iterator<Item = Case>>) = match &args.data {
+        Some(folder) => {
+            let set = task.load(folder)?;
+            (set.source, set.cases.len(), Box::new(set.cases.into_iter()))
+        }
+        None => {
+            // There is no end of them, and perhaps none with these labels.
+            let n = offset + args.limit.map_or(GENERATED_CASES, |limit| limit as usize);
+            let n_all = n.saturating_mul(if args.only.is_empty() { 1 } else { CASES_FOR_ONE });
+            ("generated".into(), n_all, Box::new(task.generate(common.seed).take(n_all)))
+        }
+    };
+    let limit = match (args.limit, &args.data) {
+        (Some(limit), _) => limit as usize,
+        (None, Some(_)) => usize::MAX,
         (None, None) => GENERATED_CASES,
     };
-    let n_with_labels = set.cases.len();
-    set.cases = set.cases.into_iter().skip(offset).take(limit).collect();
-    if set.cases.is_empty() {
+    let mut n_with_labels = 0;
+    let cases: Vec<Case> =
+        cases.filter(has_labels).inspect(|_| n_with_labels += 1).skip(offset).take(limit).collect();
+    if cases.is_empty() {
         let asked = match n_with_labels {
             0 => "none of them has the labels of --only".into(),
             n => format!("--offset {offset} leaves out all of {n}"),
         };
         return Err(MemoryBenchError::NoCase { task, n_cases: n_all, asked }.into());
     }
-    Ok(set)
+    Ok(CaseSet { source, cases })
 }
 
 /// The embedder, if a task needs one.
@@ -264,6 +265,7 @@ impl<'a> Bench<'a> {
             window: self.lender.window_tokens(),
             seed: self.common.seed,
             embedder: embedder.into(),
+            prompts: Settings::prompts(),
             documents: Documents { n_max, truncation },
             agent,
         }
