@@ -5,6 +5,7 @@
 mod program;
 
 mod bad_input;
+mod bench_memory;
 mod chat;
 mod doctor;
 mod embedder_change;

@@ -1,6 +1,7 @@
 //! Every threshold and bound of the operating system, in one place, with its unit.
 
 use pagewise_core::Sampling;
+use pagewise_memory::SearchMode;
 use serde::{Deserialize, Serialize};
 
 /// How main context is shown to the model.
@@ -70,6 +71,8 @@ pub struct AgentConfig {
     pub search_before_answer: bool,
     /// Whether the event's own words join the model's words in a search.
     pub event_words_in_search: bool,
+    /// What makes a text a hit of a search.
+    pub search_mode: SearchMode,
     /// Results on a page of a search.
     pub page_size: u32,
 
@@ -111,6 +114,7 @@ impl Default for AgentConfig {
             repeats_allowed: 1,
             search_before_answer: true,
             event_words_in_search: true,
+            search_mode: SearchMode::Fused,
             page_size: 6,
             message_max_chars: 600,
             memory_text_max_chars: 200,

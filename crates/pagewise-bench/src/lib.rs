@@ -1,4 +1,5 @@
-//! Benchmarks: how fast a model runs on this machine, and how well it foresees a text.
+//! Benchmarks: how fast a model runs on this machine, how well it foresees a text, and how well it manages
+//! its memory.
 //!
 //! [`perf`](perf::run) times prompt processing and generation as llama-bench does, so that the two
 //! tables can be laid side by side, and the time to the first token of a second turn, where the
@@ -7,9 +8,13 @@
 //!
 //! [`perplexity`](perplexity::run) scores a text as llama-perplexity does, through [`Predictor`].
 //!
-//! Nothing here samples, renders a prompt or applies a grammar: what is timed is the forward pass,
+//! Neither of the two samples, renders a prompt or applies a grammar: what is timed is the forward pass,
 //! reached through [`Processor`].
+//!
+//! [`memory`] runs the experiments of the MemGPT paper, and others on the same tiers: agents answer cases,
+//! and what they did is recorded and scored.
 
+pub mod memory;
 mod memory_available;
 mod memory_peak;
 pub mod perf;

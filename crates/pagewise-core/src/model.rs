@@ -28,6 +28,10 @@ pub trait LanguageModel {
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Generation, ModelError>;
 
+    /// Forgets what was read, so that the next answer cannot depend on what came before it: in the
+    /// last bits, what is computed depends on how much of a prompt is already in a KV cache.
+    fn forget(&mut self) {}
+
     /// Reads `prompt`, which is how main context is expected to begin when it is next asked for, and
     /// keeps what was read beyond the end of the program, if the model can do that.
     ///

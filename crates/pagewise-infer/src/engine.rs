@@ -267,6 +267,10 @@ impl LanguageModel for Engine {
         }
     }
 
+    fn forget(&mut self) {
+        self.sessions.clear();
+    }
+
     fn keep(&mut self, prompt: &Prompt, cancelled: &AtomicBool) -> Result<(), ModelError> {
         let slot = SessionSlot::MainContext;
         let (Some(snapshot), Some(session)) = (&self.snapshot, self.sessions.get_mut(&slot)) else {

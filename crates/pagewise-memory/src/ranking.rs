@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use pagewise_core::{Message, MessageId, Role};
+use serde::{Deserialize, Serialize};
 
 use crate::Passage;
 
@@ -52,8 +53,9 @@ pub struct ArchivalQuery {
 }
 
 /// What makes a text a hit. In all modes the total is the number of hits on all pages together, and
-/// ties are ordered newest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// ties are ordered newest first, but for [`SearchMode::Substring`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum SearchMode {
     /// Any of the words, or of their other forms; ordered by BM25. Texts that hold an identifier
     /// of the query whole come first.
@@ -63,6 +65,9 @@ pub enum SearchMode {
     /// A hit of either of the two, ordered by reciprocal rank fusion of both; texts that hold an
     /// identifier of the query whole come first.
     Fused,
+    /// The query as one string, in any case, anywhere in the text; ordered oldest first. Nothing is
+    /// embedded. It is what the MemGPT paper's nested key-value experiment searches with.
+    Substring,
 }
 
 /// One page of what a search found.

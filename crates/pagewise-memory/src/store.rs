@@ -314,7 +314,7 @@ impl Store {
         }
         let mut first = HashSet::new();
         let mut by_words = Vec::new();
-        if mode != SearchMode::Meaning {
+        if matches!(mode, SearchMode::Words | SearchMode::Fused) {
             let query = QueryWords::read(words);
             if let Some(any) = &query.any {
                 by_words = self.db().match_words(tier, any)?;
@@ -326,6 +326,7 @@ impl Store {
             SearchMode::Words => by_words,
             SearchMode::Meaning => self.nearest(tier, words, scope)?,
             SearchMode::Fused => fuse(&by_words, &self.nearest(tier, words, scope)?),
+            SearchMode::Substring => self.db().match_substring(tier, words, scope)?,
         };
         order(&mut hits, &first);
         Ok(hits)

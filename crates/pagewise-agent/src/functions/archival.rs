@@ -1,7 +1,7 @@
 //! Archival storage: passages stored on purpose, and documents.
 
 use pagewise_core::{ArgumentKind, ArgumentSpec, FunctionSpec};
-use pagewise_memory::{ArchivalHit, ArchivalQuery, NewPassage, Page, SearchMode};
+use pagewise_memory::{ArchivalHit, ArchivalQuery, NewPassage, Page};
 
 use super::recall::{heading, page_argument, page_of, search_words, words_argument};
 use super::{Done, Effect, Execution, Function, Purpose};
@@ -54,7 +54,7 @@ pub(crate) static ARCHIVAL_SEARCH: Function = Function {
             tags: Vec::new(),
             page: page_of(call),
             page_size: execution.config.page_size,
-            mode: SearchMode::Fused,
+            mode: execution.config.search_mode,
         };
         let page = execution.store.archival_search(&query)?;
         Ok(Done::ok(call, show(&page, execution), Effect::None))

@@ -84,7 +84,10 @@ pub(crate) fn page_of(call: &FunctionCall) -> u32 {
 /// The model's words, joined by the user's own: small models drop the telling ones.
 pub(super) fn search_words(call: &FunctionCall, execution: &Execution<'_>) -> String {
     let words = call.text("words");
-    if execution.config.event_words_in_search && !execution.chain.event_text.is_empty() {
+    let config = execution.config;
+    // A text that has both in a row is found by no substring.
+    let joins = config.event_words_in_search && config.search_mode != SearchMode::Substring;
+    if joins && !execution.chain.event_text.is_empty() {
         format!("{words} {}", execution.chain.event_text)
     } else {
         words.to_string()
@@ -111,7 +114,7 @@ fn recall_query(call: &FunctionCall, execution: &Execution<'_>) -> RecallQuery {
         before: Some(execution.chain.event),
         page: page_of(call),
         page_size: execution.config.page_size,
-        mode: SearchMode::Fused,
+        mode: execution.config.search_mode,
     }
 }
 

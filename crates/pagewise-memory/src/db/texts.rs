@@ -143,6 +143,26 @@ impl Db {
         )
     }
 
+    /// Returns the texts in `scope` (ascending) that have `part` in them, in any case, oldest first.
+    pub(crate) fn match_substring(
+        &self,
+        tier: Tier,
+        part: &str,
+        scope: &[i64],
+    ) -> Result<Vec<(i64, f64)>, StoreError> {
+        let part = part.trim().to_lowercase();
+        let texts = tier.texts();
+        let mut rows: Vec<(i64, String)> =
+            self.all(&format!("SELECT id, text FROM {texts} ORDER BY id"), [], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?;
+        rows.retain(|(id, text)| {
+            scope.binary_search(id).is_ok() && text.to_lowercase().contains(&part)
+        });
+        // The score is the place in this order, which is not that of a better fit.
+        Ok(rows.iter().enumerate().map(|(place, (id, _))| (*id, -(place as f64))).collect())
+    }
+
     /// Returns the text of a row.
     pub(crate) fn text(&self, tier: Tier, id: i64) -> Result<String, StoreError> {
         self.one(&format!("SELECT text FROM {} WHERE id = ?1", tier.texts()), [id], |row| {

@@ -110,6 +110,27 @@ fn without_words_everything_in_scope_is_listed_newest_first() {
 }
 
 #[test]
+fn a_substring_is_found_in_any_case_oldest_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = open(folder.path());
+    let pairs = [("0a1b-KEY", "9f9f"), ("77aa", "0a1b-key"), ("9f9f", "Ümlaut")];
+    for (key, value) in pairs {
+        note(&mut store, &format!("Key-value pair: key = {key}, value = {value}"));
+    }
+    let mut check = |words: &str, expected: &[i64]| {
+        let page = store.archival_search(&archival(words, SearchMode::Substring)).unwrap();
+        let found: Vec<i64> = page.hits.iter().map(|hit| hit.passage.id.0).collect();
+        assert_eq!((found.as_slice(), page.total), (expected, expected.len() as u64), "{words:?}");
+    };
+    // A value that is also a key is in two passages, one that is not is in one.
+    check("0A1B-key", &[1, 2]);
+    check(" 9f9f ", &[1, 3]);
+    check("üml", &[3]);
+    check("key = 77aa, value", &[2]);
+    check("77aa value", &[]);
+}
+
+#[test]
 fn totals_are_of_all_pages() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(folder.path());

@@ -1,0 +1,345 @@
+//! Who answers: an agent with its memory, or the same model with one prompt.
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use jiff::SignedDuration;
+use jiff::tz::TimeZone;
+use pagewise_agent::{Agent, AgentError, Event};
+use pagewise_core::{
+    Constraint, Finish, FixedClock, GenerationRequest, Prompt, PromptMessage, PromptRole,
+    SessionSlot,
+};
+use pagewise_memory::{Block, Store};
+use serde::{Deserialize, Serialize};
+
+use super::case::{Case, Gold, Keep};
+use super::error::MemoryBenchError;
+use super::failure::has_evidence;
+use super::lent_model::Lender;
+use super::prepared::{Memories, reset};
+use super::record::{EventRecord, PromptRecord, Settings, steps};
+
+/// Who answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Arm {
+    /// The agent, with its memory.
+    Memgpt,
+    /// The model with one prompt that has as much of the material as fits the window.
+    FullContext,
+    /// The model with the question alone.
+    NoMemory,
+    /// The model with one prompt that has the passages which the store's own search finds best.
+    Retrieval,
+}
+
+impl Arm {
+    /// All that there are.
+    pub const ALL: &'static [Self] =
+        &[Self::Memgpt, Self::FullContext, Self::NoMemory, Self::Retrieval];
+
+    /// Returns the name on the command line and in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Memgpt => "memgpt",
+            Self::FullContext => "full-context",
+            Self::NoMemory => "no-memory",
+            Self::Retrieval => "retrieval",
+        }
+    }
+}
+
+impl fmt::Display for Arm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Arm {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.iter().copied().find(|arm| arm.name() == text).ok_or_else(|| {
+            let names: Vec<&str> = Self::ALL.iter().map(|arm| arm.name()).collect();
+            format!("one of {}", names.join(", "))
+        })
+    }
+}
+
+/// How documents are made to fit a prompt.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Truncation {
+    /// None is cut; as many as fit, best first.
+    #[default]
+    Whole,
+    /// Each of them gets the same share of the window, in tokens.
+    Tokens,
+    /// As the paper's code did it: each gets its share in *characters*, a quarter or so of what would
+    /// fit, with 1,000 tokens set aside.
+    Paper,
+}
+
+impl FromStr for Truncation {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "whole" => Ok(Self::Whole),
+            "tokens" => Ok(Self::Tokens),
+            "paper" => Ok(Self::Paper),
+            _ => Err("one of whole, tokens, paper".into()),
+        }
+    }
+}
+
+/// The tokens that the paper's code set aside, besides the prompt itself.
+const PAPER_PADDING_TOKENS: usize = 1000;
+
+/// What came of a case, before it is scored.
+#[derive(Debug, Default)]
+pub(crate) struct Answered {
+    pub(crate) events: Vec<EventRecord>,
+    pub(crate) blocks: Vec<Block>,
+    pub(crate) prompt: Option<PromptRecord>,
+    /// From the first message to the last reply.
+    pub(crate) seconds: f64,
+    pub(crate) error: Option<String>,
+    pub(crate) is_cancelled: bool,
+}
+
+/// What a case is answered with.
+pub(crate) struct Answering<'a> {
+    pub(crate) lender: &'a Lender,
+    pub(crate) memories: &'a mut Memories,
+    pub(crate) settings: &'a Settings,
+    pub(crate) cancelled: &'a AtomicBool,
+}
+
+impl Answering<'_> {
+    /// Whether the arm needs a store that holds what memory holds.
+    pub(crate) fn needs_store(&self, case: &Case) -> bool {
+        match self.settings.arm {
+            Arm::Memgpt => true,
+            Arm::FullContext | Arm::Retrieval => case.memory.material.keep == Keep::Best,
+            Arm::NoMemory => false,
+        }
+    }
+
+    /// Answers a case. What fails in it is in the answer.
+    pub(crate) fn answer(&mut self, case: &Case) -> Result<Answered, MemoryBenchError> {
+        if self.needs_store(case) {
+            self.memories.get(&case.memory)?;
+        }
+        let mut answered = Answered::default();
+        let started = Instant::now();
+        let result = match self.settings.arm {
+            Arm::Memgpt => self.with_agent(case, &mut answered),
+            _ => self.with_prompt(case, &mut answered),
+        };
+        answered.seconds = started.elapsed().as_secs_f64();
+        match result {
+            Ok(()) => {}
+            // The model and the agent fail at one case; a disk that is full would fail at all.
+            Err(MemoryBenchError::Agent(AgentError::Store(error))) => return Err(error.into()),
+            Err(MemoryBenchError::Agent(error)) => answered.error = Some(error.to_string()),
+            Err(MemoryBenchError::Model(error)) => answered.error = Some(error.to_string()),
+            Err(error) => return Err(error),
+        }
+        Ok(answered)
+    }
+
+    fn with_agent(&mut self, case: &Case, answered: &mut Answered) -> Result<(), MemoryBenchError> {
+        let folder = self.memories.get(&case.memory)?.copy()?;
+        let mut agent = None;
+        for (hour, message) in (0..).zip(&case.messages) {
+            let start = self.memories.now + SignedDuration::from_hours(hour);
+            if message.after_reset {
+                // The agent holds the store's folder until it is gone.
+                drop(agent.take());
+                let mut store = Store::open(folder.path(), Arc::clone(&self.memories.embedder))?;
+                reset(&mut store, &case.memory, start)?;
+            }
+            let open = match agent.take() {
+                Some(open) => open,
+                None => {
+                    let store = Store::open(folder.path(), Arc::clone(&self.memories.embedder))?;
+                    let clock = Box::new(FixedClock::new(start, TimeZone::UTC));
+                    let config = self.settings.agent.clone();
+                    Agent::open(store, self.lender.lend(), clock, config)?
+                }
+            };
+            let open = agent.insert(open);
+            let event = Event::UserMessage { text: message.text.clone() };
+            let outcome = open.handle(event, &mut (), self.cancelled)?;
+            answered.is_cancelled |= outcome.error.is_some();
+            answered.events.push(EventRecord {
+                steps: steps(outcome.calls, &self.lender.written()),
+                replies: outcome.replies,
+                evicted: outcome.evicted,
+            });
+        }
+        if let Some(agent) = agent {
+            answered.blocks = agent.store().working_context()?.blocks().to_vec();
+        }
+        Ok(())
+    }
+
+    fn with_prompt(
+        &mut self,
+        case: &Case,
+        answered: &mut Answered,
+    ) -> Result<(), MemoryBenchError> {
+        let mut model = self.lender.lend();
+        let (prompt, n_pieces) = match self.settings.arm {
+            Arm::NoMemory => (one_turn(&case.baseline.alone), 0),
+            _ => self.prompt_with_material(case)?,
+        };
+        let text = &prompt.messages[0].content;
+        answered.prompt = Some(PromptRecord {
+            n_pieces,
+            n_pieces_all: case.memory.material.pieces.len(),
+            tokens: model.count_tokens(&prompt)?,
+            has_evidence: has_evidence(&as_pieces(case), std::slice::from_ref(text)),
+        });
+        let generation = model.generate(
+            &GenerationRequest {
+                slot: SessionSlot::MainContext,
+                prompt: &prompt,
+                constraint: Constraint::Text { max_chars: self.settings.agent.message_max_chars },
+                sampling: &self.settings.agent.sampling,
+                seed: self.settings.seed,
+                max_tokens: self.answer_tokens(),
+                cancelled: self.cancelled,
+            },
+            &mut |_| ControlFlow::Continue(()),
+        )?;
+        answered.is_cancelled = generation.finish == Finish::Cancelled;
+        answered.events.push(EventRecord {
+            replies: vec![generation.text.trim().to_string()],
+            ..EventRecord::default()
+        });
+        Ok(())
+    }
+
+    /// Returns the prompt with as much of the material as fits, and of how many pieces.
+    fn prompt_with_material(&mut self, case: &Case) -> Result<(Prompt, usize), MemoryBenchError> {
+        let material = &case.memory.material;
+        let all: Vec<&str> = material.pieces.iter().map(String::as_str).collect();
+        let documents = self.settings.documents;
+        if material.keep != Keep::Best {
+            return self.fitted(case, &all, material.keep);
+        }
+        let takes_all =
+            self.settings.arm == Arm::FullContext && documents.truncation == Truncation::Whole;
+        let n_max = if takes_all { all.len() } else { documents.n_max.min(all.len()) };
+        let prepared = self.memories.get(&case.memory)?;
+        let places = prepared.best_passages(&case.baseline.query, n_max)?;
+        let best: Vec<&str> = places.iter().filter_map(|place| all.get(*place).copied()).collect();
+        let share = match documents.truncation {
+            Truncation::Whole => return self.fitted(case, &best, Keep::First),
+            Truncation::Tokens => self.share_tokens(case, best.len(), self.answer_tokens())?,
+            Truncation::Paper => self.share_tokens(case, best.len(), PAPER_PADDING_TOKENS)?,
+        };
+        let cut = best
+            .iter()
+            .map(|text| match documents.truncation {
+                Truncation::Paper => Ok(text.chars().take(share).collect()),
+                _ => self.first_tokens(text, share),
+            })
+            .collect::<Result<Vec<String>, MemoryBenchError>>()?;
+        let cut: Vec<&str> = cut.iter().map(String::as_str).collect();
+        self.fitted(case, &cut, Keep::First)
+    }
+
+    /// The tokens of the window for each of `n` documents, when the rest of the prompt and `set_aside`
+    /// are taken off.
+    fn share_tokens(
+        &self,
+        case: &Case,
+        n: usize,
+        set_aside: usize,
+    ) -> Result<usize, MemoryBenchError> {
+        let model = self.lender.lend();
+        let around = model.count_tokens(&with_pieces(case, &[]))?;
+        Ok(model.context_window_tokens().saturating_sub(around + set_aside) / n.max(1))
+    }
+
+    /// The longest beginning of `text` that is at most `n_tokens` long.
+    fn first_tokens(&self, text: &str, n_tokens: usize) -> Result<String, MemoryBenchError> {
+        let model = self.lender.lend();
+        let chars: Vec<char> = text.chars().collect();
+        let empty = model.count_tokens(&one_turn(""))?;
+        let n_chars = largest(chars.len(), |n| {
+            let beginning: String = chars[..n].iter().collect();
+            Ok(model.count_tokens(&one_turn(&beginning))?.saturating_sub(empty) <= n_tokens)
+        })?;
+        Ok(chars[..n_chars].iter().collect())
+    }
+
+    /// Returns the prompt with as many of the pieces as fit, from the beginning or from the end.
+    fn fitted(
+        &self,
+        case: &Case,
+        pieces: &[&str],
+        keep: Keep,
+    ) -> Result<(Prompt, usize), MemoryBenchError> {
+        let model = self.lender.lend();
+        let budget = model.context_window_tokens().saturating_sub(self.answer_tokens());
+        let kept = |n: usize| match keep {
+            Keep::Last => &pieces[pieces.len() - n..],
+            Keep::First | Keep::Best => &pieces[..n],
+        };
+        let n = largest(pieces.len(), |n| {
+            Ok(model.count_tokens(&with_pieces(case, kept(n)))? <= budget)
+        })?;
+        Ok((with_pieces(case, kept(n)), n))
+    }
+
+    /// The room kept for an answer, as the agent keeps it.
+    fn answer_tokens(&self) -> usize {
+        self.settings.agent.answer_tokens.min(self.lender.window_tokens() / 7)
+    }
+}
+
+/// What must be read, in the form that it has in a prompt: a passage is a piece of the material.
+fn as_pieces(case: &Case) -> Gold {
+    let memory = &case.memory;
+    let piece = |text: &String| {
+        let place = memory.passages.iter().position(|passage| passage.text == *text);
+        place.and_then(|place| memory.material.pieces.get(place)).unwrap_or(text).clone()
+    };
+    Gold { evidence: case.gold.evidence.iter().map(piece).collect(), ..case.gold.clone() }
+}
+
+fn with_pieces(case: &Case, pieces: &[&str]) -> Prompt {
+    let material = pieces.join(case.memory.material.joiner);
+    one_turn(&format!("{}{material}{}", case.baseline.before, case.baseline.after))
+}
+
+fn one_turn(text: &str) -> Prompt {
+    Prompt { messages: vec![PromptMessage { role: PromptRole::User, content: text.into() }] }
+}
+
+/// Returns the largest number up to `max` for which `fits` holds, which holds for all smaller ones too;
+/// 0 if it holds for none.
+fn largest(
+    max: usize,
+    fits: impl Fn(usize) -> Result<bool, MemoryBenchError>,
+) -> Result<usize, MemoryBenchError> {
+    let (mut low, mut high) = (0, max);
+    while low < high {
+        let middle = low + (high - low).div_ceil(2);
+        if fits(middle)? {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+    }
+    Ok(low)
+}

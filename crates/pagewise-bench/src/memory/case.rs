@@ -1,0 +1,192 @@
+//! Cases: what memory holds, what the user says, and what makes an answer right.
+//!
+//! Everything here is data. What a [`Memory`] holds may be large and is shared by the cases that ask
+//! about it; the rest of a [`Case`] is small and goes into its record, so that a record can be graded
+//! again without the data that it was made from.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use pagewise_memory::Block;
+use serde::{Deserialize, Serialize};
+
+/// One question, or several messages of which the last is the question.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Case {
+    /// Its name, unique within the task and the same in every run.
+    pub id: String,
+    /// What it is counted under: `lookups` = `4`.
+    pub labels: BTreeMap<String, String>,
+    /// What memory holds before the first message.
+    #[serde(skip)]
+    pub memory: Arc<Memory>,
+    /// What the user says, in order; the reply to the last is scored.
+    pub messages: Vec<UserMessage>,
+    /// How it is asked without an agent.
+    #[serde(skip)]
+    pub baseline: Baseline,
+    /// What makes an answer right.
+    pub gold: Gold,
+}
+
+/// What the user says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserMessage {
+    /// The text.
+    pub text: String,
+    /// Whether the FIFO queue was emptied before: only memory carries over.
+    #[serde(default)]
+    pub after_reset: bool,
+}
+
+/// How a case is asked in one prompt.
+#[derive(Debug, Clone, Default)]
+pub struct Baseline {
+    /// What stands before the material.
+    pub before: String,
+    /// What stands behind it, the question last.
+    pub after: String,
+    /// The question without any material.
+    pub alone: String,
+    /// What to search for where passages are searched for it.
+    pub query: String,
+}
+
+/// What memory holds before the first message.
+#[derive(Debug, Clone, Default)]
+pub struct Memory {
+    /// The blocks of working context.
+    pub blocks: Vec<Block>,
+    /// Archival storage.
+    pub passages: Vec<HeldPassage>,
+    /// Conversations of the past: in recall storage, and no longer in the queue.
+    pub sessions: Vec<PastSession>,
+    /// The same for a prompt without an agent.
+    pub material: Material,
+}
+
+/// A passage in archival storage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldPassage {
+    /// The text.
+    pub text: String,
+    /// The document it is from.
+    pub source: Option<String>,
+}
+
+/// A conversation of the past.
+#[derive(Debug, Clone)]
+pub struct PastSession {
+    /// When its first message was sent; the others follow a minute apart.
+    pub at: Timestamp,
+    /// What was said.
+    pub turns: Vec<PastTurn>,
+}
+
+/// What one of the two said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PastTurn {
+    /// Who.
+    pub speaker: Speaker,
+    /// What.
+    pub text: String,
+}
+
+/// One of the two in a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Speaker {
+    /// The user.
+    User,
+    /// The agent.
+    Assistant,
+}
+
+impl Speaker {
+    /// Returns the name in labels.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Assistant => "assistant",
+        }
+    }
+}
+
+/// What memory holds, as pieces of a prompt.
+#[derive(Debug, Clone, Default)]
+pub struct Material {
+    /// The pieces, none of which is cut.
+    pub pieces: Vec<String>,
+    /// What stands between two of them.
+    pub joiner: &'static str,
+    /// Which of them are kept if not all fit.
+    pub keep: Keep,
+}
+
+/// Which pieces a prompt keeps if not all fit the window.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Keep {
+    /// The first ones.
+    #[default]
+    First,
+    /// The last ones: the latest of what was said.
+    Last,
+    /// Those that the store's own search finds best for the question; the pieces are its passages.
+    Best,
+}
+
+/// What makes an answer right, and what one must have read to give it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Gold {
+    /// How a reply is compared with the answers.
+    pub metric: Metric,
+    /// Any of these is right.
+    pub answers: Vec<String>,
+    /// Wrong answers that have a meaning of their own: the value at which a lookup was given up, what
+    /// was true before an update.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub decoys: Vec<String>,
+    /// Texts each of which must have been read.
+    pub evidence: Vec<String>,
+    /// Where they are.
+    pub tier: Tier,
+    /// What must have become of working context.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edit: Option<EditGold>,
+}
+
+/// How a reply is compared with the answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Metric {
+    /// The answer is in the reply, whatever its case.
+    Contains,
+    /// The answer, or another form of the word, is a word of the reply.
+    ContainsWord,
+    /// The answer is in the reply's answer field, both normalised as SQuAD does (`best_subspan_em`).
+    Subspan,
+}
+
+/// A tier of memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tier {
+    /// Blocks that are always in view.
+    WorkingContext,
+    /// Everything that was said.
+    Recall,
+    /// Passages.
+    Archival,
+}
+
+/// What must have become of working context in the end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EditGold {
+    /// A line that was not there before, or a note, holds one of these.
+    pub new: Vec<String>,
+    /// Lines that may not be there any more.
+    pub old: Vec<String>,
+    /// Lines that must still be there.
+    pub kept: Vec<String>,
+}

@@ -1,0 +1,90 @@
+use std::path::PathBuf;
+
+use pagewise_agent::AgentError;
+use pagewise_core::ModelError;
+use pagewise_memory::StoreError;
+use thiserror::Error;
+
+use super::task::Task;
+
+/// A benchmark of memory could not be run. What fails in one case alone is in that case's record.
+#[derive(Debug, Error)]
+pub enum MemoryBenchError {
+    /// A file could not be read or written.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
+    /// A line of a data set is not what its format says.
+    #[error("{}, line {line}: {reason}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The folder has none of the layouts that the task reads.
+    #[error("{} has no data for {task}: it needs {wanted}", path.display())]
+    NoData {
+        /// The folder.
+        path: PathBuf,
+        /// The task.
+        task: Task,
+        /// The files that would do.
+        wanted: &'static str,
+    },
+    /// Two cases could not be told apart in their records.
+    #[error("{} has two cases that are named {id}", path.display())]
+    SameId {
+        /// The folder.
+        path: PathBuf,
+        /// The name.
+        id: String,
+    },
+    /// The data set yields no case.
+    #[error("there is no case to run: {task} has {n_cases}, and {asked}")]
+    NoCase {
+        /// The task.
+        task: Task,
+        /// How many cases there are.
+        n_cases: usize,
+        /// What was asked for.
+        asked: String,
+    },
+    /// The records in the folder were made with other settings.
+    #[error(
+        "{} has records that were made with another {}: give another folder, or remove the file",
+        path.display(),
+        differing.join(", ")
+    )]
+    OtherSettings {
+        /// The file.
+        path: PathBuf,
+        /// The settings that differ.
+        differing: Vec<String>,
+    },
+    /// The store failed while memory was prepared.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The model failed outside of a case.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The agent failed outside of a case.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// Stopped from outside; what was finished is recorded.
+    #[error("stopped")]
+    Cancelled,
+}
+
+impl MemoryBenchError {
+    /// Says which file it was.
+    pub(crate) fn file(path: impl Into<PathBuf>, error: &std::io::Error) -> Self {
+        Self::File { path: path.into(), reason: error.to_string() }
+    }
+}

@@ -1,0 +1,256 @@
+//! Why an answer is wrong, by rules over the record.
+//!
+//! A rule sees what the model saw: results of searches, blocks, its own calls. It knows the gold
+//! evidence, and so whether the answer could be given at all. The classes are tried in the order of
+//! [`Failure`]; the first that fits is the one.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::arm::Arm;
+use super::case::{Gold, Tier};
+use super::record::{Record, tier_of_search};
+use super::score::{answer_field, contains, edit_score};
+use super::words::{folded, is_telling, squad_normal, words};
+
+/// Why an answer is wrong.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Failure {
+    /// It is right.
+    #[default]
+    None,
+    /// The case could not be run to its end.
+    Failed,
+    /// Working context is not what it should be: the new fact is missing, the old one still there, or
+    /// another line lost.
+    WrongEdit,
+    /// What had to be read was in view, and the answer is a damaged copy of the right one.
+    Miscopied,
+    /// What had to be read was in view, or there was nothing to read, and it says that it does not know.
+    Abstained,
+    /// What had to be read was in view, and the answer is something else from what was in view.
+    Misread,
+    /// The answer is in nothing that was in view.
+    UnsupportedAnswer,
+    /// What had to be read was said in this case, left main context, and was not found again.
+    LostInFlush,
+    /// What had to be read was not found, and another tier was searched, this one never.
+    WrongTier,
+    /// What had to be read was not found, and the same call was made twice for one message.
+    Loop,
+    /// What had to be read was not found, and it replied although it could still have searched.
+    StoppedEarly,
+    /// What had to be read was not found, and no more searches were allowed.
+    NotFound,
+}
+
+impl Failure {
+    /// Returns the name in records and summaries.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Failed => "failed",
+            Self::WrongEdit => "wrong-edit",
+            Self::Miscopied => "miscopied",
+            Self::Abstained => "abstained",
+            Self::Misread => "misread",
+            Self::UnsupportedAnswer => "unsupported-answer",
+            Self::LostInFlush => "lost-in-flush",
+            Self::WrongTier => "wrong-tier",
+            Self::Loop => "loop",
+            Self::StoppedEarly => "stopped-early",
+            Self::NotFound => "not-found",
+        }
+    }
+}
+
+/// The characters of a piece of evidence that must be in view: a search shows long texts shortened.
+const EVIDENCE_CHARS: usize = 120;
+
+/// Classifies a record whose score is known.
+pub(crate) fn classify(record: &Record) -> Failure {
+    let gold = &record.case.gold;
+    if record.error.is_some() {
+        return Failure::Failed;
+    }
+    if record.score.correct {
+        return Failure::None;
+    }
+    if let Some(edit) = &gold.edit
+        && record.settings.arm == Arm::Memgpt
+    {
+        let edit = edit_score(edit, record);
+        if !(edit.new_in && edit.old_gone && edit.others_kept) {
+            return Failure::WrongEdit;
+        }
+    }
+    if is_evidence_seen(record) {
+        return match () {
+            () if is_damaged_copy(&record.reply, &gold.answers) => Failure::Miscopied,
+            () if abstains(&record.reply) => Failure::Abstained,
+            () if is_from_view(record) => Failure::Misread,
+            () => Failure::UnsupportedAnswer,
+        };
+    }
+    if record.settings.arm != Arm::Memgpt {
+        return match abstains(&record.reply) {
+            true => Failure::Abstained,
+            false => Failure::UnsupportedAnswer,
+        };
+    }
+    let n_evicted: usize = record.events.iter().map(|event| event.evicted).sum();
+    let was_said = gold.evidence.iter().all(|evidence| {
+        record.case.messages.iter().any(|message| contains(&message.text, evidence))
+    });
+    let searched: HashSet<&str> = record
+        .steps()
+        .filter(|step| step.searches().is_some())
+        .map(|step| &*step.function)
+        .collect();
+    let has_searched_here =
+        searched.iter().any(|function| tier_of_search(function) == Some(gold.tier));
+    if n_evicted > 0 && was_said {
+        Failure::LostInFlush
+    } else if !searched.is_empty() && !has_searched_here {
+        Failure::WrongTier
+    } else if has_repeated_call(record) {
+        Failure::Loop
+    } else if could_still_search(record, gold.tier) {
+        Failure::StoppedEarly
+    } else {
+        Failure::NotFound
+    }
+}
+
+/// Whether everything that one must have read was in view.
+fn is_evidence_seen(record: &Record) -> bool {
+    if let Some(prompt) = &record.prompt {
+        return prompt.has_evidence;
+    }
+    let texts: Vec<String> = match record.case.gold.tier {
+        Tier::WorkingContext => record.blocks.iter().map(|block| block.value.clone()).collect(),
+        Tier::Recall | Tier::Archival => record.steps().map(|step| step.result.clone()).collect(),
+    };
+    has_evidence(&record.case.gold, &texts)
+}
+
+/// Whether the texts have everything that one must have read; where that is not known, any of the answers.
+pub(crate) fn has_evidence(gold: &Gold, texts: &[String]) -> bool {
+    if gold.evidence.is_empty() {
+        let texts: Vec<String> = texts.iter().map(|text| squad_normal(text)).collect();
+        return gold
+            .answers
+            .iter()
+            .map(|answer| squad_normal(answer))
+            .any(|answer| !answer.is_empty() && texts.iter().any(|text| text.contains(&answer)));
+    }
+    let texts: Vec<String> = texts.iter().map(|text| folded(text)).collect();
+    gold.evidence.iter().all(|evidence| {
+        let beginning: String = folded(evidence).chars().take(EVIDENCE_CHARS).collect();
+        texts.iter().any(|text| text.contains(&beginning))
+    })
+}
+
+/// Whether the reply says nothing that was not in view: every telling word is in a result, a block or a
+/// message.
+fn is_from_view(record: &Record) -> bool {
+    let mut seen: HashSet<String> = HashSet::new();
+    let texts = (record.steps().map(|step| &step.result))
+        .chain(record.blocks.iter().map(|block| &block.value))
+        .chain(record.case.messages.iter().map(|message| &message.text));
+    texts.for_each(|text| seen.extend(words(text)));
+    // The prompt of the other arms is not in the record, so its words are not known.
+    record.prompt.is_some()
+        || words(answer_field(&record.reply))
+            .iter()
+            .all(|word| !is_telling(word) || seen.contains(word))
+}
+
+fn has_repeated_call(record: &Record) -> bool {
+    record.events.iter().any(|event| {
+        let mut made = HashSet::new();
+        event
+            .steps
+            .iter()
+            .filter(|step| step.function != "send_message")
+            .any(|step| !made.insert(format!("{}{:?}", step.function, step.arguments)))
+    })
+}
+
+/// Whether a search of the tier was offered when the last reply was made.
+fn could_still_search(record: &Record, tier: Tier) -> bool {
+    let last = record.events.last().and_then(|event| event.steps.last());
+    last.is_some_and(|step| {
+        step.functions.iter().any(|function| tier_of_search(function) == Some(tier))
+    })
+}
+
+/// Says that it does not know.
+fn abstains(reply: &str) -> bool {
+    const PHRASES: &[&str] = &[
+        "don't know",
+        "do not know",
+        "don't have",
+        "do not have",
+        "cannot find",
+        "can't find",
+        "could not find",
+        "couldn't find",
+        "no information",
+        "insufficient information",
+        "not sure",
+        "no answer",
+        "don't remember",
+        "do not remember",
+        "not mentioned",
+        "unable to",
+        "i'm sorry",
+        "no access",
+        "cannot access",
+        "can't access",
+        "not provided",
+        "need more information",
+    ];
+    let reply = reply.to_lowercase().replace('’', "'");
+    reply.trim().is_empty() || PHRASES.iter().any(|phrase| reply.contains(phrase))
+}
+
+/// Whether the reply has something that is nearly one of the answers: up to a quarter of its characters
+/// are others.
+fn is_damaged_copy(reply: &str, answers: &[String]) -> bool {
+    let reply = squad_normal(reply);
+    let words: Vec<&str> = reply.split_whitespace().collect();
+    answers.iter().any(|answer| {
+        let answer = squad_normal(answer);
+        let n_words = answer.split_whitespace().count().max(1);
+        let chars: Vec<char> = answer.chars().collect();
+        let allowed = chars.len() / 4;
+        words.windows(n_words.min(words.len().max(1))).any(|window| {
+            let window: Vec<char> = window.join(" ").chars().collect();
+            let distance = edit_distance(&window, &chars);
+            distance > 0 && distance <= allowed
+        })
+    })
+}
+
+/// Levenshtein's distance.
+fn edit_distance(a: &[char], b: &[char]) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let above = row[j + 1];
+            row[j + 1] = (diagonal + usize::from(from != to)).min(above + 1).min(row[j] + 1);
+            diagonal = above;
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests;

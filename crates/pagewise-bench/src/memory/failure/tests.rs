@@ -1,0 +1,207 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use pagewise_agent::AgentConfig;
+use pagewise_core::{Status, TokenUsage};
+use pagewise_memory::Block;
+use serde_json::Map;
+
+use super::*;
+use crate::memory::arm::Truncation;
+use crate::memory::case::{Baseline, Case, EditGold, Gold, Metric, UserMessage};
+use crate::memory::record::{Documents, EventRecord, PromptRecord, Settings, Step};
+use crate::memory::score::Score;
+use crate::memory::task::Task;
+
+fn settings(arm: Arm) -> Settings {
+    Settings {
+        format: Settings::FORMAT,
+        task: Task::NestedKv,
+        source: "generated".into(),
+        model: "m".into(),
+        arm,
+        window: 4096,
+        seed: 0,
+        embedder: "none".into(),
+        prompts: Settings::prompts(),
+        documents: Documents { n_max: 6, truncation: Truncation::Whole },
+        agent: AgentConfig::default(),
+    }
+}
+
+/// A case whose answer is `Wilhelm Röntgen`, in a passage.
+fn record(arm: Arm, reply: &str, steps: Vec<Step>) -> Record {
+    Record {
+        settings: settings(arm),
+        case: Case {
+            id: "c".into(),
+            labels: BTreeMap::new(),
+            memory: Arc::default(),
+            messages: vec![UserMessage { text: "Who got the prize?".into(), after_reset: false }],
+            baseline: Baseline::default(),
+            gold: Gold {
+                metric: Metric::Contains,
+                answers: vec!["Wilhelm Röntgen".into()],
+                decoys: Vec::new(),
+                evidence: vec!["The prize went to Wilhelm Röntgen".into()],
+                tier: Tier::Archival,
+                edit: None,
+            },
+        },
+        events: vec![EventRecord { steps, replies: vec![reply.into()], evicted: 0 }],
+        reply: reply.into(),
+        blocks: Vec::new(),
+        prompt: None,
+        tokens: TokenUsage::default(),
+        seconds: 0.0,
+        error: None,
+        score: Score::default(),
+        failure: Failure::default(),
+    }
+}
+
+const ALL: &[&str] = &["send_message", "archival_search", "conversation_search"];
+
+fn step(function: &str, words: &str, result: &str) -> Step {
+    offered(ALL, function, words, result)
+}
+
+fn offered(functions: &[&str], function: &str, words: &str, result: &str) -> Step {
+    Step {
+        functions: functions.iter().map(ToString::to_string).collect(),
+        function: function.into(),
+        arguments: Map::from_iter([("words".to_string(), words.into())]),
+        status: Status::Ok,
+        result: result.into(),
+        tokens: TokenUsage::default(),
+        seconds: 0.0,
+        by_runtime: false,
+    }
+}
+
+fn check(mut record: Record, expected: Failure) {
+    record.grade();
+    assert_eq!(record.failure, expected, "{:?}", record.reply);
+}
+
+const FOUND: &str = "Page 1 of 1:\n- In 1901\n- The prize went to  Wilhelm Röntgen, a physicist.";
+
+#[test]
+fn what_was_in_view_was_miscopied_misread_or_not_used() {
+    let with = |reply: &str| {
+        record(
+            Arm::Memgpt,
+            reply,
+            vec![step("archival_search", "prize", FOUND), step("send_message", "", "")],
+        )
+    };
+    check(with("It was Wilhelm Röntgen."), Failure::None);
+    check(with("It was Wilhelm Röntgem."), Failure::Miscopied);
+    check(with("It was in 1901."), Failure::Misread);
+    check(with("It was Marie Curie."), Failure::UnsupportedAnswer);
+    check(with("I don’t know."), Failure::Abstained);
+    check(with(" "), Failure::Abstained);
+}
+
+#[test]
+fn what_was_not_in_view_was_sought_in_the_wrong_place_or_not_long_enough() {
+    let with = |steps: Vec<Step>| record(Arm::Memgpt, "It was Marie Curie.", steps);
+    let reply = || step("send_message", "", "");
+    let last_reply = || offered(&["send_message"], "send_message", "", "");
+    check(with(vec![reply()]), Failure::StoppedEarly);
+    check(with(vec![step("archival_search", "a", "nothing"), reply()]), Failure::StoppedEarly);
+    check(with(vec![step("conversation_search", "a", "nothing"), reply()]), Failure::WrongTier);
+    let twice = || vec![step("archival_search", "a", "no"), step("archival_search", "a", "no")];
+    check(with([twice(), vec![last_reply()]].concat()), Failure::Loop);
+    let others = || vec![step("archival_search", "a", "no"), step("archival_search", "b", "no")];
+    check(with([others(), vec![last_reply()]].concat()), Failure::NotFound);
+    check(with([others(), vec![reply()]].concat()), Failure::StoppedEarly);
+}
+
+#[test]
+fn what_was_said_and_left_main_context_was_lost() {
+    let mut told = record(Arm::Memgpt, "I see.", vec![step("send_message", "", "")]);
+    told.case.messages.insert(
+        0,
+        UserMessage { text: "The prize went to Wilhelm Röntgen.".into(), after_reset: false },
+    );
+    check(told.clone(), Failure::StoppedEarly);
+    told.events[0].evicted = 4;
+    check(told, Failure::LostInFlush);
+}
+
+#[test]
+fn an_arm_without_memory_guesses_or_says_that_it_does_not_know() {
+    let prompt =
+        |has_evidence| Some(PromptRecord { n_pieces: 1, n_pieces_all: 2, tokens: 9, has_evidence });
+    let with = |reply: &str, has_evidence: bool| Record {
+        prompt: prompt(has_evidence),
+        ..record(Arm::FullContext, reply, Vec::new())
+    };
+    check(with("Marie Curie", false), Failure::UnsupportedAnswer);
+    check(with("INSUFFICIENT INFORMATION", false), Failure::Abstained);
+    check(with("Marie Curie", true), Failure::Misread);
+    check(with("Wilhelm Röntgem", true), Failure::Miscopied);
+    check(with("Wilhelm Röntgen", false), Failure::None);
+}
+
+#[test]
+fn an_edit_that_is_not_as_it_should_be_comes_first() {
+    let block = |value: &str| Block {
+        label: "facts".into(),
+        description: String::new(),
+        value: value.into(),
+        limit_chars: 100,
+        read_only: false,
+    };
+    let with = |reply: &str, value: &str| {
+        let mut record = record(Arm::Memgpt, reply, Vec::new());
+        record.case.gold.tier = Tier::WorkingContext;
+        record.case.gold.evidence = vec!["Wilhelm Röntgen".into()];
+        record.case.gold.edit = Some(EditGold {
+            new: vec!["Wilhelm Röntgen".into()],
+            old: vec!["1. The prize went to Marie Curie.".into()],
+            kept: vec!["2. It rains.".into()],
+        });
+        record.blocks = vec![block(value)];
+        record
+    };
+    let right = "The prize went to Wilhelm Röntgen.\n2. It rains.";
+    check(with("Wilhelm Röntgen", right), Failure::None);
+    // The block is right, so the answer alone is wrong.
+    check(with("Marie Curie", right), Failure::UnsupportedAnswer);
+    check(with("It rains.", right), Failure::Misread);
+    for wrong in [
+        "1. The prize went to Marie Curie.\n2. It rains.",
+        "1. The prize went to Marie Curie.\n2. It rains.\nThe prize went to Wilhelm Röntgen.",
+        "The prize went to Lise Meitner.\n2. It rains.",
+    ] {
+        check(with("Wilhelm Röntgen", wrong), Failure::WrongEdit);
+    }
+    let mut lost = with("Wilhelm Röntgen", "The prize went to Wilhelm Röntgen.");
+    lost.grade();
+    assert_eq!((lost.score.correct, lost.score.parts["all"]), (true, 0.0));
+    // A note in archival storage counts as saved.
+    let mut noted = with("Wilhelm Röntgen", "2. It rains.");
+    let mut note = step("archival_insert", "", "Stored.");
+    note.arguments = Map::from_iter([("text".to_string(), "It was Wilhelm Röntgen".into())]);
+    noted.events[0].steps.push(note);
+    check(noted, Failure::None);
+}
+
+#[test]
+fn a_case_that_could_not_be_run_failed() {
+    let mut record = record(Arm::Memgpt, "", Vec::new());
+    record.error = Some("the prompt is too long".into());
+    check(record, Failure::Failed);
+}
+
+#[test]
+fn levenshtein_by_hand() {
+    let distance = |a: &str, b: &str| {
+        edit_distance(&a.chars().collect::<Vec<_>>(), &b.chars().collect::<Vec<_>>())
+    };
+    assert_eq!(distance("kitten", "sitting"), 3);
+    assert_eq!(distance("", "abc"), 3);
+    assert_eq!(distance("abc", "abc"), 0);
+}

@@ -1,0 +1,185 @@
+//! The core memory sets of MemGPT's authors: facts about people, questions, and facts that contradict them.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::{Place, lines, some_text};
+use crate::memory::case::Case;
+use crate::memory::error::MemoryBenchError;
+use crate::memory::tasks::core_memory::{Asked, Change, read, update, write};
+
+#[derive(Debug, Deserialize)]
+struct Line {
+    id: u64,
+    input: String,
+    ground_truth: String,
+    agent_args: Arguments,
+}
+
+#[derive(Debug, Deserialize)]
+struct Arguments {
+    extra: Extra,
+}
+
+#[derive(Debug, Deserialize)]
+struct Extra {
+    facts: Vec<String>,
+    contradicting_fact: Option<String>,
+    contradicting_answer: Option<String>,
+    supporting_fact_indices: Option<Vec<usize>>,
+}
+
+/// Reads the sets of a folder: reading, updating and writing in turn, where each is there.
+///
+/// Which facts support a question stands in the set of updates alone, and both sets have the same
+/// questions; without it a case has no evidence, and writing cannot be asked.
+pub(crate) fn cases(folder: &Path) -> Result<Vec<Case>, MemoryBenchError> {
+    let reads: Vec<(Place, Line)> = lines(folder, "core_memory_read.jsonl")?;
+    let updates: Vec<(Place, Line)> = lines(folder, "core_memory_update.jsonl")?;
+    let mut cases = Vec::new();
+    let n = reads.len().max(updates.len());
+    for number in 0..n {
+        let changed = updates.get(number);
+        if let Some((place, line)) = reads.get(number) {
+            let same = changed.filter(|(_, other)| other.input == line.input);
+            let supporting = match same {
+                Some((_, other)) => supporting(place, other)?,
+                None => Vec::new(),
+            };
+            let asked = asked(place, line, line.ground_truth.clone(), supporting)?;
+            cases.push(read(&line.id.to_string(), facts(place, line)?, &asked));
+        }
+        if let Some((place, line)) = changed {
+            let id = line.id.to_string();
+            let facts = facts(place, line)?;
+            let extra = &line.agent_args.extra;
+            let (Some(fact), Some(answer)) =
+                (&extra.contradicting_fact, &extra.contradicting_answer)
+            else {
+                return Err(place.wrong("there is no contradicting_fact with its answer"));
+            };
+            let supporting = supporting(place, line)?;
+            let before = reads.get(number).filter(|(_, other)| other.input == line.input);
+            let answer_before =
+                before.map_or_else(String::new, |(_, other)| other.ground_truth.clone());
+            let asked = Asked { question: line.input.clone(), answer: answer_before, supporting };
+            some_text(place, "input", &asked.question)?;
+            // The set quotes some of its facts.
+            let fact = some_text(place, "contradicting_fact", fact)?.trim_matches('"').to_string();
+            let answer = some_text(place, "contradicting_answer", answer)?.to_string();
+            cases.push(update(&id, facts, &asked, &Change { fact, answer }));
+            if !asked.answer.is_empty() {
+                cases.push(write(&id, facts, &asked));
+            }
+        }
+    }
+    Ok(cases)
+}
+
+fn facts<'a>(place: &Place, line: &'a Line) -> Result<&'a [String], MemoryBenchError> {
+    let facts = &line.agent_args.extra.facts;
+    if facts.is_empty() {
+        return Err(place.wrong("there are no facts"));
+    }
+    for fact in facts {
+        some_text(place, "a fact", fact)?;
+    }
+    Ok(facts)
+}
+
+fn supporting(place: &Place, line: &Line) -> Result<Vec<usize>, MemoryBenchError> {
+    let extra = &line.agent_args.extra;
+    let supporting = extra.supporting_fact_indices.clone().unwrap_or_default();
+    match supporting.iter().find(|at| **at >= extra.facts.len()) {
+        Some(at) => Err(place.wrong(format!("there is no fact {at}, only {}", extra.facts.len()))),
+        None if supporting.is_empty() => Err(place.wrong("supporting_fact_indices is empty")),
+        None => Ok(supporting),
+    }
+}
+
+fn asked(
+    place: &Place,
+    line: &Line,
+    answer: String,
+    supporting: Vec<usize>,
+) -> Result<Asked, MemoryBenchError> {
+    some_text(place, "input", &line.input)?;
+    some_text(place, "ground_truth", &answer)?;
+    Ok(Asked { question: line.input.clone(), answer, supporting })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn load(read: &Value, update: &Value) -> Result<Vec<Case>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, line) in [("core_memory_read", read), ("core_memory_update", update)] {
+            fs::write(folder.path().join(format!("{name}.jsonl")), line.to_string()).unwrap();
+        }
+        cases(folder.path()).map_err(|error| error.to_string())
+    }
+
+    fn line(answer: &str, extra: &Value) -> Value {
+        json!({"id": 3, "input": "Who cooks?", "ground_truth": answer, "agent_args": {"extra": extra}})
+    }
+
+    fn change(facts: &[&str], supporting: &[usize]) -> Value {
+        json!({"facts": facts, "contradicting_fact": "\"Bo cooks.\"", "contradicting_answer": "Bo",
+            "supporting_fact_indices": supporting})
+    }
+
+    const FACTS: &[&str] = &["Cy cooks.", "Bo sails."];
+
+    #[test]
+    fn both_sets_give_three_kinds() {
+        let read = line("Cy", &json!({"facts": FACTS}));
+        let cases = load(&read, &line("Bo", &change(FACTS, &[0]))).unwrap();
+        let ids: Vec<&str> = cases.iter().map(|case| &*case.id).collect();
+        assert_eq!(ids, ["read-3", "update-3", "write-3"]);
+        assert_eq!(cases[0].gold.evidence, ["Cy cooks."]);
+        assert!(
+            cases[1].messages[0].text.ends_with(": Bo cooks."),
+            "{}",
+            cases[1].messages[0].text
+        );
+        let answers: Vec<&str> = cases.iter().map(|case| &*case.gold.answers[0]).collect();
+        assert_eq!(answers, ["Cy", "Bo", "Cy"]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_line() {
+        let read = line("Cy", &json!({"facts": FACTS}));
+        let check = |read: &Value, update: &Value, expected: &str| {
+            let error = load(read, update).unwrap_err();
+            assert!(error.contains(expected), "{error}, not {expected}");
+        };
+        check(&read, &line("Bo", &change(FACTS, &[2])), "line 1: there is no fact 2, only 2");
+        check(&read, &line("Bo", &change(FACTS, &[])), "supporting_fact_indices is empty");
+        check(
+            &line("Cy", &json!({"facts": []})),
+            &line("Bo", &change(FACTS, &[0])),
+            "there are no facts",
+        );
+        check(
+            &line(" ", &json!({"facts": FACTS})),
+            &line("Bo", &change(FACTS, &[0])),
+            "ground_truth is empty",
+        );
+        check(
+            &read,
+            &line("Bo", &json!({"facts": FACTS, "supporting_fact_indices": [0]})),
+            "no contradicting_fact",
+        );
+        check(
+            &read,
+            &json!({"id": -1}),
+            "core_memory_update.jsonl, line 1: not as its format says",
+        );
+    }
+}

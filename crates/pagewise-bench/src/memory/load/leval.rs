@@ -1,0 +1,85 @@
+//! L-Eval's questions on whole articles: a document in each line, cut into passages, with its questions.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use pagewise_memory::{DocumentFormat, PASSAGE_CHARS_MAX, chunk};
+use serde::Deserialize;
+
+use super::{Place, lines, some_text};
+use crate::memory::case::Case;
+use crate::memory::error::MemoryBenchError;
+use crate::memory::tasks::doc_qa::{self, Question};
+
+#[derive(Debug, Deserialize)]
+struct Line {
+    id: String,
+    instructions: Vec<String>,
+    outputs: Vec<String>,
+    input: String,
+}
+
+/// Reads the documents of a folder. Each has a memory of its own, as when it is put in once and asked about
+/// many times.
+pub(crate) fn cases(folder: &Path) -> Result<Vec<Case>, MemoryBenchError> {
+    let read: Vec<(Place, Line)> = lines(folder, "natural_question.jsonl")?;
+    let mut cases = Vec::new();
+    for (place, Line { id, instructions, outputs, input }) in read {
+        some_text(&place, "input", &input)?;
+        if instructions.len() != outputs.len() {
+            let (n, m) = (instructions.len(), outputs.len());
+            return Err(place.wrong(format!("{n} instructions, but {m} outputs")));
+        }
+        let memory = doc_qa::memory(&chunk(&input, DocumentFormat::Text, PASSAGE_CHARS_MAX));
+        for (number, (question, answer)) in (1..).zip(instructions.into_iter().zip(outputs)) {
+            some_text(&place, "an instruction", &question)?;
+            some_text(&place, "an output", &answer)?;
+            let question = Question {
+                id: format!("leval-{id}-{number}"),
+                labels: BTreeMap::from([("document".into(), id.clone())]),
+                text: question,
+                answers: vec![answer],
+                // The set does not say where in the document the answer is.
+                evidence: Vec::new(),
+            };
+            cases.push(doc_qa::case(question, &memory));
+        }
+    }
+    Ok(cases)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn load(questions: &[&str], answers: &[&str], input: &str) -> Result<Vec<Case>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let line = json!({"id": "natural_question:0", "instructions": questions, "outputs": answers,
+            "input": input, "source": "", "evaluation": "f1"});
+        fs::write(folder.path().join("natural_question.jsonl"), line.to_string()).unwrap();
+        cases(folder.path()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_document_is_cut_once_for_all_its_questions() {
+        let document = "The mill was built by Ada in 1911. ".repeat(100);
+        let cases = load(&["who", "when"], &["Ada", "1911"], &document).unwrap();
+        assert_eq!(cases.len(), 2);
+        assert!(cases[0].memory.passages.len() > 3);
+        assert!(std::sync::Arc::ptr_eq(&cases[0].memory, &cases[1].memory));
+        let long =
+            cases[0].memory.passages.iter().map(|passage| passage.text.chars().count()).max();
+        assert!(long.unwrap() <= PASSAGE_CHARS_MAX);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_line() {
+        let error = load(&["who", "when"], &["Ada"], "x").unwrap_err();
+        assert!(error.contains("line 1: 2 instructions, but 1 outputs"), "{error}");
+        assert!(load(&["who"], &["Ada"], " ").unwrap_err().contains("line 1: input is empty"));
+    }
+}

@@ -1,0 +1,172 @@
+//! Memory made ready when a case first needs it, and copied for each.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use pagewise_core::{Embedder, FunctionCall, MessageBody, MessageId};
+use pagewise_memory::{
+    ArchivalQuery, NewPassage, QueueState, SearchMode, Store, StoreError, Summary,
+};
+use tempfile::TempDir;
+
+use super::case::{Memory, PastTurn, Speaker};
+use super::error::MemoryBenchError;
+
+/// Prepares memories, and keeps the last: cases that ask about the same one follow each other.
+pub(crate) struct Memories {
+    pub(crate) embedder: Arc<dyn Embedder>,
+    /// When the cases begin.
+    pub(crate) now: Timestamp,
+    last: Option<Prepared>,
+}
+
+impl Memories {
+    pub(crate) fn new(embedder: Arc<dyn Embedder>, now: Timestamp) -> Self {
+        Self { embedder, now, last: None }
+    }
+
+    /// Whether this memory is ready.
+    pub(crate) fn has(&self, memory: &Arc<Memory>) -> bool {
+        self.last.as_ref().is_some_and(|prepared| Arc::ptr_eq(&prepared.memory, memory))
+    }
+
+    /// Returns this memory, which is made ready if it is not.
+    pub(crate) fn get(&mut self, memory: &Arc<Memory>) -> Result<&Prepared, MemoryBenchError> {
+        let prepared = match self.last.take().filter(|last| Arc::ptr_eq(&last.memory, memory)) {
+            Some(last) => last,
+            None => Prepared::new(memory, &self.embedder, self.now)?,
+        };
+        Ok(self.last.insert(prepared))
+    }
+}
+
+/// A store that holds what a [`Memory`] says, with all vectors, closed.
+pub(crate) struct Prepared {
+    memory: Arc<Memory>,
+    folder: TempDir,
+    embedder: Arc<dyn Embedder>,
+}
+
+impl Prepared {
+    /// Fills a new store. `now` is when the cases begin.
+    fn new(
+        memory: &Arc<Memory>,
+        embedder: &Arc<dyn Embedder>,
+        now: Timestamp,
+    ) -> Result<Self, MemoryBenchError> {
+        let folder = new_folder()?;
+        let mut store = Store::open(folder.path(), Arc::clone(embedder))?;
+        store.transact(|tx| {
+            for block in &memory.blocks {
+                tx.save_block(block, now, None)?;
+            }
+            for passage in &memory.passages {
+                tx.insert_passage(&NewPassage {
+                    text: passage.text.clone(),
+                    tags: Vec::new(),
+                    source: passage.source.clone(),
+                    at: now,
+                })?;
+            }
+            for session in &memory.sessions {
+                for (minute, turn) in (0..).zip(&session.turns) {
+                    tx.append(session.at + SignedDuration::from_mins(minute), body(turn))?;
+                }
+            }
+            Ok(())
+        })?;
+        hide_messages(&mut store, past_summary(memory))?;
+        if embedder.dimensions() > 0 {
+            store.embed_pending(usize::MAX)?;
+        }
+        drop(store);
+        Ok(Self { memory: Arc::clone(memory), folder, embedder: Arc::clone(embedder) })
+    }
+
+    /// Copies it for a case.
+    pub(crate) fn copy(&self) -> Result<TempDir, MemoryBenchError> {
+        let copy = new_folder()?;
+        let error = |error: std::io::Error| MemoryBenchError::file(copy.path(), &error);
+        for entry in fs::read_dir(self.folder.path()).map_err(error)? {
+            let entry = entry.map_err(error)?;
+            // The lock is the opener's own.
+            if entry.file_type().map_err(error)?.is_file() && entry.file_name() != "lock" {
+                fs::copy(entry.path(), copy.path().join(entry.file_name())).map_err(error)?;
+            }
+        }
+        Ok(copy)
+    }
+
+    /// Returns the places, in [`Memory::passages`], of the best `n` passages for a question, best first.
+    pub(crate) fn best_passages(&self, question: &str, n: usize) -> Result<Vec<usize>, StoreError> {
+        let mut store = Store::open(self.folder.path(), Arc::clone(&self.embedder))?;
+        let mode =
+            if self.embedder.dimensions() > 0 { SearchMode::Fused } else { SearchMode::Words };
+        let page = store.archival_search(&ArchivalQuery {
+            words: question.into(),
+            tags: Vec::new(),
+            page: 1,
+            page_size: u32::try_from(n).unwrap_or(u32::MAX),
+            mode,
+        })?;
+        let place = |text: &str| self.memory.passages.iter().position(|held| held.text == text);
+        Ok(page.hits.iter().filter_map(|hit| place(&hit.passage.text)).collect())
+    }
+}
+
+/// Takes all messages out of the queue; recall storage keeps them. With a summary at the head of the
+/// queue the agent may search them, without one it does not know of them.
+fn hide_messages(store: &mut Store, summary: Option<Summary>) -> Result<(), StoreError> {
+    let last = store.messages_from(MessageId(i64::MIN))?.last().map_or(0, |message| message.id.0);
+    let state = QueueState { first_in_view: MessageId(last + 1), summary, warned: false };
+    store.transact(|tx| tx.set_queue(&state))
+}
+
+/// Empties the queue of an agent that has gone: it will know what memory holds, and nothing else.
+pub(crate) fn reset(store: &mut Store, memory: &Memory, now: Timestamp) -> Result<(), StoreError> {
+    // An edit is shown as a line of the conversation until the next flush; there is no such line any
+    // more, so the blocks are saved as the user's own, which are shown in their place.
+    let blocks = store.working_context()?;
+    store.transact(|tx| {
+        blocks.blocks().iter().try_for_each(|block| tx.save_block(block, now, None))
+    })?;
+    hide_messages(store, past_summary(memory))
+}
+
+/// What stands at the head of the queue for conversations of the past: that there were any, and nothing
+/// of what was said.
+fn past_summary(memory: &Memory) -> Option<Summary> {
+    let (first, last) = (memory.sessions.first()?, memory.sessions.last()?);
+    let n_messages = memory.sessions.iter().map(|session| session.turns.len() as u64).sum();
+    let day = |at: Timestamp| at.to_zoned(jiff::tz::TimeZone::UTC).date();
+    let when = match memory.sessions.len() {
+        1 => format!("There was one conversation with the user, on {}", day(first.at)),
+        n => format!(
+            "There were {n} conversations with the user, the first on {}, the last on {}",
+            day(first.at),
+            day(last.at)
+        ),
+    };
+    let text = format!("{when}. What was said is in recall storage.");
+    Some(Summary { text, n_messages })
+}
+
+fn body(turn: &PastTurn) -> MessageBody {
+    let text = turn.text.clone();
+    match turn.speaker {
+        Speaker::User => MessageBody::User { text },
+        Speaker::Assistant => MessageBody::Call(FunctionCall {
+            thought: None,
+            function: "send_message".into(),
+            arguments: [("message".to_string(), text.into())].into_iter().collect(),
+            request_heartbeat: None,
+        }),
+    }
+}
+
+fn new_folder() -> Result<TempDir, MemoryBenchError> {
+    tempfile::tempdir()
+        .map_err(|error| MemoryBenchError::file(Path::new("a temporary folder"), &error))
+}

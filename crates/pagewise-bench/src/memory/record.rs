@@ -1,0 +1,343 @@
+//! What a case left: one line of JSON with the whole trajectory, from which it can be graded again.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::Path;
+
+use pagewise_agent::{AgentConfig, CallRecord, prompts_fingerprint};
+use pagewise_core::{Status, TokenUsage};
+use pagewise_memory::Block;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::arm::{Arm, Truncation};
+use super::case::{Case, Tier};
+use super::error::MemoryBenchError;
+use super::failure::{Failure, classify};
+use super::lent_model::Written;
+use super::score::{Score, score};
+use super::task::Task;
+
+/// The layout of a record.
+const FORMAT: u32 = 1;
+
+/// What a run was made with. Records of one file have the same.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The layout of the record.
+    pub format: u32,
+    /// The task.
+    pub task: Task,
+    /// Where its cases are from: `generated`, or the name of a data set.
+    pub source: String,
+    /// The model's name.
+    pub model: String,
+    /// Who answered.
+    pub arm: Arm,
+    /// The context window, in tokens.
+    pub window: usize,
+    /// Seeds the generator of cases and every answer.
+    pub seed: u64,
+    /// The embedder that searches; `none` where nothing is searched by meaning.
+    pub embedder: String,
+    /// What the agent's prompts are, as a number: records that were made with others are not mixed.
+    pub prompts: String,
+    /// How documents are cut for a prompt, and how many there are.
+    pub documents: Documents,
+    /// The agent's settings; the other arms take sampling and the length of an answer from them.
+    pub agent: AgentConfig,
+}
+
+/// How the passages that a search finds become part of a prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Documents {
+    /// The most of them.
+    pub n_max: usize,
+    /// How they are made to fit.
+    pub truncation: Truncation,
+}
+
+impl Settings {
+    /// The layout that is written.
+    pub const FORMAT: u32 = FORMAT;
+
+    /// Returns what [`prompts`](Self::prompts) is in this program.
+    pub fn prompts() -> String {
+        format!("{:016x}", prompts_fingerprint())
+    }
+
+    /// Returns the name of the file of these records, without a folder.
+    pub fn file_name(&self) -> String {
+        let Self { task, model, arm, window, .. } = self;
+        let model: String = model
+            .chars()
+            .map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' })
+            .collect();
+        format!("{task}.{model}.{arm}.{window}.jsonl")
+    }
+
+    /// Names what differs from `other`.
+    fn differing(&self, other: &Self) -> Vec<String> {
+        let [Ok(Value::Object(mine)), Ok(Value::Object(others))] =
+            [self, other].map(serde_json::to_value)
+        else {
+            return vec!["setting".into()];
+        };
+        let mut names = Vec::new();
+        for (name, value) in &mine {
+            match (value, others.get(name)) {
+                (Value::Object(inner), Some(Value::Object(others))) => names.extend(
+                    inner
+                        .iter()
+                        .filter(|(name, value)| others.get(*name) != Some(value))
+                        .map(|(inner, _)| format!("{name}.{inner}")),
+                ),
+                (value, other) if other != Some(value) => names.push(name.clone()),
+                _ => {}
+            }
+        }
+        names
+    }
+}
+
+/// What a case left.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Record {
+    /// What it was run with.
+    pub settings: Settings,
+    /// The case, without what memory held.
+    pub case: Case,
+    /// What came of each message, in order.
+    pub events: Vec<EventRecord>,
+    /// The last reply: what is scored.
+    pub reply: String,
+    /// Working context in the end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocks: Vec<Block>,
+    /// What a prompt without an agent had of the material.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<PromptRecord>,
+    /// Summaries included.
+    pub tokens: TokenUsage,
+    /// From the first message to the last reply, without the preparation of memory.
+    pub seconds: f64,
+    /// Why the case could not be run to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// What it scored.
+    #[serde(default)]
+    pub score: Score,
+    /// Why it is wrong.
+    #[serde(default)]
+    pub failure: Failure,
+}
+
+/// What came of a message.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct EventRecord {
+    /// The calls, in order, replies included.
+    pub steps: Vec<Step>,
+    /// What was said.
+    pub replies: Vec<String>,
+    /// How many messages left main context.
+    pub evicted: usize,
+}
+
+/// One call.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Step {
+    /// What could be called; empty if the runtime called.
+    pub functions: Vec<String>,
+    /// What was called.
+    pub function: String,
+    /// With what.
+    pub arguments: Map<String, Value>,
+    /// Whether it did what was asked.
+    pub status: Status,
+    /// What it returned.
+    pub result: String,
+    /// What writing it cost.
+    pub tokens: TokenUsage,
+    /// How long writing it took.
+    pub seconds: f64,
+    /// Whether the runtime made this call and not the model.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_runtime: bool,
+}
+
+/// What a prompt had of the material.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PromptRecord {
+    /// The pieces in the prompt.
+    pub n_pieces: usize,
+    /// All there are.
+    pub n_pieces_all: usize,
+    /// The prompt's tokens.
+    pub tokens: usize,
+    /// Whether everything that one must have read was in it.
+    pub has_evidence: bool,
+}
+
+impl Step {
+    /// The tier that it searched, if it is a search.
+    pub fn searches(&self) -> Option<Tier> {
+        tier_of_search(&self.function)
+    }
+}
+
+/// The tier that a function searches.
+pub(crate) fn tier_of_search(function: &str) -> Option<Tier> {
+    match function {
+        "archival_search" => Some(Tier::Archival),
+        "conversation_search" | "conversation_search_date" => Some(Tier::Recall),
+        _ => None,
+    }
+}
+
+/// Lays the calls that were executed beside the answers that the model wrote: a call that no answer
+/// asked for was the runtime's own.
+pub(crate) fn steps(calls: Vec<CallRecord>, written: &[Written]) -> Vec<Step> {
+    let mut written = written.iter().filter(|answer| answer.functions.is_some()).peekable();
+    calls
+        .into_iter()
+        .map(|CallRecord { function, arguments, status, result }| {
+            let answer = written.next_if(|answer| {
+                answer
+                    .call
+                    .as_ref()
+                    .is_some_and(|call| call.function == function && call.arguments == arguments)
+            });
+            Step {
+                functions: answer.and_then(|answer| answer.functions.clone()).unwrap_or_default(),
+                by_runtime: answer.is_none(),
+                tokens: answer.map(|answer| answer.tokens).unwrap_or_default(),
+                seconds: answer.map_or(0.0, |answer| answer.seconds),
+                function,
+                arguments,
+                status,
+                result,
+            }
+        })
+        .collect()
+}
+
+impl Record {
+    /// All calls of all messages.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.events.iter().flat_map(|event| &event.steps)
+    }
+
+    /// The notes that were put into archival storage.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        self.steps()
+            .filter(|step| step.function == "archival_insert" && step.status == Status::Ok)
+            .filter_map(|step| step.arguments.get("text")?.as_str().map(str::to_string))
+            .collect()
+    }
+
+    /// How many searches the runtime made itself.
+    pub fn n_runtime_searches(&self) -> usize {
+        self.steps().filter(|step| step.by_runtime && step.searches().is_some()).count()
+    }
+
+    /// Calls that answering did not need: where the answer is in view, all but the reply. `None` where
+    /// it is not in view, or nobody could call.
+    pub(crate) fn n_needless_calls(&self) -> Option<usize> {
+        let is_in_view = self.case.gold.tier == Tier::WorkingContext;
+        (is_in_view && self.settings.arm == Arm::Memgpt).then(|| {
+            let question = self.events.last();
+            question.map_or(0, |event| {
+                event.steps.iter().filter(|step| step.function != "send_message").count()
+            })
+        })
+    }
+
+    /// Scores and classifies it by what it holds.
+    pub fn grade(&mut self) {
+        self.score = score(self);
+        self.failure = classify(self);
+    }
+}
+
+/// Reads the records of a file, which may end in a line that was not finished: a run that was killed.
+/// Returns them with the length of the whole lines, in bytes.
+pub fn read_records(path: &Path) -> Result<(Vec<Record>, u64), MemoryBenchError> {
+    let mut text = String::new();
+    let file = File::open(path).map_err(|error| MemoryBenchError::file(path, &error))?;
+    let read = { file }.read_to_string(&mut text);
+    read.map_err(|error| MemoryBenchError::file(path, &error))?;
+    let whole = text.rfind('\n').map_or(0, |at| at + 1);
+    let records = text[..whole]
+        .lines()
+        .enumerate()
+        .map(|(index, line)| {
+            serde_json::from_str(line).map_err(|error| MemoryBenchError::Line {
+                path: path.into(),
+                line: index + 1,
+                reason: format!("not a record: {error}"),
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    Ok((records, whole as u64))
+}
+
+/// Writes records into a new file in the place of the old one, all or none.
+pub fn rewrite_records(path: &Path, records: &[Record]) -> Result<(), MemoryBenchError> {
+    let error = |error: std::io::Error| MemoryBenchError::file(path, &error);
+    let beside = path.with_extension("jsonl.new");
+    let mut file = File::create(&beside).map_err(error)?;
+    for record in records {
+        file.write_all(line(record).as_bytes()).map_err(error)?;
+    }
+    file.sync_all().map_err(error)?;
+    fs::rename(&beside, path).map_err(error)
+}
+
+fn line(record: &Record) -> String {
+    // Everything in a record is text, numbers and lists of them, which JSON can always say.
+    let mut line = serde_json::to_string(record).unwrap_or_default();
+    line.push('\n');
+    line
+}
+
+/// The file to which records are added as cases are done.
+pub(crate) struct RecordFile {
+    file: File,
+    path: std::path::PathBuf,
+}
+
+impl RecordFile {
+    /// Opens the file of these settings in `folder`, with the records that it has. What a killed run
+    /// left unfinished is cut off.
+    pub(crate) fn open(
+        folder: &Path,
+        settings: &Settings,
+    ) -> Result<(Self, Vec<Record>), MemoryBenchError> {
+        fs::create_dir_all(folder).map_err(|error| MemoryBenchError::file(folder, &error))?;
+        let path = folder.join(settings.file_name());
+        let error = |error: std::io::Error| MemoryBenchError::file(&path, &error);
+        let (records, whole) = match path.exists() {
+            true => read_records(&path)?,
+            false => (Vec::new(), 0),
+        };
+        for record in &records {
+            let differing = settings.differing(&record.settings);
+            if !differing.is_empty() {
+                return Err(MemoryBenchError::OtherSettings { path, differing });
+            }
+        }
+        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(error)?;
+        file.set_len(whole).map_err(error)?;
+        Ok((Self { file, path }, records))
+    }
+
+    /// Adds a record; it is on the disk when this returns.
+    pub(crate) fn add(&mut self, record: &Record) -> Result<(), MemoryBenchError> {
+        let written = self.file.write_all(line(record).as_bytes());
+        written
+            .and_then(|()| self.file.sync_data())
+            .map_err(|error| MemoryBenchError::file(&self.path, &error))
+    }
+}

@@ -1,0 +1,139 @@
+//! Runs cases, one after the other, and records each as it is done.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use jiff::Timestamp;
+use pagewise_core::Embedder;
+
+use super::arm::Answering;
+use super::case::Case;
+use super::error::MemoryBenchError;
+use super::failure::Failure;
+use super::lent_model::Lender;
+use super::prepared::Memories;
+use super::record::{Record, RecordFile, Settings};
+use super::score::Score;
+
+/// Watches a run. Every method does nothing by default.
+pub trait RunObserver {
+    /// A case begins: `n_done` of `n` are done, `n_recorded` of them in an earlier run.
+    fn begin(&mut self, _id: &str, _n_done: usize, _n_recorded: usize, _n: usize) {}
+    /// Memory is filled and embedded, which takes its time: so many texts.
+    fn preparing(&mut self, _n_texts: usize) {}
+    /// A case is done.
+    fn end(&mut self, _record: &Record) {}
+}
+
+impl RunObserver for () {}
+
+/// What runs cases.
+pub struct Runner<'a> {
+    lender: &'a Lender,
+    memories: Memories,
+    cancelled: &'a AtomicBool,
+}
+
+impl<'a> Runner<'a> {
+    /// Creates what runs cases on a model. `embedder` embeds passages and messages; where nothing is
+    /// searched by meaning it has no dimensions. `now` is what the agent's clock says when a case begins.
+    /// Setting `cancelled` stops a run.
+    pub fn new(
+        lender: &'a Lender,
+        embedder: Arc<dyn Embedder>,
+        now: Timestamp,
+        cancelled: &'a AtomicBool,
+    ) -> Self {
+        Self { lender, memories: Memories::new(embedder, now), cancelled }
+    }
+
+    /// Runs those of `cases` that have no record in `folder`, and returns the records of all, in order.
+    /// Without a folder nothing is written.
+    ///
+    /// A case is run as if it were the only one: with a copy of its memory, and a model that has
+    /// forgotten the case before. So its record does not depend on which cases were run with it.
+    pub fn run(
+        &mut self,
+        cases: &[Case],
+        settings: &Settings,
+        folder: Option<&Path>,
+        observer: &mut dyn RunObserver,
+    ) -> Result<Vec<Record>, MemoryBenchError> {
+        let mut file = None;
+        let mut recorded = Vec::new();
+        if let Some(folder) = folder {
+            let (opened, records) = RecordFile::open(folder, settings)?;
+            file = Some(opened);
+            recorded = records;
+        }
+        let find = |case: &Case| recorded.iter().find(|record| record.case.id == case.id);
+        let n_recorded = cases.iter().filter(|case| find(case).is_some()).count();
+        let mut records = Vec::with_capacity(cases.len());
+        for case in cases {
+            if let Some(record) = find(case) {
+                records.push(record.clone());
+                continue;
+            }
+            if self.is_cancelled() {
+                return Err(MemoryBenchError::Cancelled);
+            }
+            observer.begin(&case.id, records.len(), n_recorded, cases.len());
+            let record = self.run_case(case, settings, observer)?;
+            if let Some(file) = &mut file {
+                file.add(&record)?;
+            }
+            observer.end(&record);
+            records.push(record);
+        }
+        Ok(records)
+    }
+
+    fn run_case(
+        &mut self,
+        case: &Case,
+        settings: &Settings,
+        observer: &mut dyn RunObserver,
+    ) -> Result<Record, MemoryBenchError> {
+        self.lender.begin_case();
+        let mut answering = Answering {
+            lender: self.lender,
+            memories: &mut self.memories,
+            settings,
+            cancelled: self.cancelled,
+        };
+        if answering.needs_store(case) && !answering.memories.has(&case.memory) {
+            let n_turns: usize = case.memory.sessions.iter().map(|one| one.turns.len()).sum();
+            observer.preparing(case.memory.passages.len() + n_turns);
+        }
+        let answered = answering.answer(case)?;
+        if answered.is_cancelled || self.is_cancelled() {
+            return Err(MemoryBenchError::Cancelled);
+        }
+        let last = answered.events.last().filter(|_| answered.events.len() == case.messages.len());
+        let reply = match answered.prompt {
+            // The other arms have one prompt, however many messages there are.
+            Some(_) => answered.events.last().map(|event| event.replies.join("\n")),
+            None => last.map(|event| event.replies.join("\n")),
+        };
+        let mut record = Record {
+            settings: settings.clone(),
+            case: case.clone(),
+            reply: reply.unwrap_or_default(),
+            events: answered.events,
+            blocks: answered.blocks,
+            prompt: answered.prompt,
+            tokens: self.lender.tokens(),
+            seconds: answered.seconds,
+            error: answered.error,
+            score: Score::default(),
+            failure: Failure::default(),
+        };
+        record.grade();
+        Ok(record)
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,238 @@
+//! Scores that need no judge.
+//!
+//! The texts are compared as the public evaluations do it: containment for key-value pairs and core
+//! memory, SQuAD's EM and F1, the `best_subspan_em` of lost-in-the-middle, ROUGE-L recall.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::arm::Arm;
+use super::case::{EditGold, Gold, Metric};
+use super::record::Record;
+use super::words::{folded, squad_normal, stem, words};
+
+/// What a case scored.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// Whether it counts as right.
+    pub correct: bool,
+    /// Other measures of the same reply, each from 0 to 1.
+    pub parts: BTreeMap<String, f64>,
+}
+
+/// Scores what a run left.
+pub(crate) fn score(record: &Record) -> Score {
+    let gold = &record.case.gold;
+    let reply = &record.reply;
+    let answered = answers(gold, reply);
+    let mut parts = BTreeMap::new();
+    let mut put = |name: &str, value: f64| parts.insert(name.to_string(), value);
+    put("exact", yes(gold.answers.iter().any(|answer| folded(answer) == folded(reply))));
+    if !gold.decoys.is_empty() {
+        put("decoy", yes(!answered && gold.decoys.iter().any(|decoy| contains(reply, decoy))));
+    }
+    if gold.metric == Metric::Subspan {
+        let field = answer_field(reply);
+        put("em", yes(best(gold, |answer| yes(squad_em(field, answer))) > 0.0));
+        put("f1", best(gold, |answer| squad_f1(field, answer)));
+        put("anywhere", yes(gold.answers.iter().any(|answer| subspan(reply, answer))));
+    }
+    if gold.metric == Metric::ContainsWord {
+        put("rouge_l", best(gold, |answer| rouge_l_recall(reply, answer)));
+    }
+    let mut correct = answered;
+    if let Some(edit) = &gold.edit
+        && record.settings.arm == Arm::Memgpt
+    {
+        let EditScore { new_in, old_gone, others_kept } = edit_score(edit, record);
+        put("answer", yes(answered));
+        put("new_in", yes(new_in));
+        put("old_gone", yes(old_gone));
+        put("others_kept", yes(others_kept));
+        put("all", yes(answered && new_in && old_gone && others_kept));
+        correct = answered && new_in && old_gone;
+    }
+    if let Some(n_needless) = record.n_needless_calls() {
+        put("without_needless_calls", yes(correct && n_needless == 0));
+    }
+    Score { correct, parts }
+}
+
+fn yes(yes: bool) -> f64 {
+    if yes { 1.0 } else { 0.0 }
+}
+
+fn best(gold: &Gold, score: impl Fn(&str) -> f64) -> f64 {
+    gold.answers.iter().map(|answer| score(answer)).fold(0.0, f64::max)
+}
+
+/// Whether the reply gives one of the answers.
+pub(crate) fn answers(gold: &Gold, reply: &str) -> bool {
+    gold.answers.iter().any(|answer| match gold.metric {
+        Metric::Contains => contains(reply, answer),
+        Metric::ContainsWord => contains_word(reply, answer),
+        Metric::Subspan => subspan(answer_field(reply), answer),
+    })
+}
+
+/// Whether `answer` is in `text`, whatever the case of letters and the width of white space.
+pub(crate) fn contains(text: &str, answer: &str) -> bool {
+    let answer = folded(answer);
+    !answer.is_empty() && folded(text).contains(&answer)
+}
+
+/// Whether `answer`, one word, is a word of `text` in any of its forms.
+fn contains_word(text: &str, answer: &str) -> bool {
+    let wanted = stem(answer);
+    words(text).iter().any(|word| word == &answer.to_lowercase() || stem(word) == wanted)
+}
+
+/// Whether the reply holds the answer, both in SQuAD's normal form.
+fn subspan(reply: &str, answer: &str) -> bool {
+    let answer = squad_normal(answer);
+    !answer.is_empty() && squad_normal(reply).contains(&answer)
+}
+
+/// The part of a reply between `ANSWER:` and `DOCUMENT:`, if it has such parts: what stands behind is
+/// quoted, and would hold the answer by itself.
+pub(crate) fn answer_field(reply: &str) -> &str {
+    let field = match reply.find("ANSWER:") {
+        Some(at) => &reply[at + "ANSWER:".len()..],
+        None => reply,
+    };
+    let end = field.find("DOCUMENT:").unwrap_or(field.len());
+    field[..end].trim().trim_end_matches([',', ';'])
+}
+
+/// SQuAD's exact match.
+fn squad_em(reply: &str, answer: &str) -> bool {
+    squad_normal(reply) == squad_normal(answer)
+}
+
+/// SQuAD's F1: the harmonic mean of precision and recall over the words, each as often as it occurs.
+fn squad_f1(reply: &str, answer: &str) -> f64 {
+    let (reply, answer) = (squad_normal(reply), squad_normal(answer));
+    let reply: Vec<&str> = reply.split_whitespace().collect();
+    let answer: Vec<&str> = answer.split_whitespace().collect();
+    if reply.is_empty() || answer.is_empty() {
+        return yes(reply == answer);
+    }
+    let mut left = reply.clone();
+    let n_common = answer
+        .iter()
+        .filter(|word| match left.iter().position(|other| other == *word) {
+            Some(at) => {
+                left.swap_remove(at);
+                true
+            }
+            None => false,
+        })
+        .count();
+    if n_common == 0 {
+        return 0.0;
+    }
+    let (precision, recall) =
+        (n_common as f64 / reply.len() as f64, n_common as f64 / answer.len() as f64);
+    2.0 * precision * recall / (precision + recall)
+}
+
+/// ROUGE-L recall: the longest common subsequence of words, as a share of the answer's words.
+fn rouge_l_recall(reply: &str, answer: &str) -> f64 {
+    let (reply, answer) = (words(reply), words(answer));
+    if answer.is_empty() {
+        return 0.0;
+    }
+    let mut lengths = vec![0_usize; answer.len() + 1];
+    for word in &reply {
+        let mut diagonal = 0;
+        for (at, other) in answer.iter().enumerate() {
+            let above = lengths[at + 1];
+            lengths[at + 1] = if word == other { diagonal + 1 } else { above.max(lengths[at]) };
+            diagonal = above;
+        }
+    }
+    lengths[answer.len()] as f64 / answer.len() as f64
+}
+
+/// What became of working context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EditScore {
+    pub(crate) new_in: bool,
+    pub(crate) old_gone: bool,
+    pub(crate) others_kept: bool,
+}
+
+pub(crate) fn edit_score(edit: &EditGold, record: &Record) -> EditScore {
+    let lines: Vec<String> =
+        record.blocks.iter().flat_map(|block| block.value.lines()).map(folded).collect();
+    let has = |line: &String| lines.contains(&folded(line));
+    let is_before =
+        |line: &String| edit.kept.iter().chain(&edit.old).any(|before| folded(before) == *line);
+    let notes = record.notes().into_iter().map(|note| folded(&note));
+    let new_lines: Vec<String> =
+        lines.iter().filter(|line| !is_before(line)).cloned().chain(notes).collect();
+    EditScore {
+        new_in: edit.new.iter().any(|new| new_lines.iter().any(|line| contains(line, new))),
+        old_gone: !edit.old.iter().any(has),
+        others_kept: edit.kept.iter().all(has),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn containment_is_of_folded_text() {
+        assert!(contains("It is  9F9F-a1.", "9f9f-A1"));
+        assert!(contains("She met\nNora  Fishel", "nora fishel"));
+        assert!(!contains("9f9f-a2", "9f9f-a1"));
+        assert!(!contains("anything", " "));
+    }
+
+    #[test]
+    fn a_word_counts_in_any_of_its_forms() {
+        assert!(contains_word("You said you love grilling.", "grill"));
+        assert!(contains_word("The missing word is \"Jeep\".", "jeep"));
+        assert!(!contains_word("You own a scooter.", "jeep"));
+        assert!(!contains_word("A jeepney", "jeep"));
+    }
+
+    #[test]
+    fn squad_scores_by_hand() {
+        assert!(squad_em("The Eiffel Tower.", "eiffel tower"));
+        assert!(!squad_em("It is the Eiffel Tower", "eiffel tower"));
+        // 2 of 4 words are right, and both words of the answer are there: 2 · ½ · 1 / 1½.
+        assert!((squad_f1("It is the Eiffel Tower", "Eiffel Tower") - 2.0 / 3.0).abs() < 1e-12);
+        // A word counts as often as it occurs: of "no no yes", "no" once and "yes".
+        assert!((squad_f1("no no yes", "no yes maybe") - 2.0 / 3.0).abs() < 1e-12);
+        assert!(squad_f1("Paris", "London").abs() < 1e-12);
+        assert!((squad_f1("the", "a") - 1.0).abs() < 1e-12);
+        assert!(subspan("It was in 1901, I think", "1901"));
+        assert!(subspan("the U.S. Senate", "US Senate"));
+        assert!(!subspan("anything", "the"));
+    }
+
+    #[test]
+    fn the_answer_field_is_without_the_document() {
+        assert_eq!(answer_field("ANSWER: Röntgen, DOCUMENT: The first prize"), "Röntgen");
+        assert_eq!(answer_field("Sure. ANSWER: 1901"), "1901");
+        assert_eq!(answer_field("He got it, DOCUMENT: x"), "He got it");
+        assert_eq!(answer_field("Röntgen"), "Röntgen");
+    }
+
+    #[test]
+    fn rouge_l_by_hand() {
+        // "the shell necklace": "the … necklace" is the longest common subsequence.
+        assert!(
+            (rouge_l_recall("I got the nice necklace", "the shell necklace") - 2.0 / 3.0).abs()
+                < 1e-12
+        );
+        assert!(
+            (rouge_l_recall("necklace shell the", "the shell necklace") - 1.0 / 3.0).abs() < 1e-12
+        );
+        assert!((rouge_l_recall("a shell necklace", "shell necklace") - 1.0).abs() < 1e-12);
+        assert!(rouge_l_recall("", "shell").abs() < 1e-12);
+    }
+}

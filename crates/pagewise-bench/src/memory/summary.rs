@@ -1,0 +1,219 @@
+//! What the records of a run come to: one JSON object, and a table for people.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use super::arm::Arm;
+use super::interval::{bootstrap, wilson};
+use super::record::{Record, Settings};
+use super::task::Task;
+use super::tasks::nested_kv::{ASK, DIRECT};
+
+/// The share of cases that are right.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Share {
+    /// How many cases.
+    pub n: usize,
+    /// The share that is right.
+    pub accuracy: f64,
+    /// Wilson's 95% interval.
+    pub ci95: [f64; 2],
+}
+
+/// The mean of another measure.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Mean {
+    /// The mean.
+    pub mean: f64,
+    /// The bootstrap's 95% interval.
+    pub ci95: [f64; 2],
+}
+
+/// What a run comes to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Summary {
+    /// The task.
+    pub task: Task,
+    /// Where its cases are from.
+    pub source: String,
+    /// The model.
+    pub model: String,
+    /// Who answered.
+    pub arm: Arm,
+    /// The context window, in tokens.
+    pub window: usize,
+    /// Seeds the cases and the answers.
+    pub seed: u64,
+    /// Cases, and the share of them that is right. The direct control of nested key-value retrieval is
+    /// not among them.
+    #[serde(flatten)]
+    pub share: Share,
+    /// The same for each value of each label.
+    pub by: BTreeMap<String, BTreeMap<String, Share>>,
+    /// The share of the direct control that is right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub control: Option<f64>,
+    /// Its interval.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub control_ci95: Option<[f64; 2]>,
+    /// The control for each value of each label.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub control_by: Option<BTreeMap<String, BTreeMap<String, Share>>>,
+    /// Searches that the runtime made itself, control included: a run that has any is no measure of the
+    /// model alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runtime_searches: Option<usize>,
+    /// Other measures of the same replies.
+    pub scores: BTreeMap<String, Mean>,
+    /// Calls for a case; replies included.
+    pub steps_per_case: f64,
+    /// Tokens that went through the model for a case: read, sampled and forced.
+    pub tokens_per_case: f64,
+    /// Of these, the tokens that were written.
+    pub written_tokens_per_case: f64,
+    /// Time for a case.
+    pub seconds_per_case: f64,
+    /// Mean length of a reply: what scores a part of it rewards long ones.
+    pub reply_chars: f64,
+    /// Cases by the class of their failure.
+    pub failures: BTreeMap<&'static str, usize>,
+}
+
+impl Summary {
+    /// Sums up records, at least one, which were made with these settings.
+    pub fn of(settings: &Settings, records: &[Record]) -> Self {
+        let is_control =
+            |record: &&Record| record.case.labels.get(ASK).is_some_and(|ask| ask == DIRECT);
+        let (control, counted): (Vec<&Record>, Vec<&Record>) = records.iter().partition(is_control);
+        let has_control = settings.task == Task::NestedKv;
+        // Controls alone were asked for: they have no share besides their own.
+        let control_share = (has_control && !control.is_empty()).then(|| share(&control));
+        let n = records.len().max(1) as f64;
+        let mean = |of: &dyn Fn(&Record) -> f64| records.iter().map(of).sum::<f64>() / n;
+        let mut failures = BTreeMap::new();
+        for record in records {
+            *failures.entry(record.failure.name()).or_default() += 1;
+        }
+        Self {
+            task: settings.task,
+            source: settings.source.clone(),
+            model: settings.model.clone(),
+            arm: settings.arm,
+            window: settings.window,
+            seed: settings.seed,
+            share: share(&counted),
+            by: by_labels(&counted),
+            control: control_share.as_ref().map(|share| share.accuracy),
+            control_ci95: control_share.as_ref().map(|share| share.ci95),
+            control_by: control_share.is_some().then(|| by_labels(&control)),
+            runtime_searches: has_control
+                .then(|| records.iter().map(Record::n_runtime_searches).sum()),
+            scores: means(&counted, settings.seed),
+            steps_per_case: mean(&|record| record.steps().count() as f64),
+            tokens_per_case: mean(&|record| {
+                let tokens = record.tokens;
+                (tokens.prefilled + tokens.generated + tokens.forced) as f64
+            }),
+            written_tokens_per_case: mean(&|record| {
+                (record.tokens.generated + record.tokens.forced) as f64
+            }),
+            seconds_per_case: mean(&|record| record.seconds),
+            reply_chars: mean(&|record| record.reply.chars().count() as f64),
+            failures,
+        }
+    }
+
+    /// How many cases there are, control included.
+    pub fn n_run(&self) -> usize {
+        self.failures.values().sum()
+    }
+
+    /// How many cases could not be run to their end.
+    pub fn n_failed(&self) -> usize {
+        self.failures.get("failed").copied().unwrap_or(0)
+    }
+}
+
+fn share(records: &[&Record]) -> Share {
+    let n_right = records.iter().filter(|record| record.score.correct).count();
+    let n = records.len();
+    Share { n, accuracy: n_right as f64 / n.max(1) as f64, ci95: wilson(n_right, n) }
+}
+
+fn by_labels(records: &[&Record]) -> BTreeMap<String, BTreeMap<String, Share>> {
+    let mut groups: BTreeMap<String, BTreeMap<String, Vec<&Record>>> = BTreeMap::new();
+    for record in records {
+        for (label, value) in &record.case.labels {
+            let values = groups.entry(label.clone()).or_default();
+            values.entry(value.clone()).or_default().push(record);
+        }
+    }
+    let shares = |values: BTreeMap<String, Vec<&Record>>| {
+        values.into_iter().map(|(value, records)| (value, share(&records))).collect()
+    };
+    groups.into_iter().map(|(label, values)| (label, shares(values))).collect()
+}
+
+fn means(records: &[&Record], seed: u64) -> BTreeMap<String, Mean> {
+    let mut values: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for record in records {
+        for (name, value) in &record.score.parts {
+            values.entry(name).or_default().push(*value);
+        }
+    }
+    values
+        .into_iter()
+        .map(|(name, values)| {
+            let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
+            (name.to_string(), Mean { mean, ci95: bootstrap(&values, seed) })
+        })
+        .collect()
+}
+
+/// Writes summaries as a table.
+pub fn table(summaries: &[Summary]) -> String {
+    let header = [
+        "task", "model", "arm", "window", "n", "accuracy", "95%", "control", "steps", "tokens", "s",
+    ];
+    let mut rows = vec![header.map(str::to_string)];
+    for summary in summaries {
+        let Share { n, accuracy, ci95 } = &summary.share;
+        rows.push([
+            summary.task.to_string(),
+            summary.model.clone(),
+            summary.arm.to_string(),
+            summary.window.to_string(),
+            n.to_string(),
+            format!("{accuracy:.3}"),
+            format!("{:.3} to {:.3}", ci95[0], ci95[1]),
+            summary.control.map_or_else(|| "–".into(), |control| format!("{control:.3}")),
+            format!("{:.1}", summary.steps_per_case),
+            format!("{:.0}", summary.tokens_per_case),
+            format!("{:.1}", summary.seconds_per_case),
+        ]);
+    }
+    let widths: Vec<usize> = (0..header.len())
+        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+        .collect();
+    let mut text = String::new();
+    for (number, row) in rows.iter().enumerate() {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell}{}", " ".repeat(width - cell.chars().count())))
+            .collect();
+        let _ = writeln!(text, "| {} |", cells.join(" | "));
+        if number == 0 {
+            let rules: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
+            let _ = writeln!(text, "| {} |", rules.join(" | "));
+        }
+    }
+    for summary in summaries {
+        let classes: Vec<String> =
+            summary.failures.iter().map(|(class, n)| format!("{class} {n}")).collect();
+        let _ = writeln!(text, "{} {}: {}", summary.task, summary.arm, classes.join(", "));
+    }
+    text
+}

@@ -1,0 +1,219 @@
+//! The tasks: what each asks, where its cases are from, and how the agent is set up for it.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use pagewise_agent::AgentConfig;
+use serde::{Deserialize, Serialize};
+
+use super::arm::Arm;
+use super::case::Case;
+use super::error::MemoryBenchError;
+use super::tasks::nested_kv;
+use super::{generate, load};
+
+/// One experiment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Task {
+    /// Nested key-value retrieval: look a key up whose value may be a key itself (MemGPT paper,
+    /// section 3.2.2), with a control that wants the first value.
+    NestedKv,
+    /// Deep memory retrieval: something that was said in one of many past conversations (MemGPT paper,
+    /// section 3.1.1), asked as a cloze.
+    Dmr,
+    /// Reading, updating and writing the blocks of working context.
+    CoreMemory,
+    /// Questions that passages in archival storage answer (MemGPT paper, section 3.2.1).
+    DocQa,
+    /// Which topic of a long conversation was the first, second or third.
+    TopicRetrieval,
+}
+
+/// The cases of a task.
+#[derive(Debug)]
+pub struct CaseSet {
+    /// `generated`, or the name of the data set.
+    pub source: String,
+    /// All cases, in an order that mixes what they are labelled with.
+    pub cases: Vec<Case>,
+}
+
+impl Task {
+    /// All that there are.
+    pub const ALL: &'static [Self] =
+        &[Self::NestedKv, Self::Dmr, Self::CoreMemory, Self::DocQa, Self::TopicRetrieval];
+
+    /// Returns the name on the command line and in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NestedKv => "nested-kv",
+            Self::Dmr => "dmr",
+            Self::CoreMemory => "core-memory",
+            Self::DocQa => "doc-qa",
+            Self::TopicRetrieval => "topic-retrieval",
+        }
+    }
+
+    /// Whether memory is searched by meaning, so that an embedder is needed.
+    pub fn needs_embedder(self) -> bool {
+        match self {
+            Self::NestedKv | Self::CoreMemory => false,
+            Self::Dmr | Self::DocQa | Self::TopicRetrieval => true,
+        }
+    }
+
+    /// Whether an arm can answer it: a prompt of what a search finds needs passages, and a question to
+    /// search for.
+    pub fn has_arm(self, arm: Arm) -> bool {
+        arm != Arm::Retrieval || self == Self::DocQa
+    }
+
+    /// Returns the settings of an agent for this task: the usual ones, but for what the experiment
+    /// prescribes.
+    pub fn agent_config(self, usual: AgentConfig) -> AgentConfig {
+        match self {
+            Self::NestedKv => nested_kv::agent_config(usual),
+            Self::Dmr | Self::CoreMemory | Self::DocQa | Self::TopicRetrieval => usual,
+        }
+    }
+
+    /// Makes cases from `seed`, without end. Each depends on the seed and on its place alone.
+    pub fn generate(self, seed: u64) -> Box<dyn Iterator<Item = Case>> {
+        match self {
+            Self::NestedKv => Box::new(generate::nested_kv::cases(seed)),
+            Self::Dmr => Box::new(generate::dmr::cases(seed)),
+            Self::CoreMemory => Box::new(generate::core_memory::cases(seed)),
+            Self::DocQa => Box::new(generate::doc_qa::cases(seed)),
+            Self::TopicRetrieval => Box::new(generate::topic_retrieval::cases(seed)),
+        }
+    }
+
+    /// Reads all cases of the data set in `folder`, or in the one of its folders that is named as the
+    /// data set is. Which set it is shows in the names of its files.
+    pub fn load(self, folder: &Path) -> Result<CaseSet, MemoryBenchError> {
+        let none = |wanted| MemoryBenchError::NoData { path: folder.into(), task: self, wanted };
+        let find = |name: &str, file: &str| -> Option<PathBuf> {
+            let inner = folder.join(name);
+            [folder, inner.as_path()]
+                .into_iter()
+                .find(|folder| load::has(folder, file))
+                .map(Into::into)
+        };
+        let set = |source: &str, cases: Vec<Case>| {
+            let mut ids = HashSet::new();
+            match cases.iter().find(|case| !ids.insert(&case.id)) {
+                Some(case) => {
+                    Err(MemoryBenchError::SameId { path: folder.into(), id: case.id.clone() })
+                }
+                None => Ok(CaseSet { source: source.into(), cases }),
+            }
+        };
+        match self {
+            Self::NestedKv => match find("nested_kv", "kv-retrieval-140_keys.jsonl") {
+                Some(folder) => set("nested_kv", load::nested_kv::cases(&folder)?),
+                None => Err(none("kv-retrieval-140_keys.jsonl and the files of random orderings")),
+            },
+            Self::Dmr => match find("msc", "conversations.jsonl") {
+                Some(folder) => set("msc", load::msc::cases(&folder)?),
+                None => Err(none("conversations.jsonl")),
+            },
+            Self::CoreMemory => match find("letta_evals", "core_memory_read.jsonl") {
+                Some(folder) => set("letta_evals", load::letta_evals::cases(&folder)?),
+                None => Err(none("core_memory_read.jsonl and core_memory_update.jsonl")),
+            },
+            Self::TopicRetrieval => match find("leval", "topic_retrieval_longchat.jsonl") {
+                Some(folder) => set("leval", load::topics::cases(&folder)?),
+                None => Err(none("topic_retrieval_longchat.jsonl")),
+            },
+            Self::DocQa => {
+                if let Some(folder) = find("nq_closed", "questions.jsonl") {
+                    return set("nq_closed", load::nq_closed::cases(&folder)?);
+                }
+                if let Some(folder) = find("hotpot", "hotpot_distractor.jsonl") {
+                    return set("hotpot", load::hotpot::cases(&folder)?);
+                }
+                if let Some(folder) = find("xquad", "xquad.en.jsonl") {
+                    return set("xquad", load::xquad::cases(&folder)?);
+                }
+                if let Some(folder) = find("leval", "natural_question.jsonl") {
+                    return set("leval", load::leval::cases(&folder)?);
+                }
+                Err(none(
+                    "questions.jsonl with passages.jsonl, hotpot_distractor.jsonl, xquad.en.jsonl or \
+                     natural_question.jsonl",
+                ))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Task {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.iter().copied().find(|task| task.name() == text).ok_or_else(|| {
+            let names: Vec<&str> = Self::ALL.iter().map(|task| task.name()).collect();
+            format!("one of {}", names.join(", "))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_name_is_a_task_s_own() {
+        for task in Task::ALL {
+            assert_eq!(task.name().parse(), Ok(*task));
+            let quoted = serde_json::to_string(task).unwrap_or_default();
+            assert_eq!(quoted, format!("\"{task}\""));
+        }
+        assert!("poetry".parse::<Task>().is_err_and(|error| error.contains("core-memory")));
+    }
+
+    #[test]
+    fn generated_cases_can_be_told_apart() {
+        for task in Task::ALL {
+            let cases: Vec<Case> = task.generate(1).take(40).collect();
+            let ids: HashSet<&str> = cases.iter().map(|case| &*case.id).collect();
+            assert_eq!((cases.len(), ids.len()), (40, 40), "{task}");
+        }
+    }
+
+    #[test]
+    fn a_set_is_found_in_its_folder_or_in_one_of_its_name() {
+        let home = tempfile::tempdir().unwrap();
+        let inner = home.path().join("xquad");
+        fs::create_dir(&inner).unwrap();
+        let asked = serde_json::json!({"id": "q", "question": "What?", "answers": [{"text": "x"}]});
+        let article = |asked: &[&serde_json::Value]| {
+            serde_json::json!({"title": "T", "paragraphs": [{"context": "x", "qas": asked}]})
+                .to_string()
+        };
+        fs::write(inner.join("xquad.en.jsonl"), article(&[&asked])).unwrap();
+        for folder in [home.path(), &inner] {
+            let set = Task::DocQa.load(folder).unwrap();
+            assert_eq!((&*set.source, set.cases.len()), ("xquad", 1));
+            let error = Task::Dmr.load(folder).unwrap_err().to_string();
+            assert!(
+                error.ends_with("has no data for dmr: it needs conversations.jsonl"),
+                "{error}"
+            );
+        }
+        fs::write(inner.join("xquad.en.jsonl"), article(&[&asked, &asked])).unwrap();
+        let error = Task::DocQa.load(&inner).unwrap_err().to_string();
+        assert!(error.ends_with("has two cases that are named xquad-q"), "{error}");
+    }
+}

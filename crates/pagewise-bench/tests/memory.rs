@@ -1,0 +1,369 @@
+//! Benchmarks of memory with a scripted model and real memory.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+use pagewise_agent::AgentConfig;
+use pagewise_bench::memory::{
+    Arm, Case, Documents, Failure, Lender, MemoryBenchError, Record, Runner, Settings, Summary,
+    Task, Truncation, read_records,
+};
+use pagewise_core::Embedder;
+use pagewise_testkit::{Asked, HashEmbedder, ScriptedModel, call};
+
+/// A window in which everything fits that a scripted model reads, at four bytes a token.
+const WINDOW: usize = 8192;
+
+struct Fixture {
+    lender: Lender,
+    asked: Arc<Mutex<Vec<Asked>>>,
+    settings: Settings,
+}
+
+impl Fixture {
+    fn new(task: Task, arm: Arm, window: usize, script: Vec<String>) -> Self {
+        let model = ScriptedModel::new(window, script);
+        let settings = Settings {
+            format: Settings::FORMAT,
+            task,
+            source: "generated".into(),
+            model: "scripted".into(),
+            arm,
+            window,
+            seed: 1,
+            embedder: "hash".into(),
+            prompts: Settings::prompts(),
+            documents: Documents { n_max: 3, truncation: Truncation::Whole },
+            agent: task.agent_config(AgentConfig::default()),
+        };
+        let asked = model.asked();
+        Self { lender: Lender::new(Box::new(model)), asked, settings }
+    }
+
+    fn run(&self, cases: &[Case], out: Option<&Path>) -> Result<Vec<Record>, MemoryBenchError> {
+        let embedder: Arc<dyn Embedder> = Arc::new(HashEmbedder::new());
+        let now = "2026-01-05T09:00:00Z".parse().unwrap();
+        let cancelled = AtomicBool::new(false);
+        let mut runner = Runner::new(&self.lender, embedder, now, &cancelled);
+        runner.run(cases, &self.settings, out, &mut ())
+    }
+
+    fn prompts(&self) -> Vec<String> {
+        let asked = self.asked.lock().unwrap();
+        let text = |asked: &Asked| {
+            let turns = asked.prompt.messages.iter().map(|turn| turn.content.clone());
+            turns.collect::<Vec<_>>().join("\n")
+        };
+        asked.iter().map(text).collect()
+    }
+}
+
+fn generated(task: Task, n: usize) -> Vec<Case> {
+    task.generate(1).take(n).collect()
+}
+
+/// The nested case with three lookups, and its control, in the wording of the paper.
+fn nested_and_direct() -> [Case; 2] {
+    let cases = generated(Task::NestedKv, 18);
+    [cases[16].clone(), cases[17].clone()]
+}
+
+/// The keys along a chain.
+fn keys(case: &Case) -> Vec<String> {
+    let key =
+        |text: &String| text["Key-value pair: key = ".len()..].split(',').next().unwrap().into();
+    case.gold.evidence.iter().map(key).collect()
+}
+
+fn search(words: &str) -> String {
+    call("archival_search", &[("words", words)])
+}
+
+fn reply(message: &str) -> String {
+    call("send_message", &[("message", message)])
+}
+
+#[test]
+fn a_chain_is_followed_through_archival_storage() {
+    let [nested, direct] = nested_and_direct();
+    let keys = keys(&nested);
+    assert_eq!(keys.len(), 3);
+    let answer = nested.gold.answers[0].clone();
+    let mut script: Vec<String> = keys.iter().chain([&answer]).map(|key| search(key)).collect();
+    script.push(reply(&answer));
+    script.extend([search(&keys[0]), reply(&direct.gold.answers[0])]);
+    let fixture = Fixture::new(Task::NestedKv, Arm::Memgpt, WINDOW, script);
+    let out = tempfile::tempdir().unwrap();
+    let records = fixture.run(&[nested, direct], Some(out.path())).unwrap();
+
+    let record = &records[0];
+    assert_eq!((record.score.correct, record.failure), (true, Failure::None));
+    assert!((record.score.parts["exact"] - 1.0).abs() < 1e-12);
+    let steps = &record.events[0].steps;
+    let called: Vec<&str> = steps.iter().map(|step| &*step.function).collect();
+    assert_eq!(called, [["archival_search"; 4].as_slice(), &["send_message"]].concat());
+    // A value that is also a key is in two passages, the last value in one: that is when to stop.
+    let n_results: Vec<usize> =
+        steps[..4].iter().map(|step| step.result.matches("Key-value pair").count()).collect();
+    assert_eq!(n_results, [1, 1, 1, 0], "what was shown before is not shown again");
+    assert!(steps[1].result.starts_with("Page 1 of 1, 2 of 2 results:"), "{}", steps[1].result);
+    assert!(steps[3].result.starts_with("Page 1 of 1, 1 of 1 results:"), "{}", steps[3].result);
+    assert!(steps[0].functions.contains(&"archival_search".to_string()));
+    assert!(steps.iter().all(|step| !step.by_runtime && step.tokens.generated > 0));
+    assert!(
+        record.tokens.prefilled > steps.iter().map(|step| step.tokens.prefilled).max().unwrap()
+    );
+    assert!(records[1].score.correct);
+
+    let summary = Summary::of(&fixture.settings, &records);
+    assert_eq!((summary.share.n, summary.share.accuracy), (1, 1.0));
+    assert_eq!((summary.control, summary.runtime_searches), (Some(1.0), Some(0)));
+    assert_eq!(summary.by["lookups"]["3"].n, 1);
+    assert!((summary.steps_per_case - 3.5).abs() < 1e-12);
+    assert_eq!(summary.failures.into_iter().collect::<Vec<_>>(), [("none", 2)]);
+
+    // Everything is in the file, and a second run has nothing to ask.
+    let read = read_records(&out.path().join(fixture.settings.file_name())).unwrap().0;
+    assert_eq!(read.len(), 2);
+    assert_eq!(read[0].events[0].steps.len(), 5);
+    let idle = Fixture::new(Task::NestedKv, Arm::Memgpt, WINDOW, Vec::new());
+    let again = idle.run(&nested_and_direct(), Some(out.path())).unwrap();
+    assert_eq!(again.iter().map(|record| record.score.correct).collect::<Vec<_>>(), [true, true]);
+    assert!(idle.prompts().is_empty());
+}
+
+#[test]
+fn where_a_chain_was_given_up_shows_in_the_record() {
+    let [nested, direct] = nested_and_direct();
+    let keys = keys(&nested);
+    let script = vec![
+        search(&keys[0]),
+        reply(&keys[1]),
+        // The control, followed to its end.
+        search(&keys[0]),
+        search(&keys[1]),
+        search(&keys[2]),
+        reply(&nested.gold.answers[0]),
+    ];
+    let fixture = Fixture::new(Task::NestedKv, Arm::Memgpt, WINDOW, script);
+    let records = fixture.run(&[nested, direct], None).unwrap();
+    let failures: Vec<Failure> = records.iter().map(|record| record.failure).collect();
+    assert_eq!(failures, [Failure::StoppedEarly, Failure::Misread]);
+    assert!(records.iter().all(|record| (record.score.parts["decoy"] - 1.0).abs() < 1e-12));
+    let summary = Summary::of(&fixture.settings, &records);
+    assert_eq!((summary.share.accuracy, summary.control), (0.0, Some(0.0)));
+}
+
+#[test]
+fn a_run_goes_on_where_it_was_killed_and_not_with_other_settings() {
+    let cases = nested_and_direct();
+    let out = tempfile::tempdir().unwrap();
+    let script = || vec![reply("no"), reply("no")];
+    let first = Fixture::new(Task::NestedKv, Arm::Memgpt, WINDOW, script());
+    first.run(&cases[..1], Some(out.path())).unwrap();
+    let file = out.path().join(first.settings.file_name());
+    let whole = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("{whole}{}", &whole[..whole.len() / 2])).unwrap();
+
+    let second = Fixture::new(Task::NestedKv, Arm::Memgpt, WINDOW, script());
+    second.run(&cases, Some(out.path())).unwrap();
+    assert_eq!(second.prompts().len(), 1, "only the case without a record is run");
+    assert_eq!(read_records(&file).unwrap().0.len(), 2);
+
+    let mut other = Fixture::new(Task::NestedKv, Arm::Memgpt, WINDOW, script());
+    other.settings.seed = 2;
+    other.settings.agent.page_size = 3;
+    let error = other.run(&cases, Some(out.path())).unwrap_err().to_string();
+    assert!(error.contains("made with another seed, agent.page_size"), "{error}");
+
+    fs::write(&file, "{}\n").unwrap();
+    let error = second.run(&cases, Some(out.path())).unwrap_err().to_string();
+    assert!(error.contains(", line 1: not a record"), "{error}");
+}
+
+#[test]
+fn a_prompt_without_an_agent_has_what_fits() {
+    let cases = nested_and_direct();
+    let answer = cases[0].gold.answers[0].clone();
+    let all = Fixture::new(Task::NestedKv, Arm::FullContext, WINDOW, vec![answer.clone()]);
+    let record = all.run(&cases[..1], None).unwrap().remove(0);
+    let prompt = record.prompt.clone().unwrap();
+    assert_eq!((prompt.n_pieces, prompt.n_pieces_all, prompt.has_evidence), (140, 140, true));
+    assert!(record.score.correct);
+    assert!(all.prompts()[0].contains(&answer));
+
+    let few = Fixture::new(Task::NestedKv, Arm::FullContext, 1024, vec!["unknown".into()]);
+    let record = few.run(&cases[..1], None).unwrap().remove(0);
+    let prompt = record.prompt.clone().unwrap();
+    assert!((1..60).contains(&prompt.n_pieces), "{prompt:?}");
+    let room = 1024 - 1024 / 7;
+    assert!(prompt.tokens <= room && prompt.tokens + 30 > room, "{prompt:?}");
+
+    let none = Fixture::new(Task::NestedKv, Arm::NoMemory, 1024, vec!["I don't know.".into()]);
+    let record = none.run(&cases[..1], None).unwrap().remove(0);
+    assert_eq!(record.failure, Failure::Abstained);
+    assert_eq!(none.prompts(), [cases[0].messages[0].text.clone()]);
+}
+
+#[test]
+fn a_case_that_fails_is_recorded_and_the_next_one_run() {
+    let cases = nested_and_direct();
+    // The second entry of the script is no call that may be made.
+    let script = vec![call("conversation_search", &[("words", "x")]), reply("no")];
+    let fixture = Fixture::new(Task::NestedKv, Arm::Memgpt, WINDOW, script);
+    let records = fixture.run(&cases, None).unwrap();
+    assert_eq!(records[0].failure, Failure::Failed);
+    assert!(records[0].error.as_deref().unwrap().contains("script"), "{:?}", records[0].error);
+    assert_eq!(records[1].failure, Failure::StoppedEarly);
+    let summary = Summary::of(&fixture.settings, &records);
+    assert_eq!((summary.n_failed(), summary.n_run()), (1, 2));
+}
+
+#[test]
+fn a_past_conversation_is_in_recall_storage_and_not_in_view() {
+    let cases = generated(Task::Dmr, 2);
+    let case = &cases[0];
+    let evidence = case.gold.evidence[0].clone();
+    let script = vec![
+        call("conversation_search", &[("words", &case.gold.answers[0])]),
+        reply(&format!("It is {}.", case.gold.answers[0])),
+    ];
+    let fixture = Fixture::new(Task::Dmr, Arm::Memgpt, WINDOW, script);
+    let record = fixture.run(&cases[..1], None).unwrap().remove(0);
+    assert!(record.events[0].steps[0].result.contains(&evidence), "{:?}", record.events);
+    assert_eq!((record.score.correct, record.failure), (true, Failure::None));
+    // Only the result of the search shows it.
+    let prompts = fixture.prompts();
+    assert_eq!(
+        prompts.iter().map(|prompt| prompt.contains(&evidence)).collect::<Vec<_>>(),
+        [false, true]
+    );
+    assert!(prompts[0].contains("There were 16 conversations with the user"), "{}", prompts[0]);
+
+    let full = Fixture::new(Task::Dmr, Arm::FullContext, 2048, vec!["unknown".into()]);
+    full.run(&cases[..1], None).unwrap();
+    let last = case.memory.material.pieces.last().unwrap();
+    assert!(full.prompts()[0].contains(last.as_str()), "the latest turns are kept");
+    assert!(!full.prompts()[0].contains(&case.memory.material.pieces[0]));
+}
+
+#[test]
+fn after_a_reset_only_memory_carries_over() {
+    let cases = generated(Task::CoreMemory, 3);
+    let [read, update, write] = &cases[..] else { panic!("three kinds") };
+    let edit = update.gold.edit.clone().unwrap();
+    let (answer, old) = (&update.gold.answers[0], &edit.old[0]);
+    let new = format!("{} ({answer})", &old[..old.len() - 1]);
+    let replace = call("working_context_replace", &[("old", old), ("new", &new)]);
+    let facts: Vec<&str> = write.messages[..4].iter().map(|message| &*message.text).collect();
+    let told = facts.iter().find(|fact| fact.contains(&write.gold.answers[0])).unwrap();
+    let mut script = vec![reply(&read.gold.answers[0]), replace, reply("Noted."), reply(answer)];
+    for fact in &facts {
+        if fact == told {
+            script.push(call("working_context_append", &[("block", "human"), ("text", fact)]));
+        }
+        script.push(reply("I see."));
+    }
+    script.push(reply(&write.gold.answers[0]));
+    let fixture = Fixture::new(Task::CoreMemory, Arm::Memgpt, WINDOW, script);
+    let records = fixture.run(&cases, None).unwrap();
+    for record in &records {
+        assert_eq!(record.failure, Failure::None, "{}: {:?}", record.case.id, record.score);
+        assert!(record.score.correct, "{}", record.case.id);
+        assert!((record.score.parts["without_needless_calls"] - 1.0).abs() < 1e-12);
+    }
+    assert!((records[1].score.parts["all"] - 1.0).abs() < 1e-12, "{:?}", records[1].score);
+    let prompts = fixture.prompts();
+    // What the user said before the reset is nowhere but in the block.
+    let question = &prompts[3];
+    assert!(question.contains(&new) && !question.contains("Please update"), "{question}");
+    let last = prompts.last().unwrap();
+    assert!(
+        last.contains(*told) && !last.contains(facts.iter().find(|fact| *fact != told).unwrap())
+    );
+    assert!(!last.contains("# Conversation"), "{last}");
+}
+
+#[test]
+fn a_fact_that_was_not_saved_and_a_line_that_was_left_are_wrong_edits() {
+    let cases = generated(Task::CoreMemory, 3);
+    let answer = |case: &Case| case.gold.answers[0].clone();
+    let mut script = vec![
+        call(
+            "working_context_append",
+            &[("block", "Supporting Facts"), ("text", &format!("News: {}", answer(&cases[1])))],
+        ),
+        reply("Noted."),
+        reply(&answer(&cases[1])),
+    ];
+    script.extend(cases[2].messages.iter().map(|_| reply(&answer(&cases[2]))));
+    let fixture = Fixture::new(Task::CoreMemory, Arm::Memgpt, WINDOW, script);
+    let records = fixture.run(&cases[1..], None).unwrap();
+    let failures: Vec<Failure> = records.iter().map(|record| record.failure).collect();
+    assert_eq!(failures, [Failure::WrongEdit; 2]);
+    let parts = &records[0].score.parts;
+    let expected = [("answer", 1.0), ("new_in", 1.0), ("old_gone", 0.0), ("others_kept", 1.0)];
+    for (name, value) in expected {
+        assert!((parts[name] - value).abs() < 1e-12, "{name}: {parts:?}");
+    }
+}
+
+#[test]
+fn documents_are_searched_by_the_agent_or_found_for_a_prompt() {
+    let cases = generated(Task::DocQa, 1);
+    let case = &cases[0];
+    let title = case.gold.evidence[0].split(':').next().unwrap().to_string();
+    let said = format!("ANSWER: {}, DOCUMENT: it", case.gold.answers[0]);
+    let script = vec![search(&title), reply(&said)];
+    let fixture = Fixture::new(Task::DocQa, Arm::Memgpt, WINDOW, script);
+    let record = fixture.run(&cases, None).unwrap().remove(0);
+    assert_eq!((record.score.correct, record.failure), (true, Failure::None));
+    assert!((record.score.parts["em"] - 1.0).abs() < 1e-12);
+    assert!((record.score.parts["f1"] - 1.0).abs() < 1e-12);
+
+    let with = |arm: Arm, documents: Documents, window: usize| {
+        let mut fixture = Fixture::new(Task::DocQa, arm, window, vec![said.clone()]);
+        fixture.settings.documents = documents;
+        let record = fixture.run(&cases, None).unwrap().remove(0);
+        (record.prompt.unwrap(), fixture.prompts().remove(0))
+    };
+    let whole = Documents { n_max: 3, truncation: Truncation::Whole };
+    let (prompt, text) = with(Arm::Retrieval, whole, WINDOW);
+    assert_eq!((prompt.n_pieces, prompt.has_evidence), (3, true));
+    assert!(text.contains(&format!("Document: {title}")), "{text}");
+    let (prompt, _) = with(Arm::FullContext, whole, 1024);
+    assert!((4..40).contains(&prompt.n_pieces), "as many as fit: {prompt:?}");
+
+    // Twenty documents share what is left of 1,536 tokens: some 50 each, or ten characters.
+    let many = |truncation| Documents { n_max: 20, truncation };
+    let (by_tokens, _) = with(Arm::FullContext, many(Truncation::Tokens), 1536);
+    let (by_chars, _) = with(Arm::FullContext, many(Truncation::Paper), 1536);
+    assert_eq!((by_tokens.n_pieces, by_chars.n_pieces), (20, 20));
+    let room = 1536 - 200;
+    assert!(by_tokens.tokens <= room && by_tokens.tokens > room - 300, "{by_tokens:?}");
+    assert!(by_chars.tokens < by_tokens.tokens / 2, "{by_chars:?}");
+    let (prompt, text) = with(Arm::NoMemory, whole, 1024);
+    assert_eq!(prompt.n_pieces, 0);
+    assert!(!text.contains("Document:"), "{text}");
+}
+
+#[test]
+fn the_first_topic_is_in_recall_storage() {
+    let cases = generated(Task::TopicRetrieval, 1);
+    let script = vec![
+        call("conversation_search", &[("words", "topic discuss")]),
+        reply(&cases[0].gold.answers[0]),
+    ];
+    let fixture = Fixture::new(Task::TopicRetrieval, Arm::Memgpt, WINDOW, script);
+    let record = fixture.run(&cases, None).unwrap().remove(0);
+    assert!(record.score.correct, "{record:?}");
+    assert!(
+        fixture.prompts()[0].contains("There was one conversation"),
+        "{}",
+        fixture.prompts()[0]
+    );
+}

@@ -1,0 +1,94 @@
+//! `bench memory`, on a tiny model that knows nothing.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::program::Home;
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+const FLAGS: [&str; 7] = ["bench", "memory", "--task", "nested-kv", "--limit", "2", "--json"];
+
+#[test]
+fn every_arm_leaves_its_records_and_its_sums() {
+    let home = Home::new();
+    let out = home.join("runs");
+    let out = out.to_str().unwrap();
+    let command =
+        [&FLAGS[..], &["--arm", "memgpt,full-context,no-memory", "--out", out, "--window", "4096"]]
+            .concat();
+    let first = home.run(&command, "");
+    first.succeeded(&command);
+    assert!(
+        first.stderr.contains("nested-kv, tiny, memgpt, window 4096: 2 cases"),
+        "{}",
+        first.stderr
+    );
+    let summaries = lines(&first.stdout);
+    let arms: Vec<&str> =
+        summaries.iter().map(|summary| summary["arm"].as_str().unwrap()).collect();
+    assert_eq!(arms, ["memgpt", "full-context", "no-memory"]);
+    for summary in &summaries {
+        assert_eq!((&summary["task"], &summary["window"]), (&"nested-kv".into(), &4096.into()));
+        assert_eq!((&summary["n"], &summary["runtime_searches"]), (&1.into(), &0.into()));
+        assert!(summary["control"].is_number() && summary["ci95"][1].is_number(), "{summary}");
+        assert!(summary["tokens_per_case"].as_f64().unwrap() > 0.0, "{summary}");
+    }
+    let file = home.join("runs/nested-kv.tiny.memgpt.4096.jsonl");
+    let records = lines(&fs::read_to_string(&file).unwrap());
+    assert_eq!(records.len(), 2);
+    assert_eq!(records[0]["case"]["labels"]["ask"], "nested");
+    assert!(records[0]["events"][0]["steps"][0]["functions"].is_array(), "{}", records[0]);
+
+    // Nothing is run again, and another seed is another run.
+    let second = home.run(&command, "");
+    assert_eq!(second.stdout, first.stdout);
+    let other = home.run(&[&command[..], &["--seed", "5"]].concat(), "");
+    assert_eq!(other.status.code(), Some(2), "{}", other.stderr);
+    assert!(other.stderr.contains("were made with another seed, agent.seed"), "{}", other.stderr);
+
+    // Scores are made from the records: one that holds the answer is right.
+    let mut record = records[0].clone();
+    record["reply"] = record["case"]["gold"]["answers"][0].clone();
+    fs::write(&file, format!("{record}\n{}\n", records[1])).unwrap();
+    let graded = ["bench", "memory", "--regrade", out, "--json"];
+    let said = home.run(&graded, "");
+    said.succeeded(&graded);
+    assert!(said.stderr.contains("memgpt.4096.jsonl: 1 of 2 records changed"), "{}", said.stderr);
+    let memgpt =
+        lines(&said.stdout).into_iter().find(|summary| summary["arm"] == "memgpt").unwrap();
+    assert_eq!(memgpt["accuracy"], 1.0);
+    assert_eq!(lines(&fs::read_to_string(&file).unwrap())[0]["score"]["correct"], true);
+}
+
+#[test]
+fn what_cannot_be_run_is_refused_with_a_sentence() {
+    let home = Home::new();
+    let folder = home.join("data");
+    fs::create_dir(&folder).unwrap();
+    let folder = folder.to_str().unwrap();
+    let check = |flags: &[&str], code: i32, says: &str| {
+        let finished = home.run(&[&["bench", "memory"], flags].concat(), "");
+        assert_eq!(finished.status.code(), Some(code), "{}", finished.stderr);
+        assert!(finished.stderr.contains(says), "{}", finished.stderr);
+        assert!(finished.stdout.is_empty(), "{}", finished.stdout);
+    };
+    check(&["--task", "poetry"], 2, "one of nested-kv");
+    check(&[], 2, "--task");
+    check(&["--task", "nested-kv", "--arm", "retrieval"], 2, "nested-kv has no arm retrieval");
+    check(&["--task", "nested-kv", "--data", folder], 2, "has no data for nested-kv");
+    check(&["--task", "nested-kv", "--only", "lookups=9"], 2, "none of them has the labels");
+    check(&["--task", "nested-kv", "--window", "5000"], 2, "was trained for at most 4096");
+    check(&["--task", "nested-kv", "--model", "./none.gguf"], 3, "none.gguf");
+    check(&["--regrade", folder], 2, "has no records");
+    let file = home.join("data/kv-retrieval-140_keys.jsonl");
+    fs::write(&file, "{\"ordered_kv_records\": [[\"a\"]]}\n").unwrap();
+    check(
+        &["--task", "nested-kv", "--data", folder],
+        1,
+        "kv-retrieval-140_keys.jsonl, line 1: not as",
+    );
+}
