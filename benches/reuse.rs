@@ -94,7 +94,7 @@ fn main() -> Result<()> {
     std::env::set_current_dir(&root).context("the workspace's folder")?;
     let text = fs::read_to_string(&args.script).context("the script")?;
     let Script { mut turns } = serde_json::from_str(&text).context("the script")?;
-    layout::measure(&args.model, args.window, &turns)?;
+    layout::measure(&args.model, &turns)?;
     turns.truncate(args.turns.unwrap_or(usize::MAX));
 
     let home = tempfile::tempdir()?;

@@ -107,7 +107,7 @@ fn a_window_beyond_the_limit_on_addresses_is_refused() {
 fn memory_that_ends_is_a_sentence() {
     const LIMIT_KIB: usize = 500_000;
     const WINDOW: usize = 8_000_000;
-    assert!(WINDOW * 64 >= LIMIT_KIB << 10, "the angles alone");
+    const { assert!(WINDOW * 64 >= LIMIT_KIB << 10, "the angles alone") };
     let home = Home::new();
     let limited = |arguments: &[&str], model: &str| {
         let limit = format!("-d {LIMIT_KIB}");

@@ -51,8 +51,8 @@ impl Tokens {
 fn kernels(home: &Home) -> String {
     let machine = &home.json_value(&["doctor"])["machine"];
     let available = machine["kernels_available"].as_array().expect("names");
-    let names = available.iter().map(|name| name.as_str().expect("a name"));
-    names.filter(|name| *name != "amx").next_back().expect("there are always some").to_owned()
+    let mut names = available.iter().map(|name| name.as_str().expect("a name"));
+    names.rfind(|name| *name != "amx").expect("there are always some").to_owned()
 }
 
 /// Says something to the agent, with a start of the program for it alone; returns the event.
@@ -185,7 +185,8 @@ fn a_snapshot_that_cannot_be_used_costs_time_and_nothing_else() {
     let cold = Tokens::of(&expected);
     assert!(warm.prefilled + history - END_TOKENS <= cold.prefilled, "{warm:?}, {cold:?}");
 
-    let damages: [(&str, fn(&mut Vec<u8>)); 6] = [
+    type Damage = fn(&mut Vec<u8>);
+    let damages: [(&str, Damage); 6] = [
         ("a flipped bit at its start", |bytes| bytes[0] ^= 1),
         ("a flipped bit in its middle", |bytes| {
             let middle = bytes.len() / 2;

@@ -32,18 +32,21 @@ const NOTE: &str = "Has a dachshund that is called Pretzel.";
 const SUMMARY: &str =
     "The user told of everyday life, of a dog and of cooking, and asked for ideas.";
 
+/// Small, so that a script is long enough for a flush.
+const WINDOW_TOKENS: usize = 2048;
+
 /// Measures each layout with what the user says in `turns`, questions left out: these ask for a search
 /// after a flush.
-pub(crate) fn measure(model: &Path, window_tokens: usize, turns: &[String]) -> Result<()> {
+pub(crate) fn measure(model: &Path, turns: &[String]) -> Result<()> {
     let weights = Weights::open(model)?;
     let (tokenizer, template) = LoadedModel::check(&weights)?;
     let language = Arc::new((tokenizer, template));
     let turns: Vec<&str> =
         turns.iter().map(String::as_str).filter(|turn| !turn.contains('?')).collect();
-    println!("layout: prompt tokens that a step reads, by rule, window {window_tokens}");
+    println!("layout: prompt tokens that a step reads, by rule, window {WINDOW_TOKENS}");
     for rendering in [Rendering::Frame, Rendering::Transcript] {
         for edit in [Edit::AsALine, Edit::InPlace] {
-            let read = Talk::open(&language, window_tokens, rendering)?.run(&turns, edit)?;
+            let read = Talk::open(&language, WINDOW_TOKENS, rendering)?.run(&turns, edit)?;
             let Read { main_context, usual, after_edit, summary, after_flush } = read;
             println!(
                 "  {rendering:?}, edits {}: usually {usual:.0}; after an edit {after_edit} of \

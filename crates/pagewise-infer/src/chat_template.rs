@@ -105,6 +105,12 @@ pub enum ChatTemplateError {
     /// The template did something that takes for ever.
     #[error("the chat template was given up on after {} seconds", limits::TIME_LIMIT.as_secs())]
     TimedOut,
+    /// The system starts no thread to render it on.
+    #[error("the chat template cannot be rendered: the system starts no thread for it ({reason})")]
+    NoThread {
+        /// What the system says.
+        reason: String,
+    },
     /// The prompt is too long, before or after rendering.
     #[error("the prompt is more than {MAX_OUTPUT_BYTES} bytes long")]
     PromptTooLong,
@@ -227,9 +233,8 @@ impl ChatTemplate {
             templates.add_template_owned(NAME, source).map_err(|error| explain(&error))?;
             Ok(Arc::new(Engine { templates, environment }))
         };
-        let engine = limits::aside(compile)
-            .ok_or(ChatTemplateError::TimedOut)?
-            .map_err(|message| ChatTemplateError::Syntax { message })?;
+        let engine =
+            limits::aside(compile)?.map_err(|message| ChatTemplateError::Syntax { message })?;
         let mut this = Self {
             engine,
             tokenizer: tokenizer.clone(),
@@ -296,7 +301,7 @@ impl ChatTemplate {
                 }
             })
         };
-        let rendered = limits::aside(render).ok_or(ChatTemplateError::TimedOut)??;
+        let rendered = limits::aside(render)??;
         if rendered.len() > MAX_OUTPUT_BYTES {
             return Err(ChatTemplateError::PromptTooLong);
         }
@@ -377,7 +382,9 @@ impl ChatTemplate {
         }
         let rendered = match self.render_turns(&turns) {
             Ok(rendered) => rendered,
-            Err(error @ ChatTemplateError::TimedOut) => return Err(error),
+            Err(error @ (ChatTemplateError::TimedOut | ChatTemplateError::NoThread { .. })) => {
+                return Err(error);
+            }
             Err(error) => return Ok(Err(error.reason())),
         };
         let mut rest = rendered.as_str();

@@ -62,6 +62,8 @@ fn samples(len: usize) -> impl Iterator<Item = Range<usize>> {
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use super::*;
 
     #[test]
@@ -69,9 +71,9 @@ mod tests {
         let check = |len: usize, expected: &[Range<usize>]| {
             assert_eq!(samples(len).collect::<Vec<_>>(), expected, "{len} bytes");
         };
-        check(0, &[0..0]);
-        check(1, &[0..1]);
-        check(1024, &[0..1024]);
+        check(0, slice::from_ref(&(0..0)));
+        check(1, slice::from_ref(&(0..1)));
+        check(1024, slice::from_ref(&(0..1024)));
         check(1025, &[0..256, 256..512, 512..768, 769..1025]);
         check(3256, &[0..256, 1000..1256, 2000..2256, 3000..3256]);
         let last = samples(usize::MAX).last();

@@ -18,6 +18,7 @@ use minijinja::value::{Kwargs, Rest, Value, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, Output, State, filters, functions, tests};
 use minijinja_contrib::pycompat;
 
+use super::ChatTemplateError;
 use super::guards::{IS_BOUNDED, IS_LAZY, IS_REFUSED, IS_WRITABLE, MADE, MAP_OF, SLICED};
 use crate::brief::brief;
 
@@ -46,13 +47,16 @@ type Arguments = Rest<ValueOrKwargs>;
 /// How something is paid for that is done with these values.
 type Payment = fn(&State<'_, '_>, &[Value]) -> Result<(), Error>;
 
-/// Does `work` on a thread of its own; `None` if it does not come to an end.
-pub(super) fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+/// Does `work` on a thread of its own, for a limited time.
+pub(super) fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ChatTemplateError> {
     let (sender, receiver) = channel();
     let thread = std::thread::Builder::new().name("chat template".into()).stack_size(STACK_BYTES);
     // Nobody may be waiting any more.
-    thread.spawn(move || drop(sender.send(work()))).ok()?;
-    receiver.recv_timeout(TIME_LIMIT).ok()
+    let started = thread.spawn(move || drop(sender.send(work())));
+    started.map_err(|error| ChatTemplateError::NoThread { reason: error.to_string() })?;
+    receiver.recv_timeout(TIME_LIMIT).map_err(|_| ChatTemplateError::TimedOut)
 }
 
 /// Has `environment` measure what it writes, filters and tests, and gives it `raise_exception`.
