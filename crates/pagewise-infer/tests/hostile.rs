@@ -80,7 +80,7 @@ fn chosen(filter: &str) -> Vec<(Group, usize)> {
         filter == ALL
             || (filter.is_empty() && index.is_multiple_of(group.one_of))
             || (!filter.is_empty() && group.name.contains(filter))
-            || (group.name == "named" && named::CASES[*index].0.contains(filter))
+            || (group.name == "named" && named::name(*index).contains(filter))
     })
     .collect()
 }

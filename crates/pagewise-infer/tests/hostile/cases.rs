@@ -2,7 +2,7 @@
 //! chance.
 //!
 //! Groups of cases are made anew at each run, always the same. What once crashed or hung the reader,
-//! or made it take memory, is in the table of `named.rs`.
+//! or made it take memory, is in the tables of `named/`.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -117,7 +117,7 @@ pub(crate) fn groups() -> Vec<Group> {
     let group = |name, len, one_of, make| Group { name, len, one_of, make };
     vec![
         group("in order", in_order_len(), 1, in_order as fn(usize) -> Case),
-        group("named", named::CASES.len(), 1, named::case),
+        group("named", named::cases().count(), 1, named::case),
         group("GGUF fields", GGUF_FIELDS.len(), 13, gguf_field),
         group("GGUF cut", cuts().len(), 3, gguf_cut),
         group("GGUF damage", N_RANDOM, ONE_OF_RANDOM, gguf_damage),

@@ -1,4 +1,4 @@
-//! L-Eval's questions on whole articles: a document in each line, cut into passages, with its questions.
+//! L-Eval: a document in each line, with its questions; those on whole articles, cut into passages.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,21 +19,42 @@ struct Line {
     input: String,
 }
 
-/// Reads the documents of a folder. Each has a memory of its own, as when it is put in once and asked about
-/// many times.
-pub(crate) fn cases(folder: &Path) -> Result<Vec<Case>, MemoryBenchError> {
-    let read: Vec<(Place, Line)> = lines(folder, "natural_question.jsonl")?;
-    let mut cases = Vec::new();
-    for (place, Line { id, instructions, outputs, input }) in read {
-        some_text(&place, "input", &input)?;
+/// A document, and what is asked about it.
+pub(super) struct Document {
+    pub(super) place: Place,
+    pub(super) id: String,
+    pub(super) text: String,
+    /// Questions with their answers.
+    pub(super) asked: Vec<(String, String)>,
+}
+
+/// Reads a file of the set.
+pub(super) fn documents(folder: &Path, file: &str) -> Result<Vec<Document>, MemoryBenchError> {
+    let read: Vec<(Place, Line)> = lines(folder, file)?;
+    let document = |(place, line): (Place, Line)| {
+        let Line { id, instructions, outputs, input: text } = line;
+        some_text(&place, "input", &text)?;
         if instructions.len() != outputs.len() {
             let (n, m) = (instructions.len(), outputs.len());
             return Err(place.wrong(format!("{n} instructions, but {m} outputs")));
         }
-        let memory = doc_qa::memory(&chunk(&input, DocumentFormat::Text, PASSAGE_CHARS_MAX));
-        for (number, (question, answer)) in (1..).zip(instructions.into_iter().zip(outputs)) {
-            some_text(&place, "an instruction", &question)?;
-            some_text(&place, "an output", &answer)?;
+        let asked: Vec<_> = instructions.into_iter().zip(outputs).collect();
+        for (question, answer) in &asked {
+            some_text(&place, "an instruction", question)?;
+            some_text(&place, "an output", answer)?;
+        }
+        Ok(Document { place, id, text, asked })
+    };
+    read.into_iter().map(document).collect()
+}
+
+/// Reads the articles of a folder. Each has a memory of its own, as when it is put in once and asked about
+/// many times.
+pub(crate) fn cases(folder: &Path) -> Result<Vec<Case>, MemoryBenchError> {
+    let mut cases = Vec::new();
+    for Document { id, text, asked, .. } in documents(folder, "natural_question.jsonl")? {
+        let memory = doc_qa::memory(&chunk(&text, DocumentFormat::Text, PASSAGE_CHARS_MAX));
+        for (number, (question, answer)) in (1..).zip(asked) {
             let question = Question {
                 id: format!("leval-{id}-{number}"),
                 labels: BTreeMap::from([("document".into(), id.clone())]),

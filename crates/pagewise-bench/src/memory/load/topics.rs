@@ -2,38 +2,22 @@
 
 use std::path::Path;
 
-use serde::Deserialize;
-
-use super::{Place, lines, some_text};
+use super::leval::{Document, documents};
 use crate::memory::case::{Case, PastTurn, Speaker};
 use crate::memory::error::MemoryBenchError;
 use crate::memory::tasks::topic_retrieval::{self, Asked};
 
-#[derive(Debug, Deserialize)]
-struct Line {
-    id: String,
-    instructions: Vec<String>,
-    outputs: Vec<String>,
-    input: String,
-}
-
 /// Reads the conversations of a folder.
 pub(crate) fn cases(folder: &Path) -> Result<Vec<Case>, MemoryBenchError> {
-    let read: Vec<(Place, Line)> = lines(folder, "topic_retrieval_longchat.jsonl")?;
     let mut cases = Vec::new();
-    for (place, Line { id, instructions, outputs, input }) in read {
-        if instructions.len() != outputs.len() {
-            let (n, m) = (instructions.len(), outputs.len());
-            return Err(place.wrong(format!("{n} instructions, but {m} outputs")));
-        }
-        let turns = turns(&input);
+    for Document { place, id, text, asked } in documents(folder, "topic_retrieval_longchat.jsonl")?
+    {
+        let turns = turns(&text);
         if turns.is_empty() {
             return Err(place.wrong("input has no turn that begins with USER: or ASSISTANT:"));
         }
         let memory = topic_retrieval::memory(&turns);
-        for (position, (question, topic)) in (1..).zip(instructions.into_iter().zip(outputs)) {
-            some_text(&place, "an instruction", &question)?;
-            some_text(&place, "an output", &topic)?;
+        for (position, (question, topic)) in (1..).zip(asked) {
             let asked = Asked { question, topic, position };
             cases.push(topic_retrieval::case(format!("{id}-{position}"), &asked, &memory));
         }
