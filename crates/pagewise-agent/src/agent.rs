@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use pagewise_core::{
     CallFormat, Clock, Constraint, Finish, FunctionCall, FunctionSpec, Generation,
-    GenerationRequest, LanguageModel, Message, MessageBody, MessageId, Prompt, SessionSlot, Status,
+    GenerationRequest, LanguageModel, Message, MessageBody, MessageId, Prompt, Sampling,
+    SessionSlot, Status,
 };
 use pagewise_memory::{Block, FifoQueue, QueueState, Store, Summary, WorkingContext};
 
@@ -14,14 +15,15 @@ use crate::chain::{Chain, Task};
 use crate::config::{AgentConfig, Heartbeats};
 use crate::context_report::{ContextReport, Region};
 use crate::error::AgentError;
-use crate::event::{CallRecord, ContextUse, Event, Observer, Outcome};
+use crate::event::{CallRecord, ContextUse, Event, Observer, Outcome, Plan};
 use crate::functions::{self, Done, Effect, Execution, Purpose, State};
-use crate::main_context::{MainContext, PRESSURE_WARNING, Shown};
+use crate::intake::{self, Decision};
+use crate::main_context::{MainContext, PRESSURE_WARNING, Shown, clip};
 use crate::queue_manager::{Levels, plan_eviction};
 use crate::reply_stream::ReplyStream;
 use crate::shown_working_context::ShownWorkingContext;
 use crate::summary::{Summarised, trim_to_sentence};
-use crate::tool_rules;
+use crate::tool_rules::{self, Must};
 
 /// The most steps that a memory pressure warning may take.
 const SAVE_STEPS: usize = 2;
@@ -104,7 +106,9 @@ impl Agent {
         let message = self.remember(body)?;
         let mut handling = Handling { observer, cancelled, started, outcome: Outcome::default() };
         if matches!(message.body, MessageBody::User { .. }) {
-            self.run(Chain::new(Task::Reply, &message), &mut handling)?;
+            let mut chain = Chain::new(Task::Reply, &message);
+            self.take_in(&mut chain, &mut handling)?;
+            self.run(chain, &mut handling)?;
         }
         match self.warn_of_pressure(&mut handling) {
             // The reply stands, whether something could be saved after it or not.
@@ -145,7 +149,70 @@ impl Agent {
             if self.yields(&call, status, &chain) {
                 return Ok(());
             }
+            self.rehearse(&mut chain, handling)?;
         }
+    }
+
+    /// Has the model decide what to do first with the message.
+    fn take_in(
+        &mut self,
+        chain: &mut Chain,
+        handling: &mut Handling<'_>,
+    ) -> Result<(), AgentError> {
+        if self.config.intake {
+            let text = clip(&chain.event_text, self.config.shown_message_chars);
+            let decided = self.decide(&intake::intake(&text), handling)?;
+            chain.first = decided.map_or(chain.first, |call| intake::read_intake(&call));
+            handling.outcome.plan = Some(Plan { first: chain.first, follows: None });
+        }
+        Ok(())
+    }
+
+    /// Has the model decide whether to search for what a search for an identifier has found, once.
+    fn rehearse(
+        &mut self,
+        chain: &mut Chain,
+        handling: &mut Handling<'_>,
+    ) -> Result<(), AgentError> {
+        let is_undecided = self.config.intake && chain.follows.is_none();
+        let Some(start) = chain.trail_start().filter(|_| is_undecided && chain.is_question())
+        else {
+            return Ok(());
+        };
+        let text = clip(&chain.event_text, self.config.shown_message_chars);
+        let decided = self.decide(&intake::rehearsal(&text, start), handling)?;
+        chain.follows = decided.map(|call| intake::read_rehearsal(&call));
+        if let Some(plan) = &mut handling.outcome.plan {
+            plan.follows = chain.follows;
+        }
+        Ok(())
+    }
+
+    /// Has the model make a decision; `None` if the window has no room for it, or it was stopped.
+    fn decide(
+        &mut self,
+        decision: &Decision,
+        handling: &mut Handling<'_>,
+    ) -> Result<Option<FunctionCall>, AgentError> {
+        if self.model.count_tokens(&decision.prompt)? > self.levels.budget_tokens {
+            return Ok(None);
+        }
+        let functions = std::slice::from_ref(&decision.function);
+        let format = CallFormat::default();
+        let generation = self.model.generate(
+            &GenerationRequest {
+                slot: SessionSlot::Intake,
+                prompt: &decision.prompt,
+                constraint: Constraint::Call { functions, format: &format },
+                sampling: &Sampling::default(),
+                seed: self.config.seed,
+                max_tokens: self.levels.answer_tokens,
+                cancelled: handling.cancelled,
+            },
+            &mut |_| ControlFlow::Continue(()),
+        )?;
+        handling.outcome.tokens += generation.tokens;
+        Ok(FunctionCall::parse(&generation.text, functions, &format).ok())
     }
 
     /// Whether the model now waits for the next event instead of running again.
@@ -334,7 +401,7 @@ impl Agent {
     fn flush(&mut self, chain: &Chain, handling: &mut Handling<'_>) -> Result<bool, AgentError> {
         let shown = Shown::of(&self.config);
         let working_context = ShownWorkingContext::whole(&self.working_context);
-        let must_search = tool_rules::must_search(&self.state(chain)?);
+        let must = tool_rules::must(&self.state(chain)?);
         let n_evicted = plan_eviction(
             &self.queue,
             Some(chain.event),
@@ -344,7 +411,7 @@ impl Agent {
                 let mut rest = self.queue.clone();
                 rest.evict(n);
                 let chain = Some(chain);
-                self.count(&self.render(&working_context, &rest, chain, shown, must_search))
+                self.count(&self.render(&working_context, &rest, chain, shown, must))
             },
         )?;
         if n_evicted == 0 {
@@ -417,7 +484,8 @@ impl Agent {
     /// opened the next time. Nothing depends on that; memory is durable without it.
     pub fn close(mut self, cancelled: &AtomicBool) -> Result<(), AgentError> {
         let shown = self.shown_now()?;
-        let prompt = self.render(&self.shown_working_context, &self.queue, None, shown, false);
+        let prompt =
+            self.render(&self.shown_working_context, &self.queue, None, shown, Must::Anything);
         Ok(self.model.keep(&prompt, cancelled)?)
     }
 
@@ -436,7 +504,7 @@ impl Agent {
         let mut regions = Vec::new();
         let mut used = 0;
         for (name, working_context, queue) in stages {
-            let prompt = self.render(working_context, queue, None, shown, false);
+            let prompt = self.render(working_context, queue, None, shown, Must::Anything);
             let total = self.model.count_tokens(&prompt)?;
             regions.push(Region { name, tokens: total.saturating_sub(used) });
             used = total;
@@ -455,7 +523,8 @@ impl Agent {
     /// Returns main context as the model would read it now, turn by turn.
     pub fn prompt(&self) -> Result<String, AgentError> {
         let shown = self.shown_now()?;
-        let prompt = self.render(&self.shown_working_context, &self.queue, None, shown, false);
+        let prompt =
+            self.render(&self.shown_working_context, &self.queue, None, shown, Must::Anything);
         let turns: Vec<String> = prompt
             .messages
             .iter()
@@ -489,7 +558,13 @@ impl Agent {
     }
 
     fn tokens_in_view(&self, shown: Shown) -> Result<usize, AgentError> {
-        self.count(&self.render(&self.shown_working_context, &self.queue, None, shown, false))
+        self.count(&self.render(
+            &self.shown_working_context,
+            &self.queue,
+            None,
+            shown,
+            Must::Anything,
+        ))
     }
 
     fn state<'a>(&'a self, chain: &'a Chain) -> Result<State<'a>, AgentError> {
@@ -503,9 +578,9 @@ impl Agent {
     }
 
     fn prompt_for(&self, chain: &Chain, shown: Shown) -> Result<Prompt, AgentError> {
-        let must_search = tool_rules::must_search(&self.state(chain)?);
+        let must = tool_rules::must(&self.state(chain)?);
         let working_context = &self.shown_working_context;
-        Ok(self.render(working_context, &self.queue, Some(chain), shown, must_search))
+        Ok(self.render(working_context, &self.queue, Some(chain), shown, must))
     }
 
     fn render(
@@ -514,7 +589,7 @@ impl Agent {
         queue: &FifoQueue,
         chain: Option<&Chain>,
         shown: Shown,
-        must_search: bool,
+        must: Must,
     ) -> Prompt {
         MainContext {
             config: &self.config,
@@ -523,7 +598,7 @@ impl Agent {
             chain,
             with_examples: self.model.context_window_tokens()
                 >= self.config.examples_from_window_tokens,
-            must_search,
+            must,
             now: &self.clock.now(),
             shown,
         }
@@ -555,7 +630,7 @@ impl Agent {
             Summary { text: "x ".repeat(self.config.summary_max_chars / 4), n_messages: 0 };
         let queue = FifoQueue::new(Some(summary), Vec::new());
         let shown = ShownWorkingContext::whole(working_context);
-        let prompt = self.render(&shown, &queue, None, Shown::LEAST, false);
+        let prompt = self.render(&shown, &queue, None, Shown::LEAST, Must::Anything);
         Ok(self.count(&prompt)? + LEAST_QUEUE_TOKENS)
     }
 

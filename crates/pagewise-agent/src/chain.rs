@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 
 use pagewise_core::{FunctionCall, FunctionResult, Message, MessageBody, MessageId, Status};
-use pagewise_memory::PassageId;
+use pagewise_memory::{PassageId, identifiers};
 
 use crate::functions::{Purpose, recall::page_of};
+use crate::intake::First;
 
 /// What the chain is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +26,15 @@ pub(crate) struct Chain {
     pub(crate) event: MessageId,
     /// What the user said; empty if the event is not a user message.
     pub(crate) event_text: String,
+    /// What the model does first with it.
+    pub(crate) first: First,
+    /// Whether what a search finds is to be searched for in turn, until nothing more is found; `None` as
+    /// long as that was not asked.
+    pub(crate) follows: Option<bool>,
+    /// Identifiers that searches have shown and that were not searched for, the latest last.
+    pub(crate) leads: Vec<String>,
+    /// Identifiers that were searched for, in order.
+    pub(crate) searched: Vec<String>,
     pub(crate) n_steps: usize,
     pub(crate) n_searches: usize,
     /// Edits that were made.
@@ -50,6 +60,10 @@ impl Chain {
         Self {
             task,
             event: event.id,
+            first: First::by_sign(&event_text),
+            follows: None,
+            leads: Vec::new(),
+            searched: Vec::new(),
             event_text,
             n_steps: 0,
             n_searches: 0,
@@ -63,10 +77,46 @@ impl Chain {
         }
     }
 
-    /// Whether the user asks something. A question mark in any script is the only sign that
-    /// needs no language.
+    /// Whether the user wants something that memory may hold.
     pub(crate) fn is_question(&self) -> bool {
-        self.event_text.contains(['?', '？', '؟', '՞'])
+        self.first == First::Search
+    }
+
+    /// The identifiers in what the user said.
+    pub(crate) fn identifiers(&self) -> Vec<String> {
+        identifiers(&self.event_text)
+    }
+
+    /// The end of the trail that was followed: what was searched for last, when nothing leads further.
+    pub(crate) fn trail_end(&self) -> Option<&str> {
+        let is_followed = self.follows == Some(true) && self.leads.is_empty();
+        self.searched.last().filter(|_| is_followed).map(String::as_str)
+    }
+
+    /// Takes note of what a text that a search has shown leads to.
+    pub(crate) fn read(&mut self, text: &str) {
+        for lead in identifiers(text) {
+            if !holds(&self.searched, &lead) && !holds(&self.leads, &lead) {
+                self.leads.push(lead);
+            }
+        }
+    }
+
+    /// The identifier that the user named, that was searched for, and that has led to others.
+    pub(crate) fn trail_start(&self) -> Option<&str> {
+        let asked = self.identifiers();
+        let start = self.searched.first().filter(|first| holds(&asked, first))?;
+        (!self.leads.is_empty()).then_some(start)
+    }
+
+    /// Takes note of what is searched for.
+    pub(crate) fn search_for(&mut self, words: &str) {
+        for identifier in identifiers(words) {
+            self.leads.retain(|lead| !lead.eq_ignore_ascii_case(&identifier));
+            if !holds(&self.searched, &identifier) {
+                self.searched.push(identifier);
+            }
+        }
     }
 
     /// Counts a call that was executed.
@@ -88,6 +138,10 @@ impl Chain {
         self.n_repeats = if repeated { self.n_repeats + 1 } else { 0 };
         self.last = Some((call.clone(), result.clone()));
     }
+}
+
+fn holds(identifiers: &[String], identifier: &str) -> bool {
+    identifiers.iter().any(|other| other.eq_ignore_ascii_case(identifier))
 }
 
 /// Whether two calls ask for the same; a search that names no page asks for the first.

@@ -67,6 +67,9 @@ pub struct AgentConfig {
     pub edits_per_event: usize,
     /// Calls in a row with the same function and arguments after which the function is masked.
     pub repeats_allowed: usize,
+    /// Whether the model decides what a message asks for before the first step; if not, a question mark
+    /// does.
+    pub intake: bool,
     /// Whether a question is answered only after one search, once there is something to find.
     pub search_before_answer: bool,
     /// Whether the event's own words join the model's words in a search.
@@ -112,6 +115,7 @@ impl Default for AgentConfig {
             searches_per_event: 3,
             edits_per_event: 1,
             repeats_allowed: 1,
+            intake: true,
             search_before_answer: true,
             event_words_in_search: true,
             search_mode: SearchMode::Fused,

@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 use pagewise_core::{FunctionCall, FunctionResult, MessageBody, Status, TokenUsage};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use crate::intake::First;
 use serde_json::{Map, Value};
 
 /// Something that happens (MemGPT paper, section 2.4).
@@ -66,6 +68,9 @@ impl Observer for () {}
 pub struct Outcome {
     /// What was said to the user.
     pub replies: Vec<String>,
+    /// What was decided before the first call; `None` if nothing was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Plan>,
     /// Every call made, in order, `send_message` included.
     pub calls: Vec<CallRecord>,
     /// What it cost, summaries included.
@@ -82,6 +87,16 @@ pub struct Outcome {
     /// Why the event was not handled to its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// What the model decided about a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// What to do first.
+    pub first: First,
+    /// Whether to search for what a search found, until nothing more is found; `None` if that was not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<bool>,
 }
 
 /// A call and its result.

@@ -122,6 +122,6 @@ fn now(context: &MainContext<'_>) -> Option<String> {
         let text = clip(&chain.event_text, context.shown.message_chars);
         lines.push(format!("The user says: {text}"));
     }
-    lines.push(context.instruction().into());
+    lines.push(context.instruction().into_owned());
     Some(lines.join("\n"))
 }

@@ -4,6 +4,8 @@
 //! head. This is the one description of it; `frame.rs` and `transcript.rs` are the two ways it
 //! is shown. Nothing that changes often stands near the front, so that the KV cache lasts.
 
+use std::borrow::Cow;
+
 use jiff::Zoned;
 use pagewise_core::{Message, MessageBody, MessageId, Prompt};
 use pagewise_memory::FifoQueue;
@@ -11,6 +13,7 @@ use pagewise_memory::FifoQueue;
 use crate::chain::{Chain, Task};
 use crate::config::{AgentConfig, Rendering};
 use crate::shown_working_context::ShownWorkingContext;
+use crate::tool_rules::Must;
 use crate::{frame, transcript};
 
 /// What the memory pressure warning says (MemGPT paper, section 2.2).
@@ -25,8 +28,8 @@ pub(crate) struct MainContext<'a> {
     pub(crate) chain: Option<&'a Chain>,
     /// Whether the window has room for examples in the system instructions.
     pub(crate) with_examples: bool,
-    /// Whether the next call must be a search.
-    pub(crate) must_search: bool,
+    /// What the next call must do.
+    pub(crate) must: Must,
     pub(crate) now: &'a Zoned,
     /// How long a message or a result is shown at most.
     pub(crate) shown: Shown,
@@ -96,12 +99,19 @@ impl MainContext<'_> {
     }
 
     /// What the model is to do now, in one or two sentences.
-    pub(crate) fn instruction(&self) -> &'static str {
-        let Some(chain) = self.chain else { return "" };
-        match chain.task {
+    pub(crate) fn instruction(&self) -> Cow<'static, str> {
+        let Some(chain) = self.chain else { return "".into() };
+        if let Some(end) = chain.trail_end() {
+            let instruction = include_str!("prompts/instruction_followed.md").trim_end();
+            return instruction.replace("{end}", end).into();
+        }
+        let instruction = match chain.task {
             Task::Save => include_str!("prompts/instruction_save.md").trim_end(),
-            Task::Reply if self.must_search => {
+            Task::Reply if self.must == Must::Search => {
                 include_str!("prompts/instruction_search.md").trim_end()
+            }
+            Task::Reply if self.must == Must::Follow => {
+                include_str!("prompts/instruction_follow.md").trim_end()
             }
             Task::Reply if chain.n_searches > 0 => {
                 include_str!("prompts/instruction_found.md").trim_end()
@@ -110,7 +120,8 @@ impl MainContext<'_> {
                 include_str!("prompts/instruction_saved.md").trim_end()
             }
             Task::Reply => include_str!("prompts/instruction_reply.md").trim_end(),
-        }
+        };
+        instruction.into()
     }
 }
 

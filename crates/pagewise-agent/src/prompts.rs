@@ -3,17 +3,23 @@
 use crate::functions;
 
 /// The texts in `prompts/`.
-const TEXTS: [(&str, &str); 11] = [
+const TEXTS: [(&str, &str); 17] = [
     ("frame_examples.md", include_str!("prompts/frame_examples.md")),
     ("frame_system.md", include_str!("prompts/frame_system.md")),
+    ("instruction_follow.md", include_str!("prompts/instruction_follow.md")),
+    ("instruction_followed.md", include_str!("prompts/instruction_followed.md")),
     ("instruction_found.md", include_str!("prompts/instruction_found.md")),
     ("instruction_reply.md", include_str!("prompts/instruction_reply.md")),
     ("instruction_save.md", include_str!("prompts/instruction_save.md")),
     ("instruction_saved.md", include_str!("prompts/instruction_saved.md")),
     ("instruction_search.md", include_str!("prompts/instruction_search.md")),
+    ("intake_examples.md", include_str!("prompts/intake_examples.md")),
+    ("intake_system.md", include_str!("prompts/intake_system.md")),
     ("pressure_warning.md", include_str!("prompts/pressure_warning.md")),
     ("summary_request.md", include_str!("prompts/summary_request.md")),
     ("summary_system.md", include_str!("prompts/summary_system.md")),
+    ("trail_examples.md", include_str!("prompts/trail_examples.md")),
+    ("trail_system.md", include_str!("prompts/trail_system.md")),
     ("transcript_system.md", include_str!("prompts/transcript_system.md")),
 ];
 

@@ -7,6 +7,7 @@ use pagewise_core::{FunctionSpec, Status};
 
 use crate::chain::{Chain, Task};
 use crate::functions::{FUNCTIONS, Function, Purpose, SEND_MESSAGE, State, recall};
+use crate::intake::First;
 
 /// Returns the specs of the functions that may be called now, at least one.
 pub(crate) fn permitted(state: &State<'_>) -> Vec<FunctionSpec> {
@@ -21,14 +22,32 @@ pub(crate) fn permitted(state: &State<'_>) -> Vec<FunctionSpec> {
     specs
 }
 
-/// Whether the next call must be a search: the user asks, and there is more than the model sees.
-pub(crate) fn must_search(state: &State<'_>) -> bool {
-    state.config.search_before_answer
-        && state.chain.task == Task::Reply
-        && state.chain.is_question()
-        && state.chain.n_searches == 0
-        && !is_last_step(state)
-        && (state.has_evicted || state.n_passages > 0)
+/// What the next call must do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Must {
+    /// Whatever is permitted.
+    Anything,
+    /// Search: the user asks, and there is more than the model sees.
+    Search,
+    /// Search for one of the identifiers that were found: the request wants the end of a trail.
+    Follow,
+}
+
+/// Returns what the next call must do.
+pub(crate) fn must(state: &State<'_>) -> Must {
+    let (config, chain) = (state.config, state.chain);
+    if chain.task != Task::Reply || is_last_step(state) {
+        return Must::Anything;
+    }
+    let has_more = state.has_evicted || state.n_passages > 0;
+    if config.search_before_answer && chain.is_question() && chain.n_searches == 0 && has_more {
+        return Must::Search;
+    }
+    let may_search = chain.n_searches < config.searches_per_event;
+    match chain.follows == Some(true) && !chain.leads.is_empty() && may_search {
+        true => Must::Follow,
+        false => Must::Anything,
+    }
 }
 
 fn allows(function: &Function, state: &State<'_>) -> bool {
@@ -36,9 +55,13 @@ fn allows(function: &Function, state: &State<'_>) -> bool {
     if is_masked_for_a_step(function, chain, config.repeats_allowed) {
         return false;
     }
+    let must = must(state);
     match (chain.task, function.purpose) {
         (Task::Save, purpose) => purpose == Purpose::Edit,
-        (Task::Reply, Purpose::Reply) => !must_search(state),
+        (Task::Reply, _) if must == Must::Follow => {
+            chain.last.as_ref().is_some_and(|(last, _)| last.function == function.name)
+        }
+        (Task::Reply, Purpose::Reply) => must != Must::Search,
         (Task::Reply, _) if is_last_step(state) => false,
         (Task::Reply, Purpose::Search) => {
             // The first search is by words: left to itself, a small model lists the current day.
@@ -48,7 +71,7 @@ fn allows(function: &Function, state: &State<'_>) -> bool {
         // What a question says is no fact, but small models would save it as one.
         (Task::Reply, Purpose::Edit) => {
             // An edit that was refused may be mended once: small models would go on trying.
-            !chain.is_question()
+            (chain.first == First::Save || !config.intake && !chain.is_question())
                 && chain.n_edits < config.edits_per_event
                 && chain.n_refused_edits <= config.edits_per_event
         }

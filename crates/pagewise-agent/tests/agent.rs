@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use pagewise_agent::{Agent, AgentConfig, AgentError, Event, Observer, Outcome, Rendering};
 use pagewise_core::{FixedClock, MessageBody, MessageId, Prompt, Status};
-use pagewise_memory::Store;
+use pagewise_memory::{NewPassage, SearchMode, Store};
 use pagewise_testkit::{Asked, HashEmbedder, ScriptedModel, call, random_text};
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
@@ -50,6 +50,11 @@ impl Fixture {
         self.asked.lock().unwrap().drain(..).map(|asked| asked.functions).collect()
     }
 
+    /// The same without the texts that were asked for.
+    fn functions_of_calls(&self) -> Vec<Vec<&'static str>> {
+        self.functions().into_iter().filter(|functions| !functions.is_empty()).collect()
+    }
+
     fn last_prompt(&self) -> String {
         show(&self.asked.lock().unwrap().last().unwrap().prompt)
     }
@@ -72,6 +77,11 @@ fn append(text: &str) -> String {
 /// A config for short tests: nothing is searched or warned of unless the test is about it.
 fn quiet() -> AgentConfig {
     AgentConfig { warning_fraction: 1.0, ..AgentConfig::default() }
+}
+
+/// Searches by substring, so that an identifier finds what holds it and nothing else.
+fn substrings() -> AgentConfig {
+    AgentConfig { search_mode: SearchMode::Substring, ..quiet() }
 }
 
 #[test]
@@ -140,7 +150,7 @@ fn a_question_is_searched_before_it_is_answered_once_something_has_left_the_view
     assert!(fixture.functions()[0].contains(&"send_message"), "nothing can be found yet");
 
     let home = tempfile::tempdir().unwrap();
-    let mut fixture = Fixture::open(home.path(), ScriptedModel::random(2048, 1), quiet()).unwrap();
+    let mut fixture = Fixture::open(home.path(), ScriptedModel::new(2048, []), quiet()).unwrap();
     fixture.say("My dog is called Biscuit.");
     let mut filler = 0;
     while fixture.agent.context().unwrap().messages_evicted < 4 {
@@ -151,10 +161,11 @@ fn a_question_is_searched_before_it_is_answered_once_something_has_left_the_view
     let search = call("conversation_search", &[("words", "dog name")]);
     // There are more pages, so from now on a search names one; the first one is the same again.
     let again = search.replace("\"}}", "\", \"page\": 1}}");
-    let model = ScriptedModel::new(2048, [search, again, reply("Biscuit.")]);
+    // A wider window, so that no summary is asked of the script.
+    let model = ScriptedModel::new(4096, [search, again, reply("Biscuit.")]);
     let mut fixture = Fixture::open(home.path(), model, quiet()).unwrap();
     let outcome = fixture.say("What is my dog called?");
-    let functions = fixture.functions();
+    let functions = fixture.functions_of_calls();
     let may = |step: usize, name| functions[step].contains(&name);
     assert!(may(0, "conversation_search") && !may(0, "send_message"));
     assert!(!may(0, "conversation_search_date"), "the first search is by words");
@@ -163,6 +174,41 @@ fn a_question_is_searched_before_it_is_answered_once_something_has_left_the_view
     assert!(may(2, "send_message") && !may(2, "conversation_search"), "masked after a repeat");
     assert!(outcome.calls[0].result.contains("the user said: My dog is called Biscuit."));
     assert!(outcome.calls[1].result.contains("already shown above"));
+}
+
+#[test]
+fn a_trail_is_followed_to_its_end_if_the_rehearsal_says_so() {
+    let keys = ["ab12cd34", "ef56ab78", "cd90ef12"];
+    for follows in [true, false] {
+        let home = tempfile::tempdir().unwrap();
+        let mut store = Store::open(home.path(), Arc::new(HashEmbedder::new())).unwrap();
+        let at = "2026-01-05T09:00:00Z".parse().unwrap();
+        store
+            .transact(|tx| {
+                keys.windows(2).try_for_each(|two| {
+                    let text = format!("Entry: {} = {}", two[0], two[1]);
+                    let passage = NewPassage { text, tags: Vec::new(), source: None, at };
+                    tx.insert_passage(&passage).map(|_| ())
+                })
+            })
+            .unwrap();
+        drop(store);
+        let search = |words: &str| call("archival_search", &[("words", words)]);
+        let script = match follows {
+            true => keys.map(search).into_iter().chain([reply("cd90ef12")]).collect(),
+            false => vec![search(keys[0]), reply("ef56ab78")],
+        };
+        let n_calls = script.len();
+        let model = ScriptedModel::new(4096, script).following_trails(follows);
+        let mut fixture = Fixture::open(home.path(), model, substrings()).unwrap();
+        let outcome = fixture.say("What is ab12cd34?");
+        assert_eq!(outcome.calls.len(), n_calls);
+        assert_eq!(outcome.plan.unwrap().follows, Some(follows));
+        assert_eq!(fixture.last_prompt().contains("to its end, cd90ef12"), follows);
+        let functions = fixture.functions();
+        let only_searches = functions.iter().take_while(|may| *may == &["archival_search"]).count();
+        assert_eq!(only_searches, if follows { 3 } else { 1 });
+    }
 }
 
 #[test]
@@ -309,7 +355,8 @@ fn the_question_that_sets_off_the_first_flush_is_searched_too() {
     }
     assert_eq!(fixture.agent.context().unwrap().messages_evicted, 0);
     drop(fixture);
-    let mut fixture = Fixture::open(home.path(), ScriptedModel::random(2048, 8), quiet()).unwrap();
+    let by_chance = ScriptedModel::new(2048, []);
+    let mut fixture = Fixture::open(home.path(), by_chance, quiet()).unwrap();
     let outcome = fixture.say(&format!("{}What was late?", "A long story. ".repeat(80)));
     assert!(outcome.evicted > 0);
     // The first thing asked of the model is the summary, which is no call.

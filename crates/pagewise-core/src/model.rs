@@ -80,6 +80,8 @@ pub enum SessionSlot {
     MainContext,
     /// The summariser's prompt.
     Summary,
+    /// What is decided of a message before main context is asked.
+    Intake,
 }
 
 /// What the answer must be.

@@ -29,6 +29,7 @@ pub use db::rows::{
 };
 pub use error::StoreError;
 pub use fifo_queue::FifoQueue;
+pub use query_words::identifiers;
 pub use ranking::{ArchivalHit, ArchivalQuery, Page, RecallHit, RecallQuery, SearchMode};
 pub use reembedding::EmbedderChange;
 pub use store::{Export, IngestReport, PASSAGE_CHARS_MAX, Store, StoreOptions, Transaction};

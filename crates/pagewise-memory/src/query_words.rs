@@ -75,6 +75,21 @@ impl QueryWords {
     }
 }
 
+/// Returns the identifiers in a text as they are written there, each once: a UUID, an order number, an
+/// address, but no word and no short number.
+pub fn identifiers(text: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for piece in
+        text.split(|c: char| c.is_whitespace() || c.is_control() || ",;=\"'()[]{}<>".contains(c))
+    {
+        let piece = piece.trim_matches(|c: char| !c.is_alphanumeric());
+        if is_identifier(piece) && !found.iter().any(|other| other.eq_ignore_ascii_case(piece)) {
+            found.push(piece.to_string());
+        }
+    }
+    found
+}
+
 /// Whether `text` has `identifier`, which is in lower case, as a whole.
 pub(crate) fn holds_identifier(text: &str, identifier: &str) -> bool {
     let text = text.to_lowercase();

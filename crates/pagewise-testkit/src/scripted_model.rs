@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use pagewise_core::{
     ArgumentKind, CallFormat, Constraint, Finish, FunctionCall, FunctionSpec, Generation,
-    GenerationRequest, LanguageModel, ModelError, Prompt, TokenUsage,
+    GenerationRequest, LanguageModel, ModelError, Prompt, SessionSlot, TokenUsage,
 };
 use rand::{Rng, RngExt, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
@@ -25,12 +25,16 @@ pub struct Asked {
 /// A model that answers from a script, and from chance when the script has ended.
 ///
 /// A token is four bytes, so that counting is exact and cheap. A scripted call that is not
-/// permitted is an error: the test's script is wrong, or the tool rules are.
+/// permitted is an error: the test's script is wrong, or the tool rules are. Decisions before the first
+/// step are not in the script and leave no trace: a question mark asks for a search, everything else may
+/// be saved, and a trail is followed only if [`Self::following_trails`] says so.
 pub struct ScriptedModel {
     window_tokens: usize,
     script: VecDeque<String>,
     asked: Arc<Mutex<Vec<Asked>>>,
     rng: ChaCha8Rng,
+    is_random: bool,
+    follows_trails: bool,
 }
 
 impl ScriptedModel {
@@ -41,12 +45,44 @@ impl ScriptedModel {
             script: script.into_iter().collect(),
             asked: Arc::default(),
             rng: ChaCha8Rng::seed_from_u64(0),
+            is_random: false,
+            follows_trails: false,
         }
     }
 
     /// Creates a model that makes valid calls and texts at random.
     pub fn random(window_tokens: usize, seed: u64) -> Self {
-        Self { rng: ChaCha8Rng::seed_from_u64(seed), ..Self::new(window_tokens, []) }
+        let rng = ChaCha8Rng::seed_from_u64(seed);
+        Self { rng, is_random: true, ..Self::new(window_tokens, []) }
+    }
+
+    /// Sets whether a rehearsal of a request ends at the end of its trail.
+    pub fn following_trails(self, follows_trails: bool) -> Self {
+        Self { follows_trails, ..self }
+    }
+
+    /// Decides by signs what a model would decide by reading.
+    fn decide(&self, functions: &[FunctionSpec], prompt: &Prompt) -> FunctionCall {
+        let asked = prompt.messages.last().map_or("", |turn| turn.content.as_str());
+        let wanted = if asked.contains('?') { "search" } else { "save" };
+        let spec = functions.first().expect("a decision is one function");
+        let value = |kind: &ArgumentKind| match kind {
+            ArgumentKind::OneOf(allowed) => {
+                let end = if self.follows_trails { allowed.last() } else { allowed.first() };
+                let by_sign = allowed.iter().find(|one| *one == wanted);
+                by_sign.or(end).cloned().unwrap_or_default()
+            }
+            _ => String::new(),
+        };
+        let arguments = spec.arguments.iter();
+        FunctionCall {
+            thought: None,
+            function: spec.name.into(),
+            arguments: arguments
+                .map(|argument| (argument.name.to_string(), value(&argument.kind).into()))
+                .collect(),
+            request_heartbeat: None,
+        }
     }
 
     /// Returns the log of what was asked, which the test keeps when the model is given away.
@@ -89,11 +125,22 @@ impl LanguageModel for ScriptedModel {
                 window_tokens: self.window_tokens,
             });
         }
+        if let (SessionSlot::Intake, Constraint::Call { functions, .. }) =
+            (request.slot, request.constraint)
+            && !self.is_random
+        {
+            let text = self.decide(functions, request.prompt).to_text();
+            let tokens = TokenUsage { prefilled: prompt_tokens, ..TokenUsage::default() };
+            let (thoughts, finish) = (String::new(), Finish::Complete);
+            return Ok(Generation { text, thoughts, finish, tokens, first_token: None });
+        }
         let functions = match request.constraint {
             Constraint::Call { functions, .. } => functions.iter().map(|spec| spec.name).collect(),
             Constraint::Text { .. } => Vec::new(),
         };
-        if let Ok(mut asked) = self.asked.lock() {
+        if request.slot != SessionSlot::Intake
+            && let Ok(mut asked) = self.asked.lock()
+        {
             asked.push(Asked { prompt: request.prompt.clone(), functions });
         }
         let text = match (self.script.pop_front(), request.constraint) {

@@ -3,7 +3,7 @@
 use pagewise_core::{ArgumentKind, ArgumentSpec, FunctionSpec};
 use pagewise_memory::{ArchivalHit, ArchivalQuery, NewPassage, Page};
 
-use super::recall::{heading, page_argument, page_of, search_words, words_argument};
+use super::recall::{heading, known, page_argument, page_of, search_words, words_argument};
 use super::{Done, Effect, Execution, Function, Purpose};
 use crate::{config::Heartbeats, main_context::clip};
 
@@ -49,6 +49,7 @@ pub(crate) static ARCHIVAL_SEARCH: Function = Function {
         })
     },
     run: |call, execution| {
+        execution.chain.search_for(call.text("words"));
         let query = ArchivalQuery {
             words: search_words(call, execution),
             tags: Vec::new(),
@@ -75,10 +76,9 @@ fn show(page: &Page<ArchivalHit>, execution: &mut Execution<'_>) -> String {
         // A passage of a document is the answer itself more often than a message is, so it is
         // shown at twice the length.
         let text = clip(&passage.text, 2 * execution.config.shown_result_chars);
+        execution.chain.read(&text);
         lines.push(format!("- {day}{source}: {text}"));
     }
-    if n_known > 0 {
-        lines.push(format!("({n_known} of these were already shown above.)"));
-    }
+    lines.extend(known(n_known, page.hits.len(), execution));
     lines.join("\n")
 }

@@ -5,7 +5,11 @@ use pagewise_core::{ArgumentKind, ArgumentSpec, FunctionCall, FunctionSpec, Role
 use pagewise_memory::{Page, RecallHit, RecallQuery, SearchMode};
 
 use super::{Done, Effect, Execution, Function, Purpose, State};
-use crate::{config::Heartbeats, main_context::clip};
+use crate::{
+    config::Heartbeats,
+    main_context::clip,
+    tool_rules::{Must, must},
+};
 
 pub(crate) static CONVERSATION_SEARCH: Function = Function {
     name: "conversation_search",
@@ -22,6 +26,7 @@ pub(crate) static CONVERSATION_SEARCH: Function = Function {
         })
     },
     run: |call, execution| {
+        execution.chain.search_for(call.text("words"));
         let words = search_words(call, execution);
         let query = RecallQuery { words: Some(words), ..recall_query(call, execution) };
         let page = execution.store.recall_search(&query)?;
@@ -62,13 +67,18 @@ pub(super) fn words_argument(state: &State<'_>) -> ArgumentSpec {
     ArgumentSpec {
         name: "words",
         description: "what to look for",
-        kind: ArgumentKind::Text { max_chars: state.config.query_max_chars },
+        kind: match (must(state), state.chain.identifiers()) {
+            (Must::Follow, _) => ArgumentKind::OneOf(state.chain.leads.clone()),
+            // What the user named exactly is looked for as it is named.
+            (Must::Search, named) if !named.is_empty() => ArgumentKind::OneOf(named),
+            _ => ArgumentKind::Text { max_chars: state.config.query_max_chars },
+        },
     }
 }
 
 /// A page can be asked for once a search has shown that there are more.
 pub(super) fn page_argument(state: &State<'_>) -> Option<ArgumentSpec> {
-    (state.chain.n_pages > 1).then_some(ArgumentSpec {
+    (state.chain.n_pages > 1 && must(state) != Must::Follow).then_some(ArgumentSpec {
         name: "page",
         description: "the page of results",
         kind: ArgumentKind::Integer { min: 1, max: state.chain.n_pages },
@@ -103,6 +113,18 @@ pub(super) fn heading(n_hits: usize, total: u64, page: u32, n_pages: u32) -> Str
     }
 }
 
+/// Says which hits are left out of a page, and if all of them are, what that means.
+pub(super) fn known(n_known: usize, n_hits: usize, execution: &Execution<'_>) -> Option<String> {
+    let end = execution.chain.trail_end().filter(|_| n_known == n_hits);
+    match (n_known, end) {
+        (0, _) => None,
+        (_, Some(end)) => {
+            Some(format!("(Nothing new. Nothing else names {end}: the trail ends there.)"))
+        }
+        _ => Some(format!("({n_known} of these were already shown above.)")),
+    }
+}
+
 fn recall_query(call: &FunctionCall, execution: &Execution<'_>) -> RecallQuery {
     RecallQuery {
         words: None,
@@ -125,14 +147,13 @@ fn show(page: &Page<RecallHit>, execution: &mut Execution<'_>) -> String {
     let mut n_known = 0;
     for hit in &page.hits {
         if execution.chain.shown_messages.insert(hit.message.id) {
+            execution.chain.read(&clip(&hit.spoken, execution.config.shown_result_chars));
             lines.push(line(hit, &time_zone, execution.config.shown_result_chars));
         } else {
             n_known += 1;
         }
     }
-    if n_known > 0 {
-        lines.push(format!("({n_known} of these were already shown above.)"));
-    }
+    lines.extend(known(n_known, page.hits.len(), execution));
     lines.join("\n")
 }
 

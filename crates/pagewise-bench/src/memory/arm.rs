@@ -179,6 +179,7 @@ impl Answering<'_> {
             let outcome = open.handle(event, &mut (), self.cancelled)?;
             answered.is_cancelled |= outcome.error.is_some();
             answered.events.push(EventRecord {
+                plan: outcome.plan,
                 steps: steps(outcome.calls, &self.lender.written()),
                 replies: outcome.replies,
                 evicted: outcome.evicted,

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::Path;
 
-use pagewise_agent::{AgentConfig, CallRecord, prompts_fingerprint};
+use pagewise_agent::{AgentConfig, CallRecord, Plan, prompts_fingerprint};
 use pagewise_core::{Status, TokenUsage};
 use pagewise_memory::Block;
 use serde::{Deserialize, Serialize};
@@ -137,6 +137,9 @@ pub struct Record {
 /// What came of a message.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct EventRecord {
+    /// What the model decided before the first call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Plan>,
     /// The calls, in order, replies included.
     pub steps: Vec<Step>,
     /// What was said.

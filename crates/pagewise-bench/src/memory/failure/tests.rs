@@ -48,7 +48,7 @@ fn record(arm: Arm, reply: &str, steps: Vec<Step>) -> Record {
                 edit: None,
             },
         },
-        events: vec![EventRecord { steps, replies: vec![reply.into()], evicted: 0 }],
+        events: vec![EventRecord { steps, replies: vec![reply.into()], ..EventRecord::default() }],
         reply: reply.into(),
         blocks: Vec::new(),
         prompt: None,

@@ -1,0 +1,212 @@
+//! What a message asks for, decided before the first step.
+//!
+//! A small model that reads all of main context takes what is on offer: it saves a request as a note, and
+//! stops at the first thing that it finds. Asked for one decision at a time, after a few examples from
+//! other fields and with nothing else in view, it reads the same message well. Both decisions are function
+//! calls under a grammar, like everything that the model writes, and have a KV cache of their own.
+//!
+//! - **Intake**: whether the message is to be searched for, saved, or just replied to.
+//! - **Rehearsal**: when a search for an identifier has found another one, whether the request wants that,
+//!   or what it leads to in turn. The request is put to the model with two made-up entries of which the
+//!   first names the second, and what it answers tells which end of a trail it wants.
+
+use pagewise_core::{
+    ArgumentKind, ArgumentSpec, FunctionCall, FunctionSpec, Prompt, PromptMessage, PromptRole,
+};
+use serde::{Deserialize, Serialize};
+
+/// What the model does first with a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum First {
+    /// It looks for what the message wants.
+    Search,
+    /// It saves what the message says.
+    Save,
+    /// It replies, unless it sees reason to do something else.
+    Reply,
+}
+
+impl First {
+    const ALL: [Self; 3] = [Self::Search, Self::Save, Self::Reply];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Search => "search",
+            Self::Save => "save",
+            Self::Reply => "reply",
+        }
+    }
+
+    /// Reads the signs of a message without a model: a question mark in any script is the only one that
+    /// needs no language.
+    pub(crate) fn by_sign(text: &str) -> Self {
+        match text.contains(['?', '？', '؟', '՞']) {
+            true => Self::Search,
+            false => Self::Reply,
+        }
+    }
+}
+
+/// A decision: what the model reads, and the one function that it can call.
+pub(crate) struct Decision {
+    pub(crate) prompt: Prompt,
+    pub(crate) function: FunctionSpec,
+}
+
+/// Asks what to do first with a message.
+pub(crate) fn intake(message: &str) -> Decision {
+    let names = First::ALL.map(|first| first.name().to_string());
+    let question = Question { function: "plan", argument: "first", allowed: names.to_vec() };
+    let examples = examples(include_str!("prompts/intake_examples.md"))
+        .map(|(first, message)| (asked(message), first.to_string()));
+    question.decision(include_str!("prompts/intake_system.md"), examples, asked(message))
+}
+
+/// Reads what [`intake`] was answered.
+pub(crate) fn read_intake(call: &FunctionCall) -> First {
+    let name = call.text("first");
+    First::ALL.into_iter().find(|first| first.name() == name).unwrap_or(First::Reply)
+}
+
+/// Asks whether a request wants what stands next to `identifier`, or the end of the trail that begins there.
+pub(crate) fn rehearsal(request: &str, identifier: &str) -> Decision {
+    let [start, next, end] = REHEARSED;
+    let allowed = vec![next.to_string(), end.to_string()];
+    let question = Question { function: "answer", argument: "entry", allowed };
+    let examples = examples(include_str!("prompts/trail_examples.md")).map(|(names, request)| {
+        let mut names = names.split(' ');
+        let [start, next, end, wanted] = std::array::from_fn(|_| names.next().unwrap_or_default());
+        let answer = if wanted == "end" { end } else { next };
+        (trail(request, [start, next, end]), answer.to_string())
+    });
+    let request = trail(&request.replace(identifier, start), REHEARSED);
+    question.decision(include_str!("prompts/trail_system.md"), examples, request)
+}
+
+/// Reads what [`rehearsal`] was answered: whether the trail is to be followed to its end.
+pub(crate) fn read_rehearsal(call: &FunctionCall) -> bool {
+    let [_, _, end] = REHEARSED;
+    call.text("entry") == end
+}
+
+/// The names in the trail of the rehearsed request: where it begins, where that leads, and where that does.
+const REHEARSED: [&str; 3] = ["K7", "M40", "T26"];
+
+fn asked(message: &str) -> String {
+    format!("Message: {message}")
+}
+
+fn trail(request: &str, [start, next, end]: [&str; 3]) -> String {
+    format!("Entries:\n{start} = {next}\n{next} = {end}\n\nRequest: {request}")
+}
+
+/// Reads the lines of examples: what is answered, a colon, and to what.
+fn examples(text: &'static str) -> impl Iterator<Item = (&'static str, &'static str)> {
+    text.lines().filter_map(|line| line.split_once(": "))
+}
+
+/// The one function that can be called, with the one argument that it has.
+struct Question {
+    function: &'static str,
+    argument: &'static str,
+    allowed: Vec<String>,
+}
+
+impl Question {
+    /// Puts the examples, each with its answer, before what is asked.
+    fn decision(
+        self,
+        system: &str,
+        examples: impl Iterator<Item = (String, String)>,
+        asked: String,
+    ) -> Decision {
+        let turn = |role, content| PromptMessage { role, content };
+        let mut messages = vec![turn(PromptRole::System, system.trim_end().to_string())];
+        for (asked, answer) in examples {
+            messages.push(turn(PromptRole::User, asked));
+            messages.push(turn(PromptRole::Assistant, self.call(answer).to_text()));
+        }
+        messages.push(turn(PromptRole::User, asked));
+        let argument = ArgumentSpec {
+            name: self.argument,
+            description: "the decision",
+            kind: ArgumentKind::OneOf(self.allowed),
+        };
+        let function = FunctionSpec {
+            name: self.function,
+            description: "Decide.",
+            arguments: vec![argument],
+            asks_heartbeat: false,
+        };
+        Decision { prompt: Prompt { messages }, function }
+    }
+
+    fn call(&self, answer: String) -> FunctionCall {
+        FunctionCall {
+            thought: None,
+            function: self.function.into(),
+            arguments: [(self.argument.to_string(), answer.into())].into_iter().collect(),
+            request_heartbeat: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn show(decision: &Decision) -> String {
+        let turns: Vec<String> = (decision.prompt.messages.iter())
+            .map(|turn| format!("<{:?}>\n{}", turn.role, turn.content))
+            .collect();
+        format!("{}\n\n{:?}", turns.join("\n"), decision.function.arguments[0].kind)
+    }
+
+    #[test]
+    fn a_message_is_asked_about_after_examples() {
+        insta::assert_snapshot!(show(&intake("Where did I park?")));
+    }
+
+    #[test]
+    fn a_request_is_rehearsed_on_made_up_entries() {
+        let key = "5f0c9d1e";
+        insta::assert_snapshot!(show(&rehearsal("What does 5f0c9d1e stand for in the end?", key)));
+    }
+
+    #[test]
+    fn every_example_has_an_answer_that_is_allowed() {
+        for decision in [intake("x"), rehearsal("x", "x")] {
+            let answers =
+                decision.prompt.messages.iter().filter(|turn| turn.role == PromptRole::Assistant);
+            let n = answers
+                .map(|turn| {
+                    let call: FunctionCall = serde_json::from_str(&turn.content).unwrap();
+                    assert_eq!(call.function, decision.function.name);
+                    let value = call.text(decision.function.arguments[0].name);
+                    assert!(!value.is_empty(), "{}", turn.content);
+                })
+                .count();
+            assert!(n >= 4);
+        }
+        let names = First::ALL.map(First::name);
+        let intake = examples(include_str!("prompts/intake_examples.md"));
+        assert!(intake.map(|(first, _)| first).all(|first| names.contains(&first)));
+    }
+
+    #[test]
+    fn answers_are_read() {
+        let question = Question { function: "plan", argument: "first", allowed: Vec::new() };
+        assert_eq!(read_intake(&question.call("save".into())), First::Save);
+        let question = Question { function: "answer", argument: "entry", allowed: Vec::new() };
+        assert!(read_rehearsal(&question.call("T26".into())));
+        assert!(!read_rehearsal(&question.call("M40".into())));
+    }
+
+    #[test]
+    fn without_a_model_a_question_mark_decides() {
+        assert_eq!(First::by_sign("¿Dónde?"), First::Search);
+        assert_eq!(First::by_sign("どこですか？"), First::Search);
+        assert_eq!(First::by_sign("Fine."), First::Reply);
+    }
+}
