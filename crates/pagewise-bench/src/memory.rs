@@ -19,9 +19,13 @@
 //! The [`Runner`] gives each case a fresh copy of its memory and a model that has forgotten the case before,
 //! with a clock that is fixed: a record depends on nothing but the case and the [`Settings`]. Each
 //! [`Record`] holds the whole trajectory, so that a run that was stopped goes on where it was, and all can
-//! be graded again without the model. Nothing is judged by a model: [`Score`]s are containment, F1 and their
-//! like. Why an answer is wrong is decided by rules ([`Failure`]). A [`Summary`] states shares with their
-//! intervals.
+//! be graded again without the model. [`Score`]s are containment, F1 and their like; what a [`Judge`] says
+//! stands beside them, with its own errors. Why an answer is wrong is decided by rules ([`Failure`]). A
+//! [`Summary`] states shares with their intervals.
+//!
+//! [`Runs`] are the records of folders, put together in [cells](Cell) whose settings are the same: reports
+//! ([`table`], [`csv`], [`html`], a [`Card`] for each weights file), the [`Diff`] of two runs, and what
+//! [`merge`] joins are made of them. A [`Suite`] says what is run together.
 
 mod arm;
 mod card;

@@ -30,6 +30,8 @@ pub struct Card {
     pub weights: String,
     /// The context window, in tokens.
     pub window: usize,
+    /// Tasks, or sources of one, that were run.
+    pub n_tasks: usize,
     /// What was run.
     pub lines: Vec<CardLine>,
 }
@@ -104,10 +106,14 @@ impl Card {
                 (&card.model, &card.weights, card.window) == (&model, weights, window)
             };
             match cards.iter_mut().find(is_it) {
-                Some(card) => card.lines.extend(lines),
+                Some(card) => {
+                    card.n_tasks += 1;
+                    card.lines.extend(lines);
+                }
                 None => cards.push(Self {
                     weights: weights.clone(),
                     window,
+                    n_tasks: 1,
                     lines: lines.collect(),
                     model,
                 }),
@@ -124,7 +130,7 @@ impl Card {
             text,
             "Context window {} tokens; {n} cases of {} tasks; weights {}.\n",
             self.window,
-            self.lines.len(),
+            self.n_tasks,
             if self.weights.is_empty() { "without a recorded hash" } else { &self.weights },
         );
         let head = ["task", "n", "accuracy", "95%", "full context", "no memory", "memory adds"];
@@ -237,7 +243,7 @@ impl CardLine {
         for (label, values) in &self.by {
             let named: Vec<String> = values
                 .iter()
-                .map(|(value, [n_right, n])| format!("{value} {n_right}/{n}"))
+                .map(|(value, [n_right, n])| format!("{value}: {n_right}/{n}"))
                 .collect();
             let _ = write!(text, "; by {label}: {}", named.join(", "));
         }

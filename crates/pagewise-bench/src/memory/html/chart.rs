@@ -50,6 +50,8 @@ pub(super) struct Scatter {
 
 /// A bar, and what it is made of: the number of a colour, a name and a count.
 pub(super) struct Bar {
+    /// What the next bars are of; nothing if it is what the last ones were of.
+    pub(super) heading: Option<String>,
     pub(super) label: String,
     pub(super) pieces: Vec<(usize, &'static str, usize)>,
 }
@@ -65,7 +67,7 @@ pub(super) fn ranges(label: &str, columns: &[String], rows: &[Row]) -> String {
     let left = |column: usize| LABEL + column as f64 * (width + GAP);
     let x = |column: usize, value: f64| left(column) + value * width;
     let mut body = String::new();
-    let mut y = 30.0;
+    let mut y = 36.0;
     let mut marks = String::new();
     for row in rows {
         match row {
@@ -101,9 +103,10 @@ pub(super) fn ranges(label: &str, columns: &[String], rows: &[Row]) -> String {
             let at = x(column, value);
             let _ = write!(
                 body,
-                "<line class=\"grid\" x1=\"{at:.1}\" y1=\"20\" x2=\"{at:.1}\" y2=\"{:.1}\"/>",
+                "<line class=\"grid\" x1=\"{at:.1}\" y1=\"32\" x2=\"{at:.1}\" y2=\"{:.1}\"/>",
                 y - 4.0
             );
+            label_at(&mut body, at, 26.0, "middle", "tick", &short(value));
             label_at(&mut body, at, y + 12.0, "middle", "tick", &short(value));
         }
     }
@@ -127,8 +130,10 @@ pub(super) fn panels(label: &str, panels: &[Panel]) -> String {
         }
         let middle = left + frame.width / 2.0;
         label_at(&mut body, middle, TOP + HEIGHT + 34.0, "middle", "label", &panel.axis);
-        let n_series = panel.series.len() as f64;
-        for (place, series) in panel.series.iter().enumerate() {
+        let there: Vec<_> =
+            panel.series.iter().filter(|series| series.iter().any(Option::is_some)).collect();
+        let n_series = there.len() as f64;
+        for (place, series) in there.into_iter().enumerate() {
             // Beside each other, so that no interval hides another.
             let aside = (place as f64 - (n_series - 1.0) / 2.0) * 7.0;
             let points: Vec<(f64, f64, &Dot)> = series
@@ -198,13 +203,17 @@ pub(super) fn scatters(label: &str, scatters: &[Scatter]) -> String {
 
 /// Bars of the same length, divided by shares.
 pub(super) fn bars(label: &str, bars: &[Bar]) -> String {
-    const LABEL: f64 = 300.0;
+    const LABEL: f64 = 130.0;
     const END: f64 = 44.0;
     let width = WIDTH - LABEL - END;
     let mut body = String::new();
     let mut y = 4.0;
     for bar in bars {
-        label_at(&mut body, LABEL - 10.0, y + 14.0, "end", "label", &bar.label);
+        if let Some(heading) = &bar.heading {
+            label_at(&mut body, 0.0, y + 16.0, "start", "heading", heading);
+            y += 26.0;
+        }
+        label_at(&mut body, 12.0, y + 14.0, "start", "label", &bar.label);
         let n: usize = bar.pieces.iter().map(|(_, _, count)| count).sum();
         let mut x = LABEL;
         for (colour, name, count) in &bar.pieces {

@@ -1,6 +1,8 @@
 use super::*;
+use crate::memory::arm::Arm;
 use crate::memory::judge::{JudgeName, JudgeRates, JudgedSet, Judgement};
 use crate::memory::made_up::{cell, record, runs, settings};
+use crate::memory::task::Task;
 
 /// What a model may write.
 const HOSTILE: &str = "</pre></details></script><script>alert(1)</script><img src=x onerror='y'>\" & ]]> \u{0} \u{202e}";
@@ -107,7 +109,7 @@ fn a_page_is_well_formed_and_needs_nothing_but_itself() {
     let nesting = page.split("id=\"nesting\"").nth(1).unwrap();
     let picture = nesting.split("</svg>").find(|svg| svg.contains("polyline")).unwrap();
     assert!(picture.contains(">nested-kv<") && picture.contains(">nested-kv control<"));
-    assert!(page.contains("nested-kv, memgpt, 2 lookups: 0.500, 95% 0.095 to 0.905, n 2"));
+    assert!(page.contains("nested-kv, memgpt, 2 lookups: 1.000, 95% 0.342 to 1.000, n 2"));
     assert_eq!(page, html(&many()), "the same records give the same page");
 }
 

@@ -41,7 +41,7 @@ const SHARED_DOCUMENTS: usize = 20;
 /// prompt: as much of the material as fits the window (full-context), what the store's own search finds
 /// best (retrieval), or the question alone (no-memory). Without --data, cases are generated from --seed.
 /// With --out, every case leaves a line with all that happened, and a run that was stopped goes on
-/// where it was.
+/// where it was; cases that failed are run again. `bench report`, `diff` and `merge` read these lines.
 ///
 /// The table, or a JSON object for each model, window, task and arm, goes to stdout. An accuracy is the
 /// share of cases that are right, with its 95% interval; nothing is judged by a model. For nested-kv, read
