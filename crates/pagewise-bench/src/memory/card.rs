@@ -53,6 +53,8 @@ pub struct CardLine {
     pub tokens_per_case: f64,
     /// Time.
     pub seconds_per_case: f64,
+    /// How many answers are wrong.
+    pub n_wrong: usize,
     /// The most frequent reasons for wrong answers, with their number of cases.
     pub failures: Vec<(&'static str, usize)>,
     /// For each value of each label, how many of how many cases are right.
@@ -207,6 +209,7 @@ impl CardLine {
             .filter(|(class, _)| *class != Failure::None)
             .map(|(class, n)| (class.name(), n))
             .collect();
+        let n_wrong = failures.iter().map(|(_, n)| n).sum();
         failures.sort_by_key(|(_, n)| usize::MAX - n);
         failures.truncate(CLASSES_NAMED);
         let source = match cell.settings.source.as_str() {
@@ -222,6 +225,7 @@ impl CardLine {
             steps_per_case: steps,
             tokens_per_case: tokens,
             seconds_per_case: seconds,
+            n_wrong,
             failures,
             by,
         }
@@ -229,9 +233,7 @@ impl CardLine {
 
     /// Returns why answers are wrong, and where, in words.
     pub(crate) fn details(&self) -> String {
-        let n_wrong =
-            self.memgpt.n - (self.memgpt.accuracy * self.memgpt.n as f64).round() as usize;
-        let mut text = match n_wrong {
+        let mut text = match self.n_wrong {
             0 => format!("all {} right", self.memgpt.n),
             n => format!("{n} of {} wrong", self.memgpt.n),
         };

@@ -212,15 +212,20 @@ impl Paired {
             changed.map(|(one, _)| one.case.id.clone()).collect::<Vec<_>>()
         };
         let n = pairs.len();
-        let share = |n_right: usize| n_right as f64 / n as f64;
-        let accuracy = [share(counts[0][0] + counts[0][1]), share(counts[0][0] + counts[1][0])];
+        let mean =
+            |of: &dyn Fn(&(&Record, &Record)) -> f64| pairs.iter().map(of).sum::<f64>() / n as f64;
+        let accuracy = [mean(&|(a, _)| a.score.value()), mean(&|(_, b)| b.score.value())];
         let mut ci95 = newcombe(counts);
-        let changes: Vec<f64> = pairs.iter().map(|(a, b)| b.value() - a.value()).collect();
+        let changes: Vec<f64> =
+            pairs.iter().map(|(a, b)| b.score.value() - a.score.value()).collect();
         let stores: Vec<&str> = pairs.iter().map(|(one, _)| &*one.store).collect();
         let groups = grouped(&changes, &stores);
-        if (2..n).contains(&groups.len()) {
+        let is_whole = changes.iter().all(|change| change.fract() == 0.0);
+        let [low, high] = bootstrap_clusters(&groups, 0);
+        if !is_whole {
+            ci95 = [low.max(-1.0), high.min(1.0)];
+        } else if (2..n).contains(&groups.len()) {
             // Cases of one store may change together.
-            let [low, high] = bootstrap_clusters(&groups, 0);
             ci95 = [ci95[0].min(low.max(-1.0)), ci95[1].max(high.min(1.0))];
         }
         Some(Self {

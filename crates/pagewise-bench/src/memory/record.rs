@@ -259,11 +259,6 @@ impl Record {
         self.events.iter().flat_map(|event| &event.steps)
     }
 
-    /// What it counts in a mean, from 0 to 1.
-    pub(crate) fn value(&self) -> f64 {
-        f64::from(u8::from(self.score.correct))
-    }
-
     /// The notes that were put into archival storage.
     pub(crate) fn notes(&self) -> Vec<String> {
         self.steps()

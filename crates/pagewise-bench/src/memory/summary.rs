@@ -141,7 +141,7 @@ impl Summary {
 }
 
 pub(crate) fn share(records: &[&Record], seed: u64) -> Share {
-    let values: Vec<f64> = records.iter().map(|record| record.value()).collect();
+    let values: Vec<f64> = records.iter().map(|record| record.score.value()).collect();
     let stores: Vec<&str> = records.iter().map(|record| &*record.store).collect();
     let n = records.len();
     Share {

@@ -8,7 +8,7 @@ use crate::memory::arm::Arm;
 use crate::memory::failure::Failure;
 use crate::memory::record::Record;
 use crate::memory::runs::{Cell, Runs};
-use crate::memory::summary::{Figures, Share, share};
+use crate::memory::summary::{Share, share};
 use crate::memory::task::Task;
 
 /// The label of nested key-value retrieval that is its depth.
@@ -206,23 +206,18 @@ pub(super) fn windows(runs: &Runs) -> String {
 /// Accuracy against what a case costs.
 pub(super) fn cost(runs: &Runs) -> String {
     let names: BTreeSet<String> = runs.cells.iter().map(model_of).collect();
-    let letter = |cell: &Cell| {
-        let place = names.iter().position(|name| *name == model_of(cell)).unwrap_or(0);
-        // After Z come numbers.
-        u8::try_from(place)
-            .ok()
-            .filter(|place| *place < 26)
-            .map_or_else(|| (place + 1).to_string(), |place| char::from(b'A' + place).to_string())
+    // After Z come numbers.
+    let letter = |place: usize| match u8::try_from(place) {
+        Ok(place) if place < 26 => char::from(b'A' + place).to_string(),
+        _ => (place + 1).to_string(),
     };
-    let costs: [(&str, fn(&Figures) -> f64); 3] = [
-        ("tokens a case", |figures| figures.tokens),
-        ("seconds a case", |figures| figures.seconds),
-        ("calls a case", |figures| figures.steps),
-    ];
+    let letters: BTreeMap<&String, String> =
+        names.iter().enumerate().map(|(place, name)| (name, letter(place))).collect();
+    let axes = ["tokens a case", "seconds a case", "calls a case"];
     let mut figures = String::new();
     for (key, cells) in experiments(runs) {
         for name in columns(&cells) {
-            let mut scatters = costs.map(|(axis, _)| Scatter { axis: axis.into(), dots: vec![] });
+            let mut scatters = axes.map(|axis| Scatter { axis: axis.into(), dots: vec![] });
             for cell in &cells {
                 let parts = cell.parts();
                 let Some(part) = parts.iter().find(|part| part.name == name) else { continue };
@@ -234,8 +229,9 @@ pub(super) fn cost(runs: &Runs) -> String {
                 );
                 let Some(dot) = dot(cell, of, &part.records) else { continue };
                 let sums = part.figures(cell.settings.seed);
-                for (scatter, (_, cost)) in scatters.iter_mut().zip(costs) {
-                    scatter.dots.push((cost(&sums), dot.clone(), letter(cell)));
+                let costs = [sums.tokens, sums.seconds, sums.steps];
+                for (scatter, cost) in scatters.iter_mut().zip(costs) {
+                    scatter.dots.push((cost, dot.clone(), letters[&model_of(cell)].clone()));
                 }
             }
             let caption = caption(key, &name);
@@ -243,16 +239,8 @@ pub(super) fn cost(runs: &Runs) -> String {
             figures += &figure(&caption, &chart::scatters(&label, &scatters));
         }
     }
-    let named: Vec<String> = names
-        .iter()
-        .zip(
-            runs.cells
-                .iter()
-                .map(|cell| (model_of(cell), letter(cell)))
-                .collect::<BTreeMap<_, _>>(),
-        )
-        .map(|(name, (_, letter))| format!("{letter} is {name}"))
-        .collect();
+    let named: Vec<String> =
+        letters.iter().map(|(name, letter)| format!("{letter} is {name}")).collect();
     format!(
         "<p>Accuracy, upwards, against the mean cost of a case. {}. Seconds are those of the machine that ran the \
          cases.</p>\n{}{figures}",
