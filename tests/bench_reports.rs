@@ -78,6 +78,16 @@ fn a_report_in_every_form() {
     let card = report(&["-f", "card"]);
     assert!(card.starts_with("# made-up as a manager of its memory"), "{card}");
     assert!(card.contains("+0.65 (+0.3"), "{card}");
+    for (flags, code, says) in [
+        (["-f", "pdf"], 2, "one of table, csv, json, html, card"),
+        (["-o", runs], 1, "cannot be written"),
+        (["-q", "nowhere"], 1, "nowhere: "),
+        (["-q", home.models().to_str().unwrap()], 2, "has no records"),
+    ] {
+        let finished = home.run(&[&["bench", "report", runs], &flags[..]].concat(), "");
+        assert_eq!(finished.status.code(), Some(code), "{}", finished.stderr);
+        assert!(finished.stderr.contains(says), "{}", finished.stderr);
+    }
     let file = home.join("page.html");
     let said = report(&["-f", "html", "-o", file.to_str().unwrap()]);
     assert!(said.is_empty(), "{said}");
