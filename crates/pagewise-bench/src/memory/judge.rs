@@ -134,12 +134,15 @@ impl JudgedSet {
 pub struct Judge {
     model: Box<dyn LanguageModel>,
     name: JudgeName,
+    /// Whether the model has read the instructions and examples.
+    is_ready: bool,
 }
 
 impl Judge {
     /// Takes a model.
     pub fn new(model: Box<dyn LanguageModel>, name: String, weights: String) -> Self {
-        Self { model, name: JudgeName { judge: name, weights, prompt: prompt_fingerprint() } }
+        let name = JudgeName { judge: name, weights, prompt: prompt_fingerprint() };
+        Self { model, name, is_ready: false }
     }
 
     /// Returns who it is.
@@ -148,7 +151,8 @@ impl Judge {
     }
 
     /// Measures how often it is wrong on the audit's answers in `folder`: so many questions from `offset` on.
-    /// `seen` is called after each with how many are done, and how many there are.
+    /// `seen` is called after each with how many are done, and how many there are. Stopped from outside, it
+    /// returns what it found so far, if anything.
     pub fn measure(
         &mut self,
         folder: &Path,
@@ -172,19 +176,63 @@ impl Judge {
             n_accepted: 0,
         });
         for (number, row) in rows.iter().enumerate() {
-            // In the same order each time, so that a verdict depends on its question alone.
-            self.model.forget();
-            let [wrong, vague] = &row.wrong;
-            let replies = [wrong, vague, &row.gold, &in_a_sentence(&row.gold, number)];
-            for (set, reply) in sets.iter_mut().zip(replies) {
-                let accepts =
-                    self.accepts(&row.question, std::slice::from_ref(&row.gold), reply, cancelled)?;
+            let sentence = in_a_sentence(&row.gold, number);
+            let replies = [&row.wrong[0], &row.wrong[1], &row.gold, &sentence];
+            let accepts = match self.judge_all(&row.question, &row.gold, replies, cancelled) {
+                Err(MemoryBenchError::Cancelled) if number > 0 => break,
+                accepts => accepts?,
+            };
+            for (set, accepts) in sets.iter_mut().zip(accepts) {
                 set.n += 1;
                 set.n_accepted += usize::from(accepts);
             }
             seen(number + 1, rows.len());
         }
         Ok(JudgeRates { judge: self.name.clone(), sets: sets.into() })
+    }
+
+    /// Judges several replies to a question, in order.
+    fn judge_all<const N: usize>(
+        &mut self,
+        question: &str,
+        gold: &str,
+        replies: [&String; N],
+        cancelled: &AtomicBool,
+    ) -> Result<[bool; N], MemoryBenchError> {
+        self.begin(cancelled)?;
+        let mut accepts = [false; N];
+        for (accepts, reply) in accepts.iter_mut().zip(replies) {
+            *accepts = self.accepts(question, &[gold.to_string()], reply, cancelled)?;
+        }
+        Ok(accepts)
+    }
+
+    /// Has the model forget all but the instructions and examples, which were read once: what is in its cache
+    /// when a question begins is always the same, and so a verdict depends on its question alone.
+    fn begin(&mut self, cancelled: &AtomicBool) -> Result<(), MemoryBenchError> {
+        let n_times = if self.is_ready { 1 } else { 2 };
+        if !self.is_ready {
+            self.model.forget();
+        }
+        for _ in 0..n_times {
+            let generation = self.model.generate(
+                &GenerationRequest {
+                    slot: SessionSlot::MainContext,
+                    prompt: &prompt("", "", ""),
+                    constraint: Constraint::Text { max_chars: 1 },
+                    sampling: &Sampling::default(),
+                    seed: 0,
+                    max_tokens: 1,
+                    cancelled,
+                },
+                &mut |_| ControlFlow::Continue(()),
+            )?;
+            if generation.finish == Finish::Cancelled {
+                return Err(MemoryBenchError::Cancelled);
+            }
+        }
+        self.is_ready = true;
+        Ok(())
     }
 
     /// Judges a record that it has not judged; returns whether there was something to judge.
@@ -200,7 +248,7 @@ impl Judge {
         // Nothing was said, so nothing is accepted.
         let says_nothing = record.error.is_some() || record.reply.trim().is_empty();
         let accepts = !says_nothing && {
-            self.model.forget();
+            self.begin(cancelled)?;
             let question = record.case.messages.last().map_or("", |message| &message.text);
             self.accepts(question, &record.case.gold.answers, &record.reply, cancelled)?
         };

@@ -50,9 +50,11 @@ pub(super) fn run(args: &JudgeArgs, common: &CommonArgs, printer: &Printer) -> R
     let mut judge = load(common, printer)?;
     let cancelled = cancel_on_ctrl_c()?;
     let mut measured = Vec::new();
+    let mut is_stopped = false;
     if let Some(data) = &args.data {
         let (offset, limit) = (args.offset as usize, args.limit as usize);
         let mut seen = |n: usize, of: usize| {
+            is_stopped = n < of;
             if n.is_multiple_of(10) || n == of {
                 printer.talk(&format!("{n} of {of} questions with four answers each are judged"));
             }
@@ -64,13 +66,13 @@ pub(super) fn run(args: &JudgeArgs, common: &CommonArgs, printer: &Printer) -> R
         }
         measured.push(rates);
     }
-    if args.folders.is_empty() {
+    if args.folders.is_empty() || is_stopped {
         if printer.json() {
             measured.iter().for_each(|rates| printer.json_line(rates));
         } else {
             printer.out(&judged_text(&measured, &[]));
         }
-        return Ok(());
+        return if is_stopped { Err(MemoryBenchError::Cancelled.into()) } else { Ok(()) };
     }
     let known = Runs::read(&args.folders)?.rates;
     if !known.iter().any(|rates| rates.judge == *judge.name()) {
