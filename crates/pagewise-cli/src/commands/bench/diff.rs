@@ -22,7 +22,8 @@ pub(super) struct DiffArgs {
 }
 
 pub(super) fn run(args: &DiffArgs, printer: &Printer) -> Result<(), Failure> {
-    let [first, second] = [&args.first, &args.second].map(|path| Runs::read(&[path.clone()]));
+    let [first, second] =
+        [&args.first, &args.second].map(|path| Runs::read(std::slice::from_ref(path)));
     let (first, second) = (first?, second?);
     say_what_was_read(&first, printer);
     say_what_was_read(&second, printer);

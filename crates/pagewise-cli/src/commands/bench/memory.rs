@@ -490,7 +490,7 @@ mod tests {
             let (args, common) = memory(&format!("--task nested-kv {flags}")).unwrap();
             cases(Task::NestedKv, args.limit, &args, &common)
                 .map(|set| set.cases.into_iter().map(|case| case.id).collect::<Vec<_>>())
-                .map_err(|none| Failure::from(none))
+                .map_err(Failure::from)
                 .map_err(|failure| (failure.kind, failure.message))
         };
         assert_eq!(ids("").unwrap().len(), GENERATED_CASES);
