@@ -6,6 +6,7 @@ mod program;
 
 mod bad_input;
 mod bench_memory;
+mod bench_reports;
 mod chat;
 mod doctor;
 mod embedder_change;

@@ -19,40 +19,68 @@
 //! The [`Runner`] gives each case a fresh copy of its memory and a model that has forgotten the case before,
 //! with a clock that is fixed: a record depends on nothing but the case and the [`Settings`]. Each
 //! [`Record`] holds the whole trajectory, so that a run that was stopped goes on where it was, and all can
-//! be graded again without the model. Nothing is judged by a model: [`Score`]s are containment, F1 and their
-//! like. Why an answer is wrong is decided by rules ([`Failure`]). A [`Summary`] states shares with their
-//! intervals.
+//! be graded again without the model. [`Score`]s are containment, F1 and their like; what a [`Judge`] says
+//! stands beside them, with its own errors. Why an answer is wrong is decided by rules ([`Failure`]). A
+//! [`Summary`] states shares with their intervals.
+//!
+//! [`Runs`] are the records of folders, put together in [cells](Cell) whose settings are the same: reports
+//! ([`table`], [`csv`], [`html`], a [`Card`] for each weights file), the [`Diff`] of two runs, and what
+//! [`merge`] joins are made of them. A [`Suite`] says what is run together.
 
 mod arm;
+mod card;
 mod case;
+mod csv;
+mod diff;
 mod error;
 mod failure;
 mod generate;
+mod html;
 mod interval;
+mod judge;
+mod leaderboard;
 mod lent_model;
 mod load;
+#[cfg(test)]
+mod made_up;
+mod merge;
 mod prepared;
 mod record;
 mod run;
+mod runs;
 mod score;
+mod suite;
 mod summary;
 mod task;
 mod tasks;
 mod words;
 
 pub use arm::{Arm, Truncation};
+pub use card::{ADVISED_AGAINST_BELOW, ADVISED_FROM, Advice, Card, CardLine};
 pub use case::{
     Baseline, Case, EditGold, Gold, HeldPassage, Keep, Material, Memory, Metric, PastSession,
     PastTurn, Speaker, Tier, UserMessage,
 };
+pub use csv::csv;
+pub use diff::{CellDiff, Diff};
 pub use error::MemoryBenchError;
 pub use failure::Failure;
+pub use html::html;
 pub use interval::{bootstrap, wilson};
+pub use judge::{
+    Judge, JudgeName, JudgeRates, JudgedSet, JudgedShare, Judgement, judged_shares, judged_text,
+    read_rates, write_rates,
+};
+pub use leaderboard::{Leaderboard, Standing, TaskScore};
 pub use lent_model::Lender;
+pub use merge::merge;
 pub use record::{
-    Documents, EventRecord, PromptRecord, Record, Settings, Step, read_records, rewrite_records,
+    Change, Documents, EventRecord, PromptRecord, Record, Settings, Step, read_records,
+    rewrite_records,
 };
 pub use run::{RunObserver, Runner};
+pub use runs::{Cell, Contradiction, Runs, record_files};
 pub use score::Score;
+pub use suite::{Suite, SuiteRow};
 pub use summary::{Mean, Share, Summary, table};
 pub use task::{CaseSet, Task};

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 
 use pagewise_agent::AgentConfig;
 use pagewise_bench::memory::{
-    Arm, Case, Documents, Failure, Lender, MemoryBenchError, Record, Runner, Settings, Summary,
-    Task, Truncation, read_records,
+    Arm, Case, Documents, Failure, Lender, MemoryBenchError, Record, RunObserver, Runner, Settings,
+    Summary, Task, Truncation, read_records,
 };
 use pagewise_core::Embedder;
 use pagewise_testkit::{Asked, HashEmbedder, ScriptedModel, call};
@@ -32,6 +32,7 @@ impl Fixture {
             task,
             source: "generated".into(),
             model: "scripted".into(),
+            weights: "0".into(),
             arm,
             window,
             seed: 1,
@@ -45,11 +46,20 @@ impl Fixture {
     }
 
     fn run(&self, cases: &[Case], out: Option<&Path>) -> Result<Vec<Record>, MemoryBenchError> {
+        self.run_watched(cases, out, &mut ())
+    }
+
+    fn run_watched(
+        &self,
+        cases: &[Case],
+        out: Option<&Path>,
+        observer: &mut dyn RunObserver,
+    ) -> Result<Vec<Record>, MemoryBenchError> {
         let embedder: Arc<dyn Embedder> = Arc::new(HashEmbedder::new());
         let now = "2026-01-05T09:00:00Z".parse().unwrap();
         let cancelled = AtomicBool::new(false);
         let mut runner = Runner::new(&self.lender, embedder, now, &cancelled);
-        runner.run(cases, &self.settings, out, &mut ())
+        runner.run(cases, &self.settings, out, observer)
     }
 
     fn prompts(&self) -> Vec<String> {
@@ -221,6 +231,70 @@ fn a_case_that_fails_is_recorded_and_the_next_one_run() {
     assert_eq!(records[1].failure, Failure::StoppedEarly);
     let summary = Summary::of(&fixture.settings, &records);
     assert_eq!((summary.n_failed(), summary.n_run()), (1, 2));
+}
+
+#[test]
+fn a_case_that_failed_keeps_its_steps_and_is_run_again() {
+    let cases = nested_and_direct();
+    let out = tempfile::tempdir().unwrap();
+    // The second call is none that may be made.
+    let script = vec![search("a key"), call("conversation_search", &[("words", "x")]), reply("no")];
+    let first = Fixture::new(Task::NestedKv, Arm::Memgpt, WINDOW, script);
+    let records = first.run(&cases, Some(out.path())).unwrap();
+    let steps: Vec<&str> = records[0].steps().map(|step| &*step.function).collect();
+    assert_eq!((records[0].failure, &steps[..]), (Failure::Failed, &["archival_search"][..]));
+    assert_eq!(records[0].events[0].steps[0].result, "Nothing was found.");
+    assert_eq!(records[0].reply, "");
+
+    struct Again(usize);
+    impl RunObserver for Again {
+        fn again(&mut self, n_failed: usize) {
+            self.0 = n_failed;
+        }
+    }
+    let answer = cases[0].gold.answers[0].clone();
+    let second = Fixture::new(Task::NestedKv, Arm::Memgpt, WINDOW, vec![reply(&answer)]);
+    let mut again = Again(0);
+    let records = second.run_watched(&cases, Some(out.path()), &mut again).unwrap();
+    assert_eq!((again.0, second.prompts().len()), (1, 1), "only what failed is run again");
+    assert_eq!(records[0].failure, Failure::None);
+    let file = out.path().join(second.settings.file_name());
+    let read = read_records(&file).unwrap().0;
+    assert_eq!(read.len(), 2);
+    assert!(read.iter().all(|record| record.error.is_none()));
+}
+
+#[test]
+fn a_run_does_not_go_on_with_other_weights_or_in_another_layout() {
+    let cases = nested_and_direct();
+    let out = tempfile::tempdir().unwrap();
+    let fixture = || Fixture::new(Task::NestedKv, Arm::Memgpt, WINDOW, vec![reply("no"); 2]);
+    let first = fixture();
+    first.run(&cases, Some(out.path())).unwrap();
+    let mut other = fixture();
+    other.settings.weights = "1".into();
+    let error = other.run(&cases, Some(out.path())).unwrap_err().to_string();
+    assert!(error.contains("were made with another weights"), "{error}");
+    let file = out.path().join(first.settings.file_name());
+    let old = fs::read_to_string(&file).unwrap().replace("\"format\":2", "\"format\":1");
+    fs::write(&file, old).unwrap();
+    let error = first.run(&cases, Some(out.path())).unwrap_err().to_string();
+    assert!(error.contains("records of layout 1, and this program writes layout 2"), "{error}");
+}
+
+#[test]
+fn cases_that_were_asked_of_one_store_say_so() {
+    let cases = generated(Task::Dmr, 17);
+    let script = vec!["unknown".to_string(); 17];
+    let fixture = Fixture::new(Task::Dmr, Arm::NoMemory, WINDOW, script);
+    let records = fixture.run(&cases, None).unwrap();
+    let stores: Vec<&str> = records.iter().map(|record| &*record.store).collect();
+    let is_same = |a: usize, b: usize| Arc::ptr_eq(&cases[a].memory, &cases[b].memory);
+    for other in 1..cases.len() {
+        assert_eq!(stores[0] == stores[other], is_same(0, other), "{other}");
+    }
+    let n_stores = Summary::of(&fixture.settings, &records).share.stores.unwrap();
+    assert!((2..17).contains(&n_stores), "{n_stores}");
 }
 
 #[test]

@@ -9,10 +9,10 @@ use std::time::Instant;
 
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
-use pagewise_agent::{Agent, AgentError, Event};
+use pagewise_agent::{Agent, AgentError, CallRecord, Event, Observer};
 use pagewise_core::{
     Constraint, Finish, FixedClock, GenerationRequest, Prompt, PromptMessage, PromptRole,
-    SessionSlot,
+    SessionSlot, Status,
 };
 use pagewise_memory::{Block, Store};
 use serde::{Deserialize, Serialize};
@@ -176,7 +176,14 @@ impl Answering<'_> {
             };
             let open = agent.insert(open);
             let event = Event::UserMessage { text: message.text.clone() };
-            let outcome = open.handle(event, &mut (), self.cancelled)?;
+            let mut seen = Seen::default();
+            let outcome = match open.handle(event, &mut seen, self.cancelled) {
+                Ok(outcome) => outcome,
+                Err(error) => {
+                    answered.events.push(seen.record(self.lender));
+                    return Err(error.into());
+                }
+            };
             answered.is_cancelled |= outcome.error.is_some();
             answered.events.push(EventRecord {
                 plan: outcome.plan,
@@ -305,6 +312,36 @@ impl Answering<'_> {
     /// The room kept for an answer, as the agent keeps it.
     fn answer_tokens(&self) -> usize {
         self.settings.agent.answer_tokens.min(self.lender.window_tokens() / 7)
+    }
+}
+
+/// What happened before an event failed.
+#[derive(Debug, Default)]
+struct Seen {
+    calls: Vec<CallRecord>,
+    evicted: usize,
+}
+
+impl Observer for Seen {
+    fn call(&mut self, record: &CallRecord) {
+        self.calls.push(record.clone());
+    }
+
+    fn evicted(&mut self, n_messages: usize) {
+        self.evicted += n_messages;
+    }
+}
+
+impl Seen {
+    fn record(self, lender: &Lender) -> EventRecord {
+        let is_reply =
+            |call: &&CallRecord| call.function == "send_message" && call.status == Status::Ok;
+        let text = |call: &CallRecord| Some(call.arguments.get("message")?.as_str()?.to_string());
+        EventRecord {
+            replies: self.calls.iter().filter(is_reply).filter_map(text).collect(),
+            steps: steps(self.calls, &lender.written()),
+            evicted: self.evicted,
+        }
     }
 }
 

@@ -68,6 +68,59 @@ pub enum MemoryBenchError {
         /// The settings that differ.
         differing: Vec<String>,
     },
+    /// The records in the folder are written in an older way, and would be mixed with new ones.
+    #[error(
+        "{} has records of layout {layout}, and this program writes layout {written}: give another folder",
+        path.display()
+    )]
+    OtherLayout {
+        /// The file.
+        path: PathBuf,
+        /// The layout that it has.
+        layout: u32,
+        /// The layout that is written.
+        written: u32,
+    },
+    /// Records that would be counted together differ in a setting.
+    #[error(
+        "{cell} of {model} was run with another {} here and there: such records are not counted together",
+        differing.join(", ")
+    )]
+    MixedSettings {
+        /// Task and arm.
+        cell: String,
+        /// The model.
+        model: String,
+        /// The settings that differ.
+        differing: Vec<String>,
+    },
+    /// There is nothing to read.
+    #[error("{} has no records", path.display())]
+    NoRecords {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Records would be written among others.
+    #[error("{} has records already: give another folder", path.display())]
+    HasRecords {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The folder has no answers on which a judge can be measured.
+    #[error(
+        "{} has no answers to measure a judge: it needs wrong_answers_v1.jsonl and wrong_answers_v2.jsonl",
+        path.display()
+    )]
+    NoAudit {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A judge whose errors are not known.
+    #[error("it is not known how often the judge {judge} is wrong: measure it first, with --data")]
+    UnmeasuredJudge {
+        /// The model.
+        judge: String,
+    },
     /// The store failed while memory was prepared.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -1,5 +1,7 @@
 //! How far chance alone may have moved a figure: 95% intervals.
 
+use std::collections::HashMap;
+
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -41,6 +43,77 @@ pub fn bootstrap(values: &[f64], seed: u64) -> [f64; 2] {
     [means[N_RESAMPLES * 25 / 1000], means[N_RESAMPLES * 975 / 1000 - 1]]
 }
 
+/// Returns the 95% interval for the mean of `values`, each from 0 to 1, of which those in the same of `clusters` may be alike;
+/// an empty name is a cluster of its own.
+///
+/// Shares have Wilson's interval, other means the bootstrap's. Where clusters have several values, they are
+/// drawn whole, and the interval is widened as if each were one value; for a share it is never narrower
+/// than Wilson's, which is what is left to say when all values are the same, or all are in one cluster.
+pub(crate) fn interval(values: &[f64], clusters: &[&str], seed: u64) -> [f64; 2] {
+    let groups = grouped(values, clusters);
+    let is_share = values.iter().all(|value| *value == 0.0 || *value == 1.0);
+    let n_right = values.iter().filter(|value| **value == 1.0).count();
+    let wilson = wilson(n_right, values.len());
+    match groups.len() {
+        n if n == values.len() || n < 2 => {
+            if is_share {
+                wilson
+            } else {
+                bootstrap(values, seed)
+            }
+        }
+        _ => {
+            let [low, high] = bootstrap_clusters(&groups, seed);
+            let [low, high] = [low.max(0.0), high.min(1.0)];
+            if is_share { [low.min(wilson[0]), high.max(wilson[1])] } else { [low, high] }
+        }
+    }
+}
+
+/// Returns in how many clusters the values are, if some are in the same.
+pub(crate) fn n_clusters(clusters: &[&str]) -> Option<usize> {
+    let n = grouped(clusters, clusters).len();
+    (n < clusters.len()).then_some(n)
+}
+
+/// Puts together what is in the same cluster, in the order of the first of each.
+pub(crate) fn grouped<T: Copy>(values: &[T], clusters: &[&str]) -> Vec<Vec<T>> {
+    let mut groups: Vec<Vec<T>> = Vec::new();
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    for (value, cluster) in values.iter().zip(clusters) {
+        match places.get(cluster) {
+            Some(place) if !cluster.is_empty() => groups[*place].push(*value),
+            _ => {
+                places.insert(cluster, groups.len());
+                groups.push(vec![*value]);
+            }
+        }
+    }
+    groups
+}
+
+/// Returns the percentile bootstrap's 95% interval for the mean of all values, with clusters drawn whole. Of
+/// a few clusters it would be too narrow, as a variance with the wrong divisor is, and is widened by as much.
+/// It may leave what the values themselves can be: that is for the caller to know.
+pub(crate) fn bootstrap_clusters(groups: &[Vec<f64>], seed: u64) -> [f64; 2] {
+    let sums: Vec<(f64, usize)> =
+        groups.iter().map(|group| (group.iter().sum(), group.len())).collect();
+    let mean_of = |drawn: &mut dyn Iterator<Item = (f64, usize)>| {
+        let (sum, n) = drawn.fold((0.0, 0), |(sum, n), (more, m)| (sum + more, n + m));
+        sum / (n.max(1)) as f64
+    };
+    let mean = mean_of(&mut sums.iter().copied());
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut means: Vec<f64> = (0..N_RESAMPLES)
+        .map(|_| mean_of(&mut (0..sums.len()).map(|_| sums[rng.random_range(0..sums.len())])))
+        .collect();
+    means.sort_by(f64::total_cmp);
+    let n = groups.len() as f64;
+    let factor = (n / (n - 1.0).max(1.0)).sqrt();
+    [means[N_RESAMPLES * 25 / 1000], means[N_RESAMPLES * 975 / 1000 - 1]]
+        .map(|end| mean + (end - mean) * factor)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,6 +133,29 @@ mod tests {
         close(wilson(1, 29), [0.0061, 0.1718], 5e-5);
         close(wilson(20, 20), [1.0 - 0.1611, 1.0], 5e-5);
         close(wilson(0, 0), [0.0, 1.0], 1e-12);
+    }
+
+    #[test]
+    fn cases_of_one_store_count_for_less_when_they_are_alike() {
+        let stores: Vec<String> = (0..40).map(|n| format!("s{}", n / 4)).collect();
+        let stores: Vec<&str> = stores.iter().map(String::as_str).collect();
+        let alone = vec![""; 40];
+        // Of ten stores, all four questions are right or none: as much is known as from ten.
+        let alike: Vec<f64> = (0..40).map(|n| f64::from(n / 4 % 2)).collect();
+        let wide = interval(&alike, &stores, 1);
+        close(wide, [0.5 - 0.31, 0.5 + 0.31], 0.05);
+        close(interval(&alike, &alone, 1), wilson(20, 40), 1e-12);
+        // Where each store has as many that are right, they tell no less than Wilson's interval says.
+        let mixed: Vec<f64> = (0..40).map(|n| f64::from(n % 2)).collect();
+        close(interval(&mixed, &stores, 1), wilson(20, 40), 1e-12);
+        close(interval(&[1.0; 40], &stores, 1), wilson(40, 40), 1e-12);
+        // One store says nothing about others.
+        close(interval(&alike, &["s"; 40], 1), wilson(20, 40), 1e-12);
+        let means: Vec<f64> = (0..40).map(|n| f64::from(n / 4) / 10.0).collect();
+        let [low, high] = interval(&means, &stores, 1);
+        let [low_alone, high_alone] = interval(&means, &alone, 1);
+        assert!(high - low > 1.5 * (high_alone - low_alone), "{low} to {high}");
+        assert_eq!((n_clusters(&stores), n_clusters(&alone)), (Some(10), None));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 pub(super) mod hotpot;
 pub(super) mod letta_evals;
 pub(super) mod leval;
+pub(super) mod locomo_audit;
 pub(super) mod msc;
 pub(super) mod nested_kv;
 pub(super) mod nq_closed;

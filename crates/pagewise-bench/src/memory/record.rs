@@ -14,12 +14,13 @@ use super::arm::{Arm, Truncation};
 use super::case::{Case, Tier};
 use super::error::MemoryBenchError;
 use super::failure::{Failure, classify};
+use super::judge::Judgement;
 use super::lent_model::Written;
 use super::score::{Score, score};
 use super::task::Task;
 
 /// The layout of a record.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What a run was made with. Records of one file have the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,6 +34,9 @@ pub struct Settings {
     pub source: String,
     /// The model's name.
     pub model: String,
+    /// A hash that tells its weights from others of the same name; empty in records that have none.
+    #[serde(default)]
+    pub weights: String,
     /// Who answered.
     pub arm: Arm,
     /// The context window, in tokens.
@@ -79,26 +83,45 @@ impl Settings {
     }
 
     /// Names what differs from `other`.
-    fn differing(&self, other: &Self) -> Vec<String> {
-        let [Ok(Value::Object(mine)), Ok(Value::Object(others))] =
-            [self, other].map(serde_json::to_value)
-        else {
-            return vec!["setting".into()];
-        };
-        let mut names = Vec::new();
-        for (name, value) in &mine {
-            match (value, others.get(name)) {
-                (Value::Object(inner), Some(Value::Object(others))) => names.extend(
-                    inner
-                        .iter()
-                        .filter(|(name, value)| others.get(*name) != Some(value))
-                        .map(|(inner, _)| format!("{name}.{inner}")),
-                ),
-                (value, other) if other != Some(value) => names.push(name.clone()),
-                _ => {}
+    pub(crate) fn differing(&self, other: &Self) -> Vec<String> {
+        self.changes(other).into_iter().map(|change| change.setting).collect()
+    }
+
+    /// Returns what is otherwise in `other`, with both values; a setting of the agent is named `agent.…`.
+    pub fn changes(&self, other: &Self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        if let [Ok(mine), Ok(others)] = [self, other].map(serde_json::to_value) {
+            compare("", &mine, &others, &mut changes);
+        }
+        changes
+    }
+}
+
+/// A setting that two runs have different values of.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Change {
+    /// Its name.
+    pub setting: String,
+    /// The one value.
+    pub from: Value,
+    /// The other.
+    pub to: Value,
+}
+
+fn compare(name: &str, from: &Value, to: &Value, changes: &mut Vec<Change>) {
+    match (from, to) {
+        (Value::Object(from), Value::Object(to)) => {
+            let added = to.keys().filter(|key| !from.contains_key(*key));
+            for key in from.keys().chain(added) {
+                let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+                let value = |of: &Map<String, Value>| of.get(key).cloned().unwrap_or_default();
+                compare(&name, &value(from), &value(to), changes);
             }
         }
-        names
+        (from, to) if from == to => {}
+        (from, to) => {
+            changes.push(Change { setting: name.into(), from: from.clone(), to: to.clone() })
+        }
     }
 }
 
@@ -116,6 +139,10 @@ pub struct Record {
     /// Working context in the end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blocks: Vec<Block>,
+    /// A hash of what memory held before: cases that were asked of one store have the same. Empty if it
+    /// held nothing that they could share.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub store: String,
     /// What a prompt without an agent had of the material.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<PromptRecord>,
@@ -132,6 +159,9 @@ pub struct Record {
     /// Why it is wrong.
     #[serde(default)]
     pub failure: Failure,
+    /// What models said that were asked whether it is right; it counts for nothing else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub judged: Vec<Judgement>,
 }
 
 /// What came of a message.
@@ -279,11 +309,22 @@ pub fn read_records(path: &Path) -> Result<(Vec<Record>, u64), MemoryBenchError>
             serde_json::from_str(line).map_err(|error| MemoryBenchError::Line {
                 path: path.into(),
                 line: index + 1,
-                reason: format!("not a record: {error}"),
+                reason: match layout(line) {
+                    Some(layout) if layout > FORMAT => format!(
+                        "a record of layout {layout}, and this program reads them up to {FORMAT}"
+                    ),
+                    _ => format!("not a record: {error}"),
+                },
             })
         })
         .collect::<Result<_, _>>()?;
     Ok((records, whole as u64))
+}
+
+/// Returns the layout of what may be a record of another one.
+fn layout(line: &str) -> Option<u32> {
+    let value: Value = serde_json::from_str(line).ok()?;
+    value["settings"]["format"].as_u64()?.try_into().ok()
 }
 
 /// Writes records into a new file in the place of the old one, all or none.
@@ -311,29 +352,48 @@ pub(crate) struct RecordFile {
     path: std::path::PathBuf,
 }
 
+/// A file with what was in it.
+pub(crate) struct Opened {
+    pub(crate) file: RecordFile,
+    pub(crate) records: Vec<Record>,
+    /// Records that were in it and are to be made again.
+    pub(crate) n_left_out: usize,
+}
+
 impl RecordFile {
     /// Opens the file of these settings in `folder`, with the records that it has. What a killed run
-    /// left unfinished is cut off.
+    /// left unfinished is cut off, and so are the records for which `is_to_run_again` holds.
     pub(crate) fn open(
         folder: &Path,
         settings: &Settings,
-    ) -> Result<(Self, Vec<Record>), MemoryBenchError> {
+        is_to_run_again: impl Fn(&Record) -> bool,
+    ) -> Result<Opened, MemoryBenchError> {
         fs::create_dir_all(folder).map_err(|error| MemoryBenchError::file(folder, &error))?;
         let path = folder.join(settings.file_name());
         let error = |error: std::io::Error| MemoryBenchError::file(&path, &error);
-        let (records, whole) = match path.exists() {
+        let (mut records, mut whole) = match path.exists() {
             true => read_records(&path)?,
             false => (Vec::new(), 0),
         };
         for record in &records {
+            if record.settings.format != FORMAT {
+                let layout = record.settings.format;
+                return Err(MemoryBenchError::OtherLayout { path, layout, written: FORMAT });
+            }
             let differing = settings.differing(&record.settings);
             if !differing.is_empty() {
                 return Err(MemoryBenchError::OtherSettings { path, differing });
             }
         }
+        let n_left_out = records.iter().filter(|record| is_to_run_again(record)).count();
+        if n_left_out > 0 {
+            records.retain(|record| !is_to_run_again(record));
+            rewrite_records(&path, &records)?;
+            whole = fs::metadata(&path).map_err(error)?.len();
+        }
         let file = OpenOptions::new().create(true).append(true).open(&path).map_err(error)?;
         file.set_len(whole).map_err(error)?;
-        Ok((Self { file, path }, records))
+        Ok(Opened { file: Self { file, path }, records, n_left_out })
     }
 
     /// Adds a record; it is on the disk when this returns.

@@ -1,5 +1,6 @@
 //! Runs cases, one after the other, and records each as it is done.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +9,7 @@ use jiff::Timestamp;
 use pagewise_core::Embedder;
 
 use super::arm::Answering;
-use super::case::Case;
+use super::case::{Case, Memory};
 use super::error::MemoryBenchError;
 use super::failure::Failure;
 use super::lent_model::Lender;
@@ -20,6 +21,8 @@ use super::score::Score;
 pub trait RunObserver {
     /// A case begins: `n_done` of `n` are done, `n_recorded` of them in an earlier run.
     fn begin(&mut self, _id: &str, _n_done: usize, _n_recorded: usize, _n: usize) {}
+    /// So many of the cases failed in an earlier run, and are run again.
+    fn again(&mut self, _n_failed: usize) {}
     /// Memory is filled and embedded, which takes its time: so many texts.
     fn preparing(&mut self, _n_texts: usize) {}
     /// A case is done.
@@ -33,6 +36,8 @@ pub struct Runner<'a> {
     lender: &'a Lender,
     memories: Memories,
     cancelled: &'a AtomicBool,
+    /// The memory of the last case, and its hash.
+    store: Option<(Arc<Memory>, String)>,
 }
 
 impl<'a> Runner<'a> {
@@ -45,11 +50,11 @@ impl<'a> Runner<'a> {
         now: Timestamp,
         cancelled: &'a AtomicBool,
     ) -> Self {
-        Self { lender, memories: Memories::new(embedder, now), cancelled }
+        Self { lender, memories: Memories::new(embedder, now), cancelled, store: None }
     }
 
-    /// Runs those of `cases` that have no record in `folder`, and returns the records of all, in order.
-    /// Without a folder nothing is written.
+    /// Runs those of `cases` that have no record in `folder`, or one that says that they failed, and returns
+    /// the records of all, in order. Without a folder nothing is written.
     ///
     /// A case is run as if it were the only one: with a copy of its memory, and a model that has
     /// forgotten the case before. So its record does not depend on which cases were run with it.
@@ -63,9 +68,15 @@ impl<'a> Runner<'a> {
         let mut file = None;
         let mut recorded = Vec::new();
         if let Some(folder) = folder {
-            let (opened, records) = RecordFile::open(folder, settings)?;
-            file = Some(opened);
-            recorded = records;
+            let wanted: HashSet<&str> = cases.iter().map(|case| &*case.id).collect();
+            let has_failed =
+                |record: &Record| record.error.is_some() && wanted.contains(&*record.case.id);
+            let opened = RecordFile::open(folder, settings, has_failed)?;
+            file = Some(opened.file);
+            recorded = opened.records;
+            if opened.n_left_out > 0 {
+                observer.again(opened.n_left_out);
+            }
         }
         let find = |case: &Case| recorded.iter().find(|record| record.case.id == case.id);
         let n_recorded = cases.iter().filter(|case| find(case).is_some()).count();
@@ -110,7 +121,8 @@ impl<'a> Runner<'a> {
         if answered.is_cancelled || self.is_cancelled() {
             return Err(MemoryBenchError::Cancelled);
         }
-        let last = answered.events.last().filter(|_| answered.events.len() == case.messages.len());
+        let is_whole = answered.error.is_none() && answered.events.len() == case.messages.len();
+        let last = answered.events.last().filter(|_| is_whole);
         let reply = match answered.prompt {
             // The other arms have one prompt, however many messages there are.
             Some(_) => answered.events.last().map(|event| event.replies.join("\n")),
@@ -122,18 +134,51 @@ impl<'a> Runner<'a> {
             reply: reply.unwrap_or_default(),
             events: answered.events,
             blocks: answered.blocks,
+            store: self.store_of(case),
             prompt: answered.prompt,
             tokens: self.lender.tokens(),
             seconds: answered.seconds,
             error: answered.error,
             score: Score::default(),
             failure: Failure::default(),
+            judged: Vec::new(),
         };
         record.grade();
         Ok(record)
     }
 
+    /// Returns what tells the store of this case from others; empty if memory holds nothing in which two
+    /// cases could be alike.
+    fn store_of(&mut self, case: &Case) -> String {
+        let memory = &case.memory;
+        let is_known = self.store.as_ref().is_some_and(|(known, _)| Arc::ptr_eq(known, memory));
+        if !is_known {
+            self.store = Some((Arc::clone(memory), hash(memory)));
+        }
+        self.store.as_ref().map(|(_, hash)| hash.clone()).unwrap_or_default()
+    }
+
     fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Relaxed)
     }
+}
+
+/// Hashes what memory holds, but for who the agent is: that is the same in many stores.
+fn hash(memory: &Memory) -> String {
+    let Memory { blocks, passages, sessions, material } = memory;
+    if passages.is_empty() && sessions.is_empty() && material.pieces.is_empty() {
+        return String::new();
+    }
+    let blocks = blocks.iter().filter(|block| !block.read_only).map(|block| &*block.value);
+    let passages = passages.iter().map(|passage| &*passage.text);
+    let turns = sessions.iter().flat_map(|session| &session.turns).map(|turn| &*turn.text);
+    let pieces = material.pieces.iter().map(String::as_str);
+    let texts = blocks.chain(passages).chain(turns).chain(pieces);
+    // FNV-1a, which is the same everywhere; a zero byte, which no text has, ends each.
+    let hash = texts
+        .flat_map(|text| text.bytes().chain([0]))
+        .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
+        });
+    format!("{hash:016x}")
 }

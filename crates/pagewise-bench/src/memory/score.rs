@@ -21,6 +21,13 @@ pub struct Score {
     pub parts: BTreeMap<String, f64>,
 }
 
+impl Score {
+    /// What the case adds to the accuracy, from 0 to 1.
+    pub fn value(&self) -> f64 {
+        yes(self.correct)
+    }
+}
+
 /// Scores what a run left.
 pub(crate) fn score(record: &Record) -> Score {
     let gold = &record.case.gold;

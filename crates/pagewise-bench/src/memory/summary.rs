@@ -6,7 +6,8 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::arm::Arm;
-use super::interval::{bootstrap, wilson};
+use super::failure::Failure;
+use super::interval::{interval, n_clusters};
 use super::record::{Record, Settings};
 use super::task::Task;
 use super::tasks::nested_kv::{ASK, DIRECT};
@@ -18,8 +19,12 @@ pub struct Share {
     pub n: usize,
     /// The share that is right.
     pub accuracy: f64,
-    /// Wilson's 95% interval.
+    /// Its 95% interval: Wilson's, or where several cases were asked of one store, one that takes these
+    /// together, if that is wider.
     pub ci95: [f64; 2],
+    /// How many stores the cases were asked of, if fewer than there are cases.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stores: Option<usize>,
 }
 
 /// The mean of another measure.
@@ -27,7 +32,7 @@ pub struct Share {
 pub struct Mean {
     /// The mean.
     pub mean: f64,
-    /// The bootstrap's 95% interval.
+    /// Its 95% interval: as a share's if each value is 0 or 1, else the bootstrap's.
     pub ci95: [f64; 2],
 }
 
@@ -40,6 +45,8 @@ pub struct Summary {
     pub source: String,
     /// The model.
     pub model: String,
+    /// A hash of its weights.
+    pub weights: String,
     /// Who answered.
     pub arm: Arm,
     /// The context window, in tokens.
@@ -79,6 +86,9 @@ pub struct Summary {
     pub reply_chars: f64,
     /// Cases by the class of their failure.
     pub failures: BTreeMap<&'static str, usize>,
+    /// Other settings in which it differs from the first of its task, source, model, arm and window.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub differing: Vec<String>,
 }
 
 impl Summary {
@@ -89,39 +99,33 @@ impl Summary {
         let (control, counted): (Vec<&Record>, Vec<&Record>) = records.iter().partition(is_control);
         let has_control = settings.task == Task::NestedKv;
         // Controls alone were asked for: they have no share besides their own.
-        let control_share = (has_control && !control.is_empty()).then(|| share(&control));
-        let n = records.len().max(1) as f64;
-        let mean = |of: &dyn Fn(&Record) -> f64| records.iter().map(of).sum::<f64>() / n;
-        let mut failures = BTreeMap::new();
-        for record in records {
-            *failures.entry(record.failure.name()).or_default() += 1;
-        }
+        let control_share =
+            (has_control && !control.is_empty()).then(|| share(&control, settings.seed));
+        let all = Figures::of(&records.iter().collect::<Vec<_>>(), settings.seed);
+        let failures = all.failures.iter().map(|(class, n)| (class.name(), *n)).collect();
         Self {
             task: settings.task,
             source: settings.source.clone(),
             model: settings.model.clone(),
+            weights: settings.weights.clone(),
             arm: settings.arm,
             window: settings.window,
             seed: settings.seed,
-            share: share(&counted),
-            by: by_labels(&counted),
+            share: share(&counted, settings.seed),
+            by: by_labels(&counted, settings.seed),
             control: control_share.as_ref().map(|share| share.accuracy),
             control_ci95: control_share.as_ref().map(|share| share.ci95),
-            control_by: control_share.is_some().then(|| by_labels(&control)),
+            control_by: control_share.is_some().then(|| by_labels(&control, settings.seed)),
             runtime_searches: has_control
                 .then(|| records.iter().map(Record::n_runtime_searches).sum()),
             scores: means(&counted, settings.seed),
-            steps_per_case: mean(&|record| record.steps().count() as f64),
-            tokens_per_case: mean(&|record| {
-                let tokens = record.tokens;
-                (tokens.prefilled + tokens.generated + tokens.forced) as f64
-            }),
-            written_tokens_per_case: mean(&|record| {
-                (record.tokens.generated + record.tokens.forced) as f64
-            }),
-            seconds_per_case: mean(&|record| record.seconds),
-            reply_chars: mean(&|record| record.reply.chars().count() as f64),
+            steps_per_case: all.steps,
+            tokens_per_case: all.tokens,
+            written_tokens_per_case: all.written,
+            seconds_per_case: all.seconds,
+            reply_chars: all.reply_chars,
             failures,
+            differing: Vec::new(),
         }
     }
 
@@ -136,13 +140,19 @@ impl Summary {
     }
 }
 
-fn share(records: &[&Record]) -> Share {
-    let n_right = records.iter().filter(|record| record.score.correct).count();
+pub(crate) fn share(records: &[&Record], seed: u64) -> Share {
+    let values: Vec<f64> = records.iter().map(|record| record.score.value()).collect();
+    let stores: Vec<&str> = records.iter().map(|record| &*record.store).collect();
     let n = records.len();
-    Share { n, accuracy: n_right as f64 / n.max(1) as f64, ci95: wilson(n_right, n) }
+    Share {
+        n,
+        accuracy: values.iter().sum::<f64>() / n.max(1) as f64,
+        ci95: interval(&values, &stores, seed),
+        stores: n_clusters(&stores),
+    }
 }
 
-fn by_labels(records: &[&Record]) -> BTreeMap<String, BTreeMap<String, Share>> {
+fn by_labels(records: &[&Record], seed: u64) -> BTreeMap<String, BTreeMap<String, Share>> {
     let mut groups: BTreeMap<String, BTreeMap<String, Vec<&Record>>> = BTreeMap::new();
     for record in records {
         for (label, value) in &record.case.labels {
@@ -151,25 +161,65 @@ fn by_labels(records: &[&Record]) -> BTreeMap<String, BTreeMap<String, Share>> {
         }
     }
     let shares = |values: BTreeMap<String, Vec<&Record>>| {
-        values.into_iter().map(|(value, records)| (value, share(&records))).collect()
+        values.into_iter().map(|(value, records)| (value, share(&records, seed))).collect()
     };
     groups.into_iter().map(|(label, values)| (label, shares(values))).collect()
 }
 
 fn means(records: &[&Record], seed: u64) -> BTreeMap<String, Mean> {
-    let mut values: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    let mut values: BTreeMap<&str, (Vec<f64>, Vec<&str>)> = BTreeMap::new();
     for record in records {
         for (name, value) in &record.score.parts {
-            values.entry(name).or_default().push(*value);
+            let (values, stores) = values.entry(name).or_default();
+            values.push(*value);
+            stores.push(&record.store);
         }
     }
     values
         .into_iter()
-        .map(|(name, values)| {
+        .map(|(name, (values, stores))| {
             let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
-            (name.to_string(), Mean { mean, ci95: bootstrap(&values, seed) })
+            (name.to_string(), Mean { mean, ci95: interval(&values, &stores, seed) })
         })
         .collect()
+}
+
+/// What records come to that are counted together.
+#[derive(Debug, Clone)]
+pub(crate) struct Figures {
+    pub(crate) share: Share,
+    /// Calls for a case; replies included.
+    pub(crate) steps: f64,
+    /// Tokens that went through the model for a case.
+    pub(crate) tokens: f64,
+    /// Of these, the tokens that were written.
+    pub(crate) written: f64,
+    pub(crate) seconds: f64,
+    pub(crate) reply_chars: f64,
+    /// Cases by the class of their failure.
+    pub(crate) failures: BTreeMap<Failure, usize>,
+}
+
+impl Figures {
+    pub(crate) fn of(records: &[&Record], seed: u64) -> Self {
+        let n = records.len().max(1) as f64;
+        let mean =
+            |of: &dyn Fn(&Record) -> f64| records.iter().map(|record| of(record)).sum::<f64>() / n;
+        let mut failures = BTreeMap::new();
+        for record in records {
+            *failures.entry(record.failure).or_default() += 1;
+        }
+        let written = |record: &Record| (record.tokens.generated + record.tokens.forced) as f64;
+        Self {
+            share: share(records, seed),
+            steps: mean(&|record| record.steps().count() as f64),
+            tokens: mean(&|record| record.tokens.prefilled as f64 + written(record)),
+            written: mean(&written),
+            seconds: mean(&|record| record.seconds),
+            reply_chars: mean(&|record| record.reply.chars().count() as f64),
+            failures,
+        }
+    }
 }
 
 /// Writes summaries as a table.
@@ -177,12 +227,15 @@ pub fn table(summaries: &[Summary]) -> String {
     let header = [
         "task", "model", "arm", "window", "n", "accuracy", "95%", "control", "steps", "tokens", "s",
     ];
-    let mut rows = vec![header.map(str::to_string)];
+    let mut rows = vec![header.map(str::to_string).to_vec()];
     for summary in summaries {
-        let Share { n, accuracy, ci95 } = &summary.share;
-        rows.push([
+        let Share { n, accuracy, ci95, .. } = &summary.share;
+        rows.push(vec![
             summary.task.to_string(),
-            summary.model.clone(),
+            match summary.differing.as_slice() {
+                [] => summary.model.clone(),
+                names => format!("{}, other {}", summary.model, names.join(", ")),
+            },
             summary.arm.to_string(),
             summary.window.to_string(),
             n.to_string(),
@@ -194,9 +247,22 @@ pub fn table(summaries: &[Summary]) -> String {
             format!("{:.1}", summary.seconds_per_case),
         ]);
     }
-    let widths: Vec<usize> = (0..header.len())
-        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
-        .collect();
+    let mut text = text_table(&rows);
+    for summary in summaries {
+        let classes: Vec<String> =
+            summary.failures.iter().map(|(class, n)| format!("{class} {n}")).collect();
+        let _ = writeln!(text, "{} {}: {}", summary.task, summary.arm, classes.join(", "));
+    }
+    text
+}
+
+/// Writes rows, of which the first is the header, as a Markdown table with columns that stand below each other.
+pub(crate) fn text_table(rows: &[Vec<String>]) -> String {
+    let n_columns = rows.first().map_or(0, Vec::len);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
+    };
+    let widths: Vec<usize> = (0..n_columns).map(|column| width(column).unwrap_or(0)).collect();
     let mut text = String::new();
     for (number, row) in rows.iter().enumerate() {
         let cells: Vec<String> = row
@@ -209,11 +275,6 @@ pub fn table(summaries: &[Summary]) -> String {
             let rules: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
             let _ = writeln!(text, "| {} |", rules.join(" | "));
         }
-    }
-    for summary in summaries {
-        let classes: Vec<String> =
-            summary.failures.iter().map(|(class, n)| format!("{class} {n}")).collect();
-        let _ = writeln!(text, "{} {}: {}", summary.task, summary.arm, classes.join(", "));
     }
     text
 }

@@ -1,6 +1,10 @@
+mod diff;
+mod judge;
 mod memory;
+mod merge;
 mod perf;
 mod perplexity;
+mod report;
 
 use clap::{Args, Subcommand};
 use pagewise_bench::memory_obtainable_bytes;
@@ -22,6 +26,10 @@ enum What {
     Perf(perf::PerfArgs),
     Perplexity(perplexity::PerplexityArgs),
     Memory(memory::MemoryArgs),
+    Report(report::ReportArgs),
+    Diff(diff::DiffArgs),
+    Merge(merge::MergeArgs),
+    Judge(judge::JudgeArgs),
 }
 
 pub(crate) fn run(args: &BenchArgs, common: &CommonArgs, printer: &Printer) -> Result<(), Failure> {
@@ -29,6 +37,10 @@ pub(crate) fn run(args: &BenchArgs, common: &CommonArgs, printer: &Printer) -> R
         What::Perf(args) => perf::run(args, common, printer),
         What::Perplexity(args) => perplexity::run(args, common, printer),
         What::Memory(args) => memory::run(args, common, printer),
+        What::Report(args) => report::run(args, printer),
+        What::Diff(args) => diff::run(args, printer),
+        What::Merge(args) => merge::run(args, printer),
+        What::Judge(args) => judge::run(args, common, printer),
     }
 }
 

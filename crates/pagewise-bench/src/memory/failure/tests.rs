@@ -19,6 +19,7 @@ fn settings(arm: Arm) -> Settings {
         task: Task::NestedKv,
         source: "generated".into(),
         model: "m".into(),
+        weights: "w".into(),
         arm,
         window: 4096,
         seed: 0,
@@ -51,12 +52,14 @@ fn record(arm: Arm, reply: &str, steps: Vec<Step>) -> Record {
         events: vec![EventRecord { steps, replies: vec![reply.into()], ..EventRecord::default() }],
         reply: reply.into(),
         blocks: Vec::new(),
+        store: String::new(),
         prompt: None,
         tokens: TokenUsage::default(),
         seconds: 0.0,
         error: None,
         score: Score::default(),
         failure: Failure::default(),
+        judged: Vec::new(),
     }
 }
 

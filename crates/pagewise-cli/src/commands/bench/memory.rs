@@ -1,17 +1,20 @@
-use std::fs;
-use std::path::{Path, PathBuf};
+mod progress;
+mod regrade;
+
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
 
 use clap::Args;
 use pagewise_agent::AgentConfig;
 use pagewise_bench::memory::{
-    Arm, Case, CaseSet, Documents, Lender, MemoryBenchError, Record, RunObserver, Runner, Settings,
-    Summary, Task, Truncation, read_records, rewrite_records, table,
+    Arm, Case, CaseSet, Documents, Lender, MemoryBenchError, Runner, Settings, Suite, Summary,
+    Task, Truncation, table,
 };
 use pagewise_bench::memory_obtainable_bytes;
 use pagewise_core::Embedder;
-use pagewise_infer::{Engine, EngineOptions};
+use pagewise_infer::{Engine, EngineOptions, LoadError};
+
+use self::progress::{Pace, Progress};
 
 use crate::args::CommonArgs;
 use crate::commands::chat::{cancel_on_ctrl_c, while_replying};
@@ -38,30 +41,36 @@ const SHARED_DOCUMENTS: usize = 20;
 /// prompt: as much of the material as fits the window (full-context), what the store's own search finds
 /// best (retrieval), or the question alone (no-memory). Without --data, cases are generated from --seed.
 /// With --out, every case leaves a line with all that happened, and a run that was stopped goes on
-/// where it was.
+/// where it was; cases that failed are run again. `bench report`, `diff` and `merge` read these lines.
 ///
 /// The table, or a JSON object for each model, window, task and arm, goes to stdout. An accuracy is the
 /// share of cases that are right, with its 95% interval; nothing is judged by a model. For nested-kv, read
 /// accuracy and control together: the control wants the first value of the same chains.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct MemoryArgs {
     /// Tasks: nested-kv, dmr, core-memory, doc-qa, topic-retrieval
-    #[arg(long, value_name = "TASK", value_delimiter = ',', required_unless_present = "regrade")]
+    #[arg(long, value_name = "TASK", value_delimiter = ',', required_unless_present_any = ["regrade", "suite"])]
     task: Vec<Task>,
+    /// Run tasks together, with the arms, windows and numbers of cases that the suite has for each: quick
+    /// (a first look, under 10 minutes for 1.5 billion parameters on two cores), paper (the experiments of
+    /// the MemGPT paper), full (every task with all its arms); the other flags go first
+    #[arg(long, value_name = "SUITE", conflicts_with_all = ["task", "regrade"])]
+    suite: Option<Suite>,
     /// Models, each as --model names one elsewhere
     // Under the name of the flag that every command has, which takes one.
     #[arg(short, long, value_name = "MODEL", value_delimiter = ',')]
     model: Vec<String>,
-    /// Arms: memgpt, full-context, retrieval, no-memory
-    #[arg(long, value_name = "ARM", value_delimiter = ',', default_value = "memgpt")]
+    /// Arms: memgpt, full-context, retrieval, no-memory [default: memgpt, or those of the suite]
+    #[arg(long, value_name = "ARM", value_delimiter = ',')]
     arm: Vec<Arm>,
-    /// Context windows, in tokens [default: 4096, or what the model has]
+    /// Context windows, in tokens [default: 4096, or what the model has, or those of the suite]
     #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
     window: Vec<u32>,
     /// A folder with public data, or one that has it in a folder of the set's name
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Run at most so many cases [default: all of a data set, 48 of a generator]
+    /// Run at most so many cases [default: those of the suite, else all of a data set,
+    /// 48 of a generator]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
     /// Leave out so many cases first
@@ -91,45 +100,143 @@ pub(super) fn run(
     printer: &Printer,
 ) -> Result<(), Failure> {
     if let Some(folder) = &args.regrade {
-        return regrade(folder, printer);
-    }
-    for task in &args.task {
-        if let Some(arm) = args.arm.iter().find(|arm| !task.has_arm(**arm)) {
-            return Err(Failure::usage(format!(
-                "{task} has no arm {arm}: it has no passages to search for the question"
-            )));
-        }
+        return regrade::run(folder, printer);
     }
     // Before a model is loaded for data that is not there.
-    let sets = args
-        .task
-        .iter()
-        .map(|task| Ok((*task, cases(*task, args, common)?)))
-        .collect::<Result<Vec<_>, Failure>>()?;
+    let experiments = experiments(args, common, printer)?;
     let models = match args.model.as_slice() {
         [] => vec![common.model.clone()],
         models => models.to_vec(),
     };
-    let windows: Vec<Option<u32>> = match args.window.as_slice() {
-        [] => vec![common.window],
-        windows => windows.iter().copied().map(Some).collect(),
+    let mut windows: Vec<Option<u32>> = Vec::new();
+    for window in experiments.iter().flat_map(|experiment| &experiment.windows) {
+        if !windows.contains(window) {
+            windows.push(*window);
+        }
+    }
+    let embedder = embedder(&experiments, common, printer)?;
+    let at = |window: &Option<u32>| {
+        let window = *window;
+        experiments.iter().filter(move |experiment| experiment.windows.contains(&window))
     };
-    let embedder = embedder(args, common, printer)?;
+    let mut pace = Pace::default();
+    for experiment in models.iter().flat_map(|_| windows.iter().flat_map(at)) {
+        experiment.arms.iter().for_each(|arm| pace.expect(*arm, experiment.set.cases.len()));
+    }
     let mut summaries = Vec::new();
     for model in &models {
         for window in &windows {
             let common = CommonArgs { model: model.clone(), window: *window, ..common.clone() };
-            let bench = Bench::load(args, &common, printer, &embedder)?;
-            for (task, set) in &sets {
-                summaries.extend(bench.run(*task, set)?);
+            let bench = match Bench::load(args, &common, printer, &embedder)? {
+                Some(bench) => bench,
+                None => {
+                    at(window).flat_map(|one| &one.arms).for_each(|_| pace.begin());
+                    continue;
+                }
+            };
+            for experiment in at(window) {
+                summaries.extend(bench.run(experiment, &mut pace)?);
             }
         }
     }
     report(&summaries, printer)
 }
 
+/// A task with everything that it is run with.
+struct Experiment {
+    task: Task,
+    set: CaseSet,
+    arms: Vec<Arm>,
+    windows: Vec<Option<u32>>,
+}
+
+/// What the flags ask for, in order.
+fn experiments(
+    args: &MemoryArgs,
+    common: &CommonArgs,
+    printer: &Printer,
+) -> Result<Vec<Experiment>, Failure> {
+    let asked: Vec<Option<u32>> = match args.window.as_slice() {
+        [] => vec![common.window],
+        windows => windows.iter().copied().map(Some).collect(),
+    };
+    let asked_arms = match args.arm.as_slice() {
+        [] => vec![Arm::Memgpt],
+        arms => arms.to_vec(),
+    };
+    let Some(suite) = args.suite else {
+        let experiment = |task: &Task| {
+            if let Some(arm) = asked_arms.iter().find(|arm| !task.has_arm(**arm)) {
+                return Err(Failure::usage(format!(
+                    "{task} has no arm {arm}: it has no passages to search for the question"
+                )));
+            }
+            let set = cases(*task, args.limit, args, common)?;
+            Ok(Experiment { task: *task, set, arms: asked_arms.clone(), windows: asked.clone() })
+        };
+        return args.task.iter().map(experiment).collect();
+    };
+    let mut experiments = Vec::new();
+    for row in suite.rows() {
+        let arms = match args.arm.as_slice() {
+            [] => row.arms.to_vec(),
+            arms => arms.iter().copied().filter(|arm| row.task.has_arm(*arm)).collect(),
+        };
+        if arms.is_empty() {
+            continue;
+        }
+        let windows = match (args.window.as_slice(), common.window) {
+            ([], None) => row.windows.iter().copied().map(Some).collect(),
+            _ => asked.clone(),
+        };
+        let limit = Some(args.limit.unwrap_or(row.n_cases));
+        let set = match cases(row.task, limit, args, common) {
+            // A folder need not have data for every task of a suite; what is generated is named so.
+            Err(NoCases::NoData(error)) => {
+                printer.talk(&format!("{error}; its cases are generated"));
+                let without = MemoryArgs { data: None, ..args.clone() };
+                cases(row.task, limit, &without, common)?
+            }
+            set => set?,
+        };
+        experiments.push(Experiment { task: row.task, set, arms, windows });
+    }
+    if experiments.is_empty() {
+        return Err(Failure::usage(format!("no task of the suite {suite} has these arms")));
+    }
+    Ok(experiments)
+}
+
+/// There are no cases to run.
+enum NoCases {
+    /// The folder has no data for the task.
+    NoData(MemoryBenchError),
+    Other(MemoryBenchError),
+}
+
+impl From<MemoryBenchError> for NoCases {
+    fn from(error: MemoryBenchError) -> Self {
+        match error {
+            MemoryBenchError::NoData { .. } => Self::NoData(error),
+            error => Self::Other(error),
+        }
+    }
+}
+
+impl From<NoCases> for Failure {
+    fn from(none: NoCases) -> Self {
+        let (NoCases::NoData(error) | NoCases::Other(error)) = none;
+        error.into()
+    }
+}
+
 /// The cases that the flags ask for.
-fn cases(task: Task, args: &MemoryArgs, common: &CommonArgs) -> Result<CaseSet, Failure> {
+fn cases(
+    task: Task,
+    limit: Option<u32>,
+    args: &MemoryArgs,
+    common: &CommonArgs,
+) -> Result<CaseSet, NoCases> {
     let offset = args.offset as usize;
     let has_labels =
         |case: &Case| args.only.iter().all(|(label, value)| case.labels.get(label) == Some(value));
@@ -140,12 +247,12 @@ fn cases(task: Task, args: &MemoryArgs, common: &CommonArgs) -> Result<CaseSet, 
         }
         None => {
             // There is no end of them, and perhaps none with these labels.
-            let n = offset + args.limit.map_or(GENERATED_CASES, |limit| limit as usize);
+            let n = offset + limit.map_or(GENERATED_CASES, |limit| limit as usize);
             let n_all = n.saturating_mul(if args.only.is_empty() { 1 } else { CASES_FOR_ONE });
             ("generated".into(), n_all, Box::new(task.generate(common.seed).take(n_all)))
         }
     };
-    let limit = match (args.limit, &args.data) {
+    let limit = match (limit, &args.data) {
         (Some(limit), _) => limit as usize,
         (None, Some(_)) => usize::MAX,
         (None, None) => GENERATED_CASES,
@@ -165,11 +272,11 @@ fn cases(task: Task, args: &MemoryArgs, common: &CommonArgs) -> Result<CaseSet, 
 
 /// The embedder, if a task needs one.
 fn embedder(
-    args: &MemoryArgs,
+    experiments: &[Experiment],
     common: &CommonArgs,
     printer: &Printer,
 ) -> Result<Arc<dyn Embedder>, Failure> {
-    if !args.task.iter().any(|task| task.needs_embedder()) {
+    if !experiments.iter().any(|experiment| experiment.task.needs_embedder()) {
         return Ok(Arc::new(NoEmbedder));
     }
     let Some(dir) = weights::embedder_dir(common, printer)? else {
@@ -187,16 +294,18 @@ struct Bench<'a> {
     printer: &'a Printer,
     embedder: &'a Arc<dyn Embedder>,
     model: String,
+    weights: String,
     lender: Lender,
 }
 
 impl<'a> Bench<'a> {
+    /// Loads a model; `None` if it was not trained for a window that a suite has and nobody asked for.
     fn load(
         args: &'a MemoryArgs,
         common: &'a CommonArgs,
         printer: &'a Printer,
         embedder: &'a Arc<dyn Embedder>,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Option<Self>, Failure> {
         let path = weights::model_path(common, printer)?;
         let options = EngineOptions {
             window_tokens: common.window.map(|window| window as usize),
@@ -204,13 +313,25 @@ impl<'a> Bench<'a> {
             memory_bytes: memory_obtainable_bytes(),
             ..EngineOptions::default()
         };
-        let engine = Engine::load(&path, &common.compute()?, &options)?;
+        let engine = match Engine::load(&path, &common.compute()?, &options) {
+            Err(error @ LoadError::WindowTooLarge { .. })
+                if args.suite.is_some() && args.window.is_empty() =>
+            {
+                printer.talk(&format!("left out: {error}"));
+                return Ok(None);
+            }
+            engine => engine?,
+        };
         let model = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self { args, common, printer, embedder, model, lender: Lender::new(Box::new(engine)) })
+        let weights = engine.description().fingerprint.clone();
+        let lender = Lender::new(Box::new(engine));
+        Ok(Some(Self { args, common, printer, embedder, model, weights, lender }))
     }
 
     /// Runs a task with all arms, which share the memory that was made ready.
-    fn run(&self, task: Task, set: &CaseSet) -> Result<Vec<Summary>, Failure> {
+    fn run(&self, experiment: &Experiment, pace: &mut Pace) -> Result<Vec<Summary>, Failure> {
+        let Experiment { task, set, arms, .. } = experiment;
+        let task = *task;
         let embedder: Arc<dyn Embedder> = match task.needs_embedder() {
             true => Arc::clone(self.embedder),
             false => Arc::new(NoEmbedder),
@@ -223,9 +344,9 @@ impl<'a> Bench<'a> {
         let cancelled = cancel_on_ctrl_c()?;
         let mut runner = Runner::new(&self.lender, embedder, now, cancelled);
         let mut summaries = Vec::new();
-        for arm in &self.args.arm {
+        for arm in arms {
             let settings = self.settings(task, set, *arm, &embedder_id);
-            let mut progress = Progress::new(self.printer, &settings);
+            let mut progress = Progress::new(self.printer, &settings, pace);
             let records = while_replying(cancelled, || {
                 runner.run(&set.cases, &settings, self.args.out.as_deref(), &mut progress)
             })?;
@@ -261,6 +382,7 @@ impl<'a> Bench<'a> {
             task,
             source: set.source.clone(),
             model: self.model.clone(),
+            weights: self.weights.clone(),
             arm,
             window: self.lender.window_tokens(),
             seed: self.common.seed,
@@ -269,80 +391,6 @@ impl<'a> Bench<'a> {
             documents: Documents { n_max, truncation },
             agent,
         }
-    }
-}
-
-/// Says how far a run is, and how long it will take.
-struct Progress<'a> {
-    printer: &'a Printer,
-    title: String,
-    started: Instant,
-    n_before: Option<usize>,
-    n_done: usize,
-    n_right: usize,
-    n: usize,
-}
-
-impl<'a> Progress<'a> {
-    fn new(printer: &'a Printer, settings: &Settings) -> Self {
-        let Settings { task, model, arm, window, .. } = settings;
-        Self {
-            printer,
-            title: format!("{task}, {model}, {arm}, window {window}"),
-            started: Instant::now(),
-            n_before: None,
-            n_done: 0,
-            n_right: 0,
-            n: 0,
-        }
-    }
-}
-
-impl RunObserver for Progress<'_> {
-    fn begin(&mut self, _id: &str, _n_done: usize, n_recorded: usize, n: usize) {
-        if self.n_before.is_none() {
-            self.n_before = Some(n_recorded);
-            self.n = n;
-            self.started = Instant::now();
-            let recorded = match n_recorded {
-                0 => String::new(),
-                n => format!(", {n} of them recorded already"),
-            };
-            self.printer.talk(&format!("{}: {n} cases{recorded}", self.title));
-        }
-    }
-
-    fn preparing(&mut self, n_texts: usize) {
-        self.printer.detail(&format!("memory is filled with {n_texts} texts"));
-    }
-
-    fn end(&mut self, record: &Record) {
-        self.n_done += 1;
-        self.n_right += usize::from(record.score.correct);
-        let n_before = self.n_before.unwrap_or(0);
-        let n_left = self.n.saturating_sub(n_before + self.n_done);
-        let per_case = self.started.elapsed().as_secs_f64() / self.n_done as f64;
-        let right = if record.score.correct { "right" } else { record.failure.name() };
-        self.printer.talk(&format!(
-            "{}/{} {}: {right}, {:.1} s; {} of {} right, {} left",
-            n_before + self.n_done,
-            self.n,
-            record.case.id,
-            record.seconds,
-            self.n_right,
-            self.n_done,
-            time(per_case * n_left as f64)
-        ));
-    }
-}
-
-/// Writes a time for people.
-fn time(seconds: f64) -> String {
-    let minutes = (seconds / 60.0).round();
-    match seconds {
-        s if s < 90.0 => format!("{s:.0} s"),
-        s if s < 5400.0 => format!("{minutes:.0} min"),
-        _ => format!("{:.1} h", minutes / 60.0),
     }
 }
 
@@ -356,45 +404,6 @@ fn report(summaries: &[Summary], printer: &Printer) -> Result<(), Failure> {
         return Err(Failure::new(Kind::Failure, "no case could be run to its end"));
     }
     Ok(())
-}
-
-/// Scores all records of a folder again.
-fn regrade(folder: &Path, printer: &Printer) -> Result<(), Failure> {
-    let error =
-        |error| Failure::new(Kind::Failure, format!("cannot read {}: {error}", folder.display()));
-    let mut files = fs::read_dir(folder)
-        .map_err(error)?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<Vec<PathBuf>, _>>()
-        .map_err(error)?;
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "jsonl"));
-    files.sort();
-    let mut summaries = Vec::new();
-    for file in &files {
-        let (mut records, _) = read_records(file)?;
-        let Some(first) = records.first() else { continue };
-        let settings = first.settings.clone();
-        let mut n_changed = 0;
-        for record in &mut records {
-            let before = (record.score.clone(), record.failure);
-            record.grade();
-            n_changed += usize::from(before != (record.score.clone(), record.failure));
-        }
-        if n_changed > 0 {
-            rewrite_records(file, &records)?;
-        }
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
-        printer.talk(&format!("{name}: {n_changed} of {} records changed", records.len()));
-        let summary = Summary::of(&settings, &records);
-        if printer.json() {
-            printer.json_line(&summary);
-        }
-        summaries.push(summary);
-    }
-    if summaries.is_empty() {
-        return Err(Failure::usage(format!("{} has no records", folder.display())));
-    }
-    report(&summaries, printer)
 }
 
 /// Reads a label and its value with an equals sign between them.
@@ -412,7 +421,13 @@ impl From<MemoryBenchError> for Failure {
         match error {
             MemoryBenchError::NoData { .. }
             | MemoryBenchError::NoCase { .. }
-            | MemoryBenchError::OtherSettings { .. } => Self::usage(error),
+            | MemoryBenchError::OtherSettings { .. }
+            | MemoryBenchError::OtherLayout { .. }
+            | MemoryBenchError::MixedSettings { .. }
+            | MemoryBenchError::NoRecords { .. }
+            | MemoryBenchError::HasRecords { .. }
+            | MemoryBenchError::NoAudit { .. }
+            | MemoryBenchError::UnmeasuredJudge { .. } => Self::usage(error),
             MemoryBenchError::File { .. }
             | MemoryBenchError::Line { .. }
             | MemoryBenchError::SameId { .. } => Self::new(Kind::Failure, error),
@@ -452,7 +467,7 @@ mod tests {
         );
         assert_eq!((args.task, args.arm), (vec![Task::NestedKv], vec![Arm::Memgpt, Arm::NoMemory]));
         let (args, common) = memory("--task nested-kv --seed 1000 --only lookups=4").unwrap();
-        assert_eq!((args.window.len(), common.seed), (0, 1000));
+        assert_eq!((args.window.len(), args.arm.len(), common.seed), (0, 0, 1000));
         assert_eq!(args.only, [("lookups".into(), "4".into())]);
         for flags in [
             "",
@@ -461,6 +476,8 @@ mod tests {
             "--task nested-kv --limit 0",
             "--task nested-kv --only lookups",
             "--regrade x --task nested-kv",
+            "--suite quick --task nested-kv",
+            "--suite all",
             "--task nested-kv --truncation half",
         ] {
             assert!(memory(flags).is_err(), "{flags:?}");
@@ -471,8 +488,9 @@ mod tests {
     fn cases_are_those_that_the_flags_ask_for() {
         let ids = |flags: &str| {
             let (args, common) = memory(&format!("--task nested-kv {flags}")).unwrap();
-            cases(Task::NestedKv, &args, &common)
+            cases(Task::NestedKv, args.limit, &args, &common)
                 .map(|set| set.cases.into_iter().map(|case| case.id).collect::<Vec<_>>())
+                .map_err(Failure::from)
                 .map_err(|failure| (failure.kind, failure.message))
         };
         assert_eq!(ids("").unwrap().len(), GENERATED_CASES);
@@ -489,11 +507,5 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let none = ids(&format!("--data {}", data.path().display())).unwrap_err();
         assert!(none.1.contains("has no data for nested-kv"), "{}", none.1);
-    }
-
-    #[test]
-    fn times_are_for_people() {
-        let times = [0.0, 89.0, 90.0, 1800.0, 9000.0].map(time);
-        assert_eq!(times, ["0 s", "89 s", "2 min", "30 min", "2.5 h"]);
     }
 }

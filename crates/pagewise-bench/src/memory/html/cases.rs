@@ -1,0 +1,164 @@
+//! What happened in each case, to be opened one by one; no more of it than a page can hold.
+
+use std::fmt::Write;
+
+use pagewise_core::Status;
+
+use super::escape::{long_text, text};
+use crate::memory::record::{Record, Step};
+use crate::memory::runs::{Cell, Runs};
+
+/// The most that all cases together take, in bytes; each cell gets the same share.
+const CASES_BYTES_MAX: usize = 12 << 20;
+
+/// Writes the cases of all cells.
+pub(super) fn cases(runs: &Runs) -> String {
+    let share = CASES_BYTES_MAX / runs.cells.len().max(1);
+    runs.cells.iter().map(|cell| cell_with_cases(cell, share)).collect()
+}
+
+fn cell_with_cases(cell: &Cell, bytes_max: usize) -> String {
+    let n = cell.records.len();
+    let n_right = cell.records.iter().filter(|record| record.score.correct).count();
+    let mut html = format!(
+        "<details class=\"cell\"><summary class=\"top\">{} <span class=\"note\">{n_right} of {n} right</span></summary>\n",
+        text(&cell.title())
+    );
+    // What is wrong tells more: it comes first, and is left out last.
+    let (right, wrong): (Vec<&Record>, Vec<&Record>) =
+        cell.records.iter().partition(|record| record.score.correct);
+    let mut n_left_out = 0;
+    for record in wrong.into_iter().chain(right) {
+        let one = case(record);
+        if html.len() + one.len() > bytes_max {
+            n_left_out += 1;
+        } else {
+            html += &one;
+        }
+    }
+    if n_left_out > 0 {
+        let _ = writeln!(
+            html,
+            "<p class=\"note\">{n_left_out} of {n} cases are left out, which would make this page too large; \
+             the records have them.</p>"
+        );
+    }
+    html + "</details>\n"
+}
+
+fn case(record: &Record) -> String {
+    let case = &record.case;
+    let verdict = if record.score.correct { "right" } else { "wrong" };
+    let labels: Vec<String> =
+        case.labels.iter().map(|(label, value)| format!("{label} {value}")).collect();
+    let class = match record.score.correct {
+        true => String::new(),
+        false => format!(" <b>{}</b>", record.failure.name()),
+    };
+    let mut html = format!(
+        "<details class=\"case {verdict}\"><summary><code>{}</code> <span class=\"{verdict}\">{verdict}</span>{class} \
+         <span class=\"note\">{} · {:.1} s</span></summary>\n<dl>",
+        text(&case.id),
+        text(&labels.join(", ")),
+        record.seconds
+    );
+    pair(&mut html, "right answer", &case.gold.answers.join("\n"));
+    pair(&mut html, "reply", &record.reply);
+    if let Some(error) = &record.error {
+        pair(&mut html, "failed", error);
+    }
+    let parts: Vec<String> =
+        record.score.parts.iter().map(|(name, value)| format!("{name} {value:.2}")).collect();
+    pair(&mut html, "scores", &parts.join(", "));
+    for judgement in &record.judged {
+        let said = if judgement.accepts { "accepts" } else { "refuses" };
+        pair(&mut html, "judge", &format!("{} {said} it", judgement.judge.judge));
+    }
+    if let Some(prompt) = &record.prompt {
+        let has = if prompt.has_evidence { "with" } else { "without" };
+        let said = format!(
+            "{} tokens, {} of {} pieces, {has} what had to be read",
+            prompt.tokens, prompt.n_pieces, prompt.n_pieces_all
+        );
+        pair(&mut html, "prompt", &said);
+    }
+    if !case.gold.evidence.is_empty() {
+        pair(&mut html, "to be read", &case.gold.evidence.join("\n"));
+    }
+    let tokens = record.tokens;
+    let said = format!(
+        "{} read, {} from the cache, {} sampled, {} forced",
+        tokens.prefilled, tokens.reused, tokens.generated, tokens.forced
+    );
+    pair(&mut html, "tokens", &said);
+    html += "</dl>\n<ol class=\"trajectory\">\n";
+    for (number, message) in case.messages.iter().enumerate() {
+        if message.after_reset {
+            html += "<li class=\"reset\">the queue is emptied</li>\n";
+        }
+        let said = long_text(&message.text);
+        let _ = writeln!(html, "<li class=\"said\"><span>user</span><pre>{said}</pre></li>");
+        // A prompt without an agent is one, however many messages there are.
+        let event = match record.prompt {
+            Some(_) if number + 1 == case.messages.len() => record.events.last(),
+            Some(_) => None,
+            None => record.events.get(number),
+        };
+        let Some(event) = event else { continue };
+        event.steps.iter().for_each(|one| html += &step(one));
+        // Without an agent, a reply is no call.
+        let replies = event.replies.iter().filter(|_| event.steps.is_empty());
+        for reply in replies {
+            let said = long_text(reply);
+            let _ = writeln!(html, "<li class=\"reply\"><span>reply</span><pre>{said}</pre></li>");
+        }
+        if event.evicted > 0 {
+            let _ = writeln!(
+                html,
+                "<li class=\"reset\">{} messages left main context</li>",
+                event.evicted
+            );
+        }
+    }
+    html += "</ol>\n";
+    if !record.blocks.is_empty() {
+        html += "<dl>";
+        for block in &record.blocks {
+            pair(&mut html, &format!("block {}", block.label), &block.value);
+        }
+        html += "</dl>\n";
+    }
+    html + "</details>\n"
+}
+
+fn step(step: &Step) -> String {
+    let is_reply = step.function == "send_message";
+    let class = if is_reply { "reply" } else { "call" };
+    let arguments: Vec<String> =
+        step.arguments.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    let by = if step.by_runtime { ", by the runtime" } else { "" };
+    let status = match step.status {
+        Status::Ok => "",
+        Status::Failed => ", failed",
+    };
+    let offered = match step.functions.as_slice() {
+        [] => String::new(),
+        names => format!(" title=\"offered: {}\"", text(&names.join(", "))),
+    };
+    let mut html = format!(
+        "<li class=\"{class}\"><span{offered}>{}</span><pre>{}</pre><small>{:.1} s, {} sampled, {} forced{by}{status}</small>",
+        text(&step.function),
+        long_text(&arguments.join("\n")),
+        step.seconds,
+        step.tokens.generated,
+        step.tokens.forced,
+    );
+    if !is_reply && !step.result.is_empty() {
+        let _ = write!(html, "<pre class=\"result\">{}</pre>", long_text(&step.result));
+    }
+    html + "</li>\n"
+}
+
+fn pair(html: &mut String, name: &str, value: &str) {
+    let _ = write!(html, "<dt>{}</dt><dd>{}</dd>", text(name), long_text(value));
+}

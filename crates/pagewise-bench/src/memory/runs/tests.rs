@@ -1,0 +1,254 @@
+use super::*;
+use crate::memory::card::{Advice, Card};
+use crate::memory::csv::csv;
+use crate::memory::diff::Diff;
+use crate::memory::leaderboard::Leaderboard;
+use crate::memory::made_up::{cell, record, runs, settings};
+use crate::memory::merge::merge;
+use crate::memory::record::rewrite_records;
+
+fn write(cells: &[Cell]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for cell in cells {
+        rewrite_records(&folder.path().join(cell.settings.file_name()), &cell.records).unwrap();
+    }
+    folder
+}
+
+fn read(folders: &[&tempfile::TempDir]) -> Runs {
+    let paths: Vec<PathBuf> = folders.iter().map(|folder| folder.path().into()).collect();
+    Runs::read(&paths).unwrap()
+}
+
+#[test]
+fn what_two_machines_ran_is_one_cell() {
+    let whole = cell(&settings(Task::DocQa, Arm::Memgpt), 4, 2);
+    let part = |from: usize, to: usize| Cell {
+        records: whole.records[from..to].to_vec(),
+        ..whole.clone()
+    };
+    let (first, mut second) = (part(0, 4), part(2, 6));
+    // Another machine is slower, and says something else once.
+    second.records.iter_mut().for_each(|record| record.seconds *= 3.0);
+    second.records[1].reply = "In 1902.".into();
+    let [a, b] = [first, second].map(|cell| write(&[cell]));
+    let runs = read(&[&a, &b]);
+    assert_eq!((runs.cells.len(), runs.cells[0].records.len(), runs.n_same), (1, 6, 1));
+    let [contradiction] = &runs.contradictions[..] else { panic!("{:?}", runs.contradictions) };
+    assert_eq!(contradiction.id, "c3");
+    assert!(contradiction.kept.starts_with(a.path()) && contradiction.other.starts_with(b.path()));
+    assert_eq!(runs.cells[0].records[3].reply, "In 1901.");
+
+    let out = tempfile::tempdir().unwrap();
+    let files = merge(&runs, out.path(), false).unwrap();
+    assert_eq!(files.len(), 1);
+    assert_eq!(read(&[&out]).cells[0].records.len(), 6);
+    let error = merge(&runs, out.path(), false).unwrap_err().to_string();
+    assert!(error.ends_with("has records already: give another folder"), "{error}");
+}
+
+#[test]
+fn a_case_that_failed_here_and_not_there_is_the_one_that_did_not() {
+    let good = cell(&settings(Task::DocQa, Arm::Memgpt), 2, 0);
+    let mut failed = good.clone();
+    for record in &mut failed.records {
+        record.error = Some("no memory".into());
+        record.score.correct = false;
+    }
+    let [good, failed] = [good, failed].map(|cell| write(&[cell]));
+    for folders in [[&good, &failed], [&failed, &good]] {
+        let runs = read(&folders);
+        assert!(runs.contradictions.is_empty());
+        assert!(runs.cells[0].records.iter().all(|record| record.error.is_none()));
+    }
+}
+
+#[test]
+fn what_differs_in_a_setting_is_never_one_cell() {
+    let one = cell(&settings(Task::DocQa, Arm::Memgpt), 3, 0);
+    let mut other = settings(Task::DocQa, Arm::Memgpt);
+    other.prompts = "q".into();
+    other.agent.page_size = 3;
+    let other = cell(&other, 0, 3);
+    let (a, b) = (write(&[one]), write(&[other]));
+    let runs = read(&[&a, &b]);
+    let variants: Vec<String> = runs.cells.iter().map(Cell::variant).collect();
+    assert_eq!(variants, ["", ", other prompts, agent.page_size"]);
+    let out = tempfile::tempdir().unwrap();
+    let error = merge(&runs, out.path(), false).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "doc-qa memgpt of m was run with another prompts, agent.page_size here and there: such records are not \
+         counted together"
+    );
+    let files = merge(&runs, out.path(), true).unwrap();
+    let names: Vec<_> =
+        files.iter().map(|file| file.file_name().unwrap().to_str().unwrap()).collect();
+    assert_eq!(names, ["doc-qa.m.memgpt.4096.jsonl", "doc-qa.m.memgpt.4096.2.jsonl"]);
+    assert_eq!(read(&[&out]).cells.len(), 2);
+    let board = Leaderboard::of(&runs);
+    assert_eq!(board.standings.len(), 2, "{board:?}");
+}
+
+#[test]
+fn a_record_from_a_later_program_is_refused_and_an_older_one_read() {
+    let one = cell(&settings(Task::DocQa, Arm::Memgpt), 1, 0);
+    let folder = write(std::slice::from_ref(&one));
+    let file = folder.path().join(one.settings.file_name());
+    let text = fs::read_to_string(&file).unwrap();
+    let with = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        change(&mut value);
+        fs::write(&file, format!("{value}\n")).unwrap();
+        Runs::read(&[folder.path().into()])
+    };
+    let old = with(&|record| {
+        record["settings"]["format"] = 1.into();
+        record["settings"].as_object_mut().unwrap().remove("weights");
+    });
+    assert_eq!(old.unwrap().cells[0].settings.weights, "");
+    let late = with(&|record| {
+        record["settings"]["format"] = 9.into();
+        record["settings"]["colour"] = "blue".into();
+    });
+    let error = late.unwrap_err().to_string();
+    assert!(
+        error.ends_with("line 1: a record of layout 9, and this program reads them up to 2"),
+        "{error}"
+    );
+    let empty = tempfile::tempdir().unwrap();
+    let error = Runs::read(&[empty.path().into()]).unwrap_err().to_string();
+    assert!(error.ends_with("has no records"), "{error}");
+}
+
+#[test]
+fn a_diff_names_what_changed_and_what_was_set_otherwise() {
+    let before = settings(Task::DocQa, Arm::Memgpt);
+    let mut after = before.clone();
+    after.agent.page_size = 3;
+    after.model = "n".into();
+    let mut later = cell(&after, 10, 10);
+    // Six are gained, one is lost, and one is new.
+    (10..16).for_each(|place| later.records[place].score.correct = true);
+    later.records[0].score.correct = false;
+    later.records.push(record(&after, "new", true, &[]));
+    let first = runs(vec![cell(&before, 10, 10), cell(&settings(Task::Dmr, Arm::Memgpt), 1, 0)]);
+    let diff = Diff::of(&first, &runs(vec![later]));
+    let [one] = &diff.cells[..] else { panic!("{diff:?}") };
+    assert_eq!((one.n, one.gained.len(), &one.lost[..]), (20, 6, &["c0".to_string()][..]));
+    assert!((one.difference - 0.25).abs() < 1e-12 && (one.p - 0.125).abs() < 1e-12, "{one:?}");
+    assert!(one.ci95[0] < 0.0 && one.ci95[1] > 0.4, "{:?}", one.ci95);
+    insta::assert_snapshot!(diff.text(), @r#"
+    doc-qa, m and n, memgpt, window 4096: 20 cases
+      0.500 and 0.750: +0.250 (95%: -0.010 to +0.466), McNemar p = 0.125
+      gained: c10, c11, c12, c13, c14, c15
+      lost: c0
+      model: "m" and "n"
+      agent.page_size: 6 and 3
+    only in the first: dmr, m, memgpt, window 4096
+    "#);
+}
+
+#[test]
+fn cases_of_one_store_that_change_together_are_less_sure() {
+    let settings = settings(Task::DocQa, Arm::Memgpt);
+    let pair = |has_stores: bool| {
+        let [mut first, mut second] = [cell(&settings, 0, 40), cell(&settings, 0, 40)];
+        for (place, (a, b)) in first.records.iter_mut().zip(&mut second.records).enumerate() {
+            // In five stores all are gained, in the other five none.
+            b.score.correct = place / 4 % 2 == 0;
+            if has_stores {
+                a.store = format!("s{}", place / 4);
+            }
+        }
+        Diff::of(&runs(vec![first]), &runs(vec![second])).cells[0].ci95
+    };
+    let (alone, together) = (pair(false), pair(true));
+    assert!(
+        together[0] < alone[0] - 0.05 && together[1] > alone[1] + 0.05,
+        "{alone:?} {together:?}"
+    );
+}
+
+#[test]
+fn a_leaderboard_counts_each_task_once() {
+    let model = |name: &str, kv: [usize; 2], qa: [usize; 2]| {
+        let mut kv_settings = settings(Task::NestedKv, Arm::Memgpt);
+        kv_settings.model = name.into();
+        let mut nested = cell(&kv_settings, 0, 0);
+        for (ask, n_right) in ["nested", "direct"].iter().zip(kv) {
+            for n in 0..10 {
+                let id = format!("{ask}-{n}");
+                nested.records.push(record(&kv_settings, &id, n < n_right, &[("ask", ask)]));
+            }
+        }
+        let qa_settings = Settings { task: Task::DocQa, ..kv_settings };
+        vec![nested, cell(&qa_settings, qa[0], qa[1])]
+    };
+    // Following every chain to its end is right for the one half and wrong for the other.
+    let mut cells = model("pushed", [10, 0], [30, 10]);
+    cells.extend(model("better", [8, 8], [30, 10]));
+    cells.push(cell(
+        &Settings { model: "partly".into(), ..settings(Task::DocQa, Arm::Memgpt) },
+        40,
+        0,
+    ));
+    let board = Leaderboard::of(&runs(cells));
+    insta::assert_snapshot!(board.text(), @r#"
+    | model  | window | nested-kv                 | doc-qa                    | mean                        |
+    | ------ | ------ | ------------------------- | ------------------------- | --------------------------- |
+    | better | 4096   | 0.80 (0.58 to 0.90, n 20) | 0.75 (0.60 to 0.86, n 40) | 0.78 (0.64 to 0.85, 2 of 2) |
+    | pushed | 4096   | 0.50 (0.36 to 0.64, n 20) | 0.75 (0.60 to 0.86, n 40) | 0.62 (0.52 to 0.71, 2 of 2) |
+    | partly | 4096   | –                         | 1.00 (0.91 to 1.00, n 40) | 1.00 (0.91 to 1.00, 1 of 2) |
+    The memgpt arm. Each task counts once in the mean; nested-kv is the mean of accuracy and control.
+    "#);
+}
+
+#[test]
+fn a_card_says_what_the_figures_allow() {
+    let mut cells = vec![
+        cell(&settings(Task::DocQa, Arm::Memgpt), 38, 2),
+        cell(&settings(Task::Dmr, Arm::Memgpt), 2, 38),
+    ];
+    for (n, arm) in [(12, Arm::NoMemory), (20, Arm::FullContext)] {
+        cells.push(cell(&settings(Task::DocQa, arm), n, 40 - n));
+    }
+    let cards = Card::all(&runs(cells));
+    let [card] = &cards[..] else { panic!("{cards:?}") };
+    let advice: Vec<Advice> = card.lines.iter().map(|line| line.advice).collect();
+    assert_eq!(advice, [Advice::Advised, Advice::Against]);
+    insta::assert_snapshot!(card.markdown(), @r#"
+    # m as a manager of its memory
+
+    Context window 4096 tokens; 80 cases of 2 tasks; weights w.
+
+    | task   | n  | accuracy | 95%          | full context | no memory   | memory adds            | calls | tokens | s   | advice     |
+    | ------ | -- | -------- | ------------ | ------------ | ----------- | ---------------------- | ----- | ------ | --- | ---------- |
+    | doc-qa | 40 | 0.95     | 0.83 to 0.99 | 0.50 (n 40)  | 0.30 (n 40) | +0.65 (+0.46 to +0.77) | 2.0   | 924    | 2.0 | use        |
+    | dmr    | 40 | 0.05     | 0.01 to 0.17 | –            | –           | –                      | 2.0   | 924    | 2.0 | do not use |
+
+    - **doc-qa**: 2 of 40 wrong (misread 2)
+    - **dmr**: 38 of 40 wrong (misread 38)
+
+    "use": the lower end of the 95% interval is at least 0.75; "do not use": its upper end is below 0.5; "check replies": neither. "memory adds": accuracy less that of the question alone, over the cases that both arms have. Calls, tokens and seconds are means over cases; seconds are those of the machine that ran them.
+    "#);
+}
+
+#[test]
+fn a_line_of_csv_for_each_part() {
+    let settings = settings(Task::NestedKv, Arm::Memgpt);
+    let mut nested = cell(&settings, 0, 0);
+    for (ask, correct) in [("nested", true), ("direct", false), ("direct", true)] {
+        nested.records.push(record(
+            &settings,
+            &format!("{ask}{correct}"),
+            correct,
+            &[("ask", ask)],
+        ));
+    }
+    insta::assert_snapshot!(csv(&runs(vec![nested])), @r#"
+    task,part,source,model,weights,arm,window,seed,differing,n,stores,accuracy,low95,high95,steps_per_case,tokens_per_case,written_tokens_per_case,seconds_per_case,reply_chars,failures
+    nested-kv,"nested-kv","generated","m","w",memgpt,4096,0,"",1,,1.000000,0.206549,1.000000,2.000,924.0,24.0,2.000,8.0,"none=1"
+    nested-kv,"nested-kv control","generated","m","w",memgpt,4096,0,"",2,,0.500000,0.094531,0.905469,2.000,924.0,24.0,2.000,8.0,"none=1 misread=1"
+    "#);
+}
