@@ -9,7 +9,7 @@ use crate::chain::{Chain, Task};
 use crate::functions::{FUNCTIONS, Function, Purpose, SEND_MESSAGE, State, recall};
 
 /// Returns the specs of the functions that may be called now, at least one.
-pub(crate) fn permitted(state: &State<'_>) -> Vec<FunctionSpec> {
+pub(crate) fn permitted(state: &State<'_>) -> Vec<FunctionSpec<'static>> {
     let mut specs: Vec<FunctionSpec> = FUNCTIONS
         .iter()
         .filter(|function| allows(function, state))

@@ -24,6 +24,8 @@
 //! intervals.
 
 mod arm;
+mod call_score;
+mod calling;
 mod case;
 mod error;
 mod failure;
@@ -38,6 +40,7 @@ mod score;
 mod summary;
 mod task;
 mod tasks;
+mod tool;
 mod words;
 
 pub use arm::{Arm, Truncation};
@@ -56,3 +59,4 @@ pub use run::{RunObserver, Runner};
 pub use score::Score;
 pub use summary::{Mean, Share, Summary, table};
 pub use task::{CaseSet, Task};
+pub use tool::Tool;

@@ -125,6 +125,7 @@ impl Answering<'_> {
     /// Whether the arm needs a store that holds what memory holds.
     pub(crate) fn needs_store(&self, case: &Case) -> bool {
         match self.settings.arm {
+            _ if !case.memory.tools.is_empty() => false,
             Arm::Memgpt => true,
             Arm::FullContext | Arm::Retrieval => case.memory.material.keep == Keep::Best,
             Arm::NoMemory => false,
@@ -139,6 +140,7 @@ impl Answering<'_> {
         let mut answered = Answered::default();
         let started = Instant::now();
         let result = match self.settings.arm {
+            _ if !case.memory.tools.is_empty() => self.with_tools(case, &mut answered),
             Arm::Memgpt => self.with_agent(case, &mut answered),
             _ => self.with_prompt(case, &mut answered),
         };
@@ -302,7 +304,7 @@ impl Answering<'_> {
     }
 
     /// The room kept for an answer, as the agent keeps it.
-    fn answer_tokens(&self) -> usize {
+    pub(super) fn answer_tokens(&self) -> usize {
         self.settings.agent.answer_tokens.min(self.lender.window_tokens() / 7)
     }
 }

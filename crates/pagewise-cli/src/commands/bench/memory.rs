@@ -96,7 +96,7 @@ pub(super) fn run(
     for task in &args.task {
         if let Some(arm) = args.arm.iter().find(|arm| !task.has_arm(**arm)) {
             return Err(Failure::usage(format!(
-                "{task} has no arm {arm}: it has no passages to search for the question"
+                "{task} has no arm {arm}: there is nothing that such a prompt would hold"
             )));
         }
     }
