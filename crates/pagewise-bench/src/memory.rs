@@ -36,6 +36,7 @@ mod load;
 mod prepared;
 mod record;
 mod run;
+mod schemas;
 mod score;
 mod summary;
 mod task;
@@ -56,6 +57,10 @@ pub use record::{
     Documents, EventRecord, PromptRecord, Record, Settings, Step, read_records, rewrite_records,
 };
 pub use run::{RunObserver, Runner};
+pub use schemas::{
+    GrammarSummary, Instance, MeasuredSchema, Percentiles, SchemaCase, SchemaSet, Verdict, grammar_table,
+    measure_schemas,
+};
 pub use score::Score;
 pub use summary::{Mean, Share, Summary, table};
 pub use task::{CaseSet, Task};

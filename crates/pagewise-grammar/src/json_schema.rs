@@ -89,7 +89,12 @@ impl JsonSchemaGrammar {
 
     /// Returns the tokens of a text, as the model's tokenizer would write it.
     pub fn tokens(&self, text: &str) -> Vec<u32> {
-        self.environment.tokenize_bytes(text.as_bytes())
+        self.tokens_of_bytes(text.as_bytes())
+    }
+
+    /// Returns the same for a text that may begin within a character.
+    pub fn tokens_of_bytes(&self, text: &[u8]) -> Vec<u32> {
+        self.environment.tokenize_bytes(text)
     }
 
     /// Returns the bytes of token `id`; empty for what no text contains.
@@ -103,6 +108,18 @@ pub struct JsonSchemaMatcher {
     environment: Arc<Environment>,
     engine: Matcher,
     mask: TokenMask,
+}
+
+impl Clone for JsonSchemaMatcher {
+    /// Returns a matcher at the same place that shares nothing with this one: what went wrong in one is no
+    /// matter of the other.
+    fn clone(&self) -> Self {
+        Self {
+            environment: self.environment.clone(),
+            engine: self.engine.deep_clone(),
+            mask: self.mask.clone(),
+        }
+    }
 }
 
 impl JsonSchemaMatcher {

@@ -7,6 +7,7 @@ pub(super) mod doc_qa;
 pub(super) mod function_calls;
 pub(super) mod nested_kv;
 mod people;
+pub(super) mod schemas;
 pub(super) mod topic_retrieval;
 
 use rand::seq::{IndexedRandom, SliceRandom};

@@ -10,6 +10,7 @@ pub(super) mod leval;
 pub(super) mod msc;
 pub(super) mod nested_kv;
 pub(super) mod nq_closed;
+pub(super) mod schemas;
 pub(super) mod topics;
 pub(super) mod xquad;
 

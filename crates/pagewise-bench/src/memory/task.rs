@@ -32,6 +32,8 @@ pub enum Task {
     TopicRetrieval,
     /// Which of the functions of others a request wants, and with what.
     FunctionCalls,
+    /// What becomes of JSON schemas under a token mask; no model answers.
+    Grammar,
 }
 
 /// The cases of a task.
@@ -52,6 +54,7 @@ impl Task {
         Self::DocQa,
         Self::TopicRetrieval,
         Self::FunctionCalls,
+        Self::Grammar,
     ];
 
     /// Returns the name on the command line and in records.
@@ -63,13 +66,20 @@ impl Task {
             Self::DocQa => "doc-qa",
             Self::TopicRetrieval => "topic-retrieval",
             Self::FunctionCalls => "function-calls",
+            Self::Grammar => "grammar",
         }
+    }
+
+    /// Whether a language model answers its cases. What needs none has no cases and no arms, but things of
+    /// its own to measure.
+    pub fn needs_model(self) -> bool {
+        self != Self::Grammar
     }
 
     /// Whether memory is searched by meaning, so that an embedder is needed.
     pub fn needs_embedder(self) -> bool {
         match self {
-            Self::NestedKv | Self::CoreMemory | Self::FunctionCalls => false,
+            Self::NestedKv | Self::CoreMemory | Self::FunctionCalls | Self::Grammar => false,
             Self::Dmr | Self::DocQa | Self::TopicRetrieval => true,
         }
     }
@@ -93,7 +103,8 @@ impl Task {
         }
     }
 
-    /// Makes cases from `seed`, without end. Each depends on the seed and on its place alone.
+    /// Makes cases from `seed`, without end; none for a task without a model. Each depends on the seed and on
+    /// its place alone.
     pub fn generate(self, seed: u64) -> Box<dyn Iterator<Item = Case>> {
         match self {
             Self::NestedKv => Box::new(generate::nested_kv::cases(seed)),
@@ -102,6 +113,7 @@ impl Task {
             Self::DocQa => Box::new(generate::doc_qa::cases(seed)),
             Self::TopicRetrieval => Box::new(generate::topic_retrieval::cases(seed)),
             Self::FunctionCalls => Box::new(generate::function_calls::cases(seed)),
+            Self::Grammar => Box::new(std::iter::empty()),
         }
     }
 
@@ -154,6 +166,7 @@ impl Task {
                     )),
                 }
             }
+            Self::Grammar => Err(none("no cases for a model")),
             Self::DocQa => {
                 if let Some(folder) = find("nq_closed", "questions.jsonl") {
                     return set("nq_closed", load::nq_closed::cases(&folder)?);
@@ -211,7 +224,7 @@ mod tests {
 
     #[test]
     fn generated_cases_can_be_told_apart() {
-        for task in Task::ALL {
+        for task in Task::ALL.iter().filter(|task| task.needs_model()) {
             let cases: Vec<Case> = task.generate(1).take(40).collect();
             let ids: HashSet<&str> = cases.iter().map(|case| &*case.id).collect();
             assert_eq!((cases.len(), ids.len()), (40, 40), "{task}");

@@ -156,7 +156,7 @@ fn random_value(kind: &ArgumentKind<'_>, rng: &mut ChaCha8Rng) -> Value {
             0 => rng.random_range(-999_999_999_999_999i64..=999_999_999_999_999).into(),
             1 => (f64::from(rng.random::<i32>()) / 1000.0).into(),
             // Within what is read back to the last bit.
-            _ => format!("{}e{}", rng.random::<i16>(), rng.random_range(-20..20))
+            _ => format!("{}e{}", rng.random::<i16>(), rng.random_range(-20..10))
                 .parse::<f64>()
                 .unwrap()
                 .into(),

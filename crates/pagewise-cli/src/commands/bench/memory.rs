@@ -1,3 +1,5 @@
+mod grammar;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,9 +45,13 @@ const SHARED_DOCUMENTS: usize = 20;
 /// The table, or a JSON object for each model, window, task and arm, goes to stdout. An accuracy is the
 /// share of cases that are right, with its 95% interval; nothing is judged by a model. For nested-kv, read
 /// accuracy and control together: the control wants the first value of the same chains.
+///
+/// function-calls offers functions of others, and counts the one call that the model makes. Its arms have
+/// one prompt: memgpt writes under the grammar, no-memory does not. grammar has no model answer at all: the
+/// values of JSON schemas go through the masks of the model's tokenizer.
 #[derive(Debug, Args)]
 pub(super) struct MemoryArgs {
-    /// Tasks: nested-kv, dmr, core-memory, doc-qa, topic-retrieval
+    /// Tasks: nested-kv, dmr, core-memory, doc-qa, topic-retrieval, function-calls, grammar
     #[arg(long, value_name = "TASK", value_delimiter = ',', required_unless_present = "regrade")]
     task: Vec<Task>,
     /// Models, each as --model names one elsewhere
@@ -93,16 +99,26 @@ pub(super) fn run(
     if let Some(folder) = &args.regrade {
         return regrade(folder, printer);
     }
-    for task in &args.task {
+    let (tasks, without_model): (Vec<Task>, Vec<Task>) =
+        args.task.iter().partition(|task| task.needs_model());
+    for task in &tasks {
         if let Some(arm) = args.arm.iter().find(|arm| !task.has_arm(**arm)) {
             return Err(Failure::usage(format!(
                 "{task} has no arm {arm}: there is nothing that such a prompt would hold"
             )));
         }
     }
+    for task in without_model {
+        match task {
+            Task::Grammar => grammar::run(args, common, printer)?,
+            task => unreachable!("{task} needs a model"),
+        }
+    }
+    if tasks.is_empty() {
+        return Ok(());
+    }
     // Before a model is loaded for data that is not there.
-    let sets = args
-        .task
+    let sets = tasks
         .iter()
         .map(|task| Ok((*task, cases(*task, args, common)?)))
         .collect::<Result<Vec<_>, Failure>>()?;
@@ -415,6 +431,7 @@ impl From<MemoryBenchError> for Failure {
             | MemoryBenchError::OtherSettings { .. } => Self::usage(error),
             MemoryBenchError::File { .. }
             | MemoryBenchError::Line { .. }
+            | MemoryBenchError::Grammar(_)
             | MemoryBenchError::SameId { .. } => Self::new(Kind::Failure, error),
             MemoryBenchError::Store(error) => error.into(),
             MemoryBenchError::Model(error) => error.into(),
