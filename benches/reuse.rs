@@ -35,8 +35,8 @@ use clap::Parser;
 use jiff::tz::TimeZone;
 use pagewise_agent::{Agent, AgentConfig, Event, Observer, Outcome};
 use pagewise_core::{
-    ArgumentKind, ArgumentSpec, CallFormat, Constraint, FixedClock, FunctionSpec, Generation, GenerationRequest, LanguageModel,
-    ModelError, Prompt, Sampling, SessionSlot, TokenUsage,
+    ArgumentKind, ArgumentSpec, CallFormat, Constraint, FixedClock, FunctionSpec, Generation,
+    GenerationRequest, LanguageModel, ModelError, Prompt, Sampling, SessionSlot, TokenUsage,
 };
 use pagewise_infer::{Compute, DeviceChoice, Engine, EngineOptions, Session};
 use pagewise_memory::Store;

@@ -58,8 +58,8 @@ pub use record::{
 };
 pub use run::{RunObserver, Runner};
 pub use schemas::{
-    GrammarSummary, Instance, MeasuredSchema, Percentiles, SchemaCase, SchemaSet, Verdict, grammar_table,
-    measure_schemas,
+    GrammarSummary, Instance, MeasuredSchema, Percentiles, SchemaCase, SchemaSet, Verdict,
+    grammar_table, measure_schemas,
 };
 pub use score::Score;
 pub use summary::{Mean, Share, Summary, table};

@@ -75,8 +75,7 @@ impl ArgumentKind<'_> {
     /// Returns the kind of any JSON value with at most `levels` lists or objects in one another, of texts of
     /// at most `max_chars` characters and of lists and objects of at most `max_items` items.
     pub fn any(levels: usize, max_chars: usize, max_items: usize) -> Self {
-        let mut kinds =
-            vec![Self::Text { max_chars }, Self::Number, Self::Boolean, Self::Null];
+        let mut kinds = vec![Self::Text { max_chars }, Self::Number, Self::Boolean, Self::Null];
         if levels > 0 {
             let inner = Box::new(Self::any(levels - 1, max_chars, max_items));
             let items = inner.clone();
@@ -156,7 +155,9 @@ impl ArgumentKind<'_> {
                     .collect();
                 format!("an object of {}", fields.join(", "))
             }
-            Self::Map { values, .. } => format!("an object of any keys, each {}", values.describe()),
+            Self::Map { values, .. } => {
+                format!("an object of any keys, each {}", values.describe())
+            }
             Self::AnyOf(kinds) => {
                 let kinds: Vec<String> = kinds.iter().map(Self::describe).collect();
                 kinds.join(", or ")
@@ -231,7 +232,11 @@ mod tests {
         check(
             &ArgumentKind::Integer { min: -3, max: i64::MAX },
             &[json!(-3), json!(0), json!(i64::MAX)],
-            &[(json!(-4), "from -3"), (json!(1.5), "whole number"), (json!(u64::MAX), "whole number")],
+            &[
+                (json!(-4), "from -3"),
+                (json!(1.5), "whole number"),
+                (json!(u64::MAX), "whole number"),
+            ],
         );
         let good = [json!(-3), json!(0.5), json!(6.02e23)];
         check(&ArgumentKind::Number, &good, &[(json!("1"), "\"1\" is not a number")]);
@@ -280,7 +285,11 @@ mod tests {
         check(
             &ArgumentKind::any(2, 5, 3),
             &[json!("a"), json!(null), json!([1, [2.5, "x"]]), json!({"a": {"b": true}})],
-            &[(json!([[[1]]]), "is not"), (json!("sixsix"), "is not"), (json!([1, 1, 1, 1]), "is not")],
+            &[
+                (json!([[[1]]]), "is not"),
+                (json!("sixsix"), "is not"),
+                (json!([1, 1, 1, 1]), "is not"),
+            ],
         );
     }
 }

@@ -15,9 +15,7 @@ mod model;
 pub use argument::{ArgumentKind, ArgumentSpec, MAX_KEY_CHARS, MAX_NAME_CHARS};
 pub use clock::{Clock, FixedClock, SystemClock};
 pub use embed::{EmbedError, Embedder, Purpose};
-pub use function::{
-    CallError, CallFormat, FunctionCall, FunctionResult, FunctionSpec, Status,
-};
+pub use function::{CallError, CallFormat, FunctionCall, FunctionResult, FunctionSpec, Status};
 pub use message::{Message, MessageBody, MessageId, Role};
 pub use model::{
     Constraint, Finish, Generation, GenerationRequest, LanguageModel, ModelError, Prompt,

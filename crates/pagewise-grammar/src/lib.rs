@@ -37,12 +37,10 @@ mod walker;
 mod tests;
 
 pub use error::GrammarError;
-pub use json_schema::{
-    JsonSchemaGrammar, JsonSchemaMatcher, MAX_SCHEMA_BYTES, MAX_SCHEMA_LEVELS,
-};
+pub use json_schema::{JsonSchemaGrammar, JsonSchemaMatcher, MAX_SCHEMA_BYTES, MAX_SCHEMA_LEVELS};
 pub use mask::TokenMask;
-pub use specs::check as check_specs;
 pub use matcher::{CallGrammar, CallMatcher};
+pub use specs::check as check_specs;
 pub use vocabulary::{Encoder, Vocabulary};
 
 /// The longest text argument or thought that a spec may ask for, in characters.

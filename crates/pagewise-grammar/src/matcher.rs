@@ -6,8 +6,8 @@ use llguidance::{Matcher, ParserFactory};
 use pagewise_core::{CallFormat, FunctionSpec};
 use toktrie::TokEnv;
 
-use crate::vocabulary::Environment;
 use crate::plan::Plan;
+use crate::vocabulary::Environment;
 use crate::walker::{Place, Walker};
 use crate::{GrammarError, TokenMask, Vocabulary, lark, specs};
 

@@ -108,10 +108,8 @@ impl Plan {
             head.push(plan.literal(", "));
         }
         head.push(plan.literal("\"function\": "));
-        let functions: Vec<(String, NodeId)> = specs
-            .iter()
-            .map(|spec| (json_string(spec.name), plan.function(spec)))
-            .collect();
+        let functions: Vec<(String, NodeId)> =
+            specs.iter().map(|spec| (json_string(spec.name), plan.function(spec))).collect();
         let first = functions.first().map(|(name, _)| name.clone()).unwrap_or_default();
         let options = functions.into_iter().map(|(name, rest)| (name, Some(rest))).collect();
         head.push(plan.choice(options, &first));

@@ -52,11 +52,28 @@ impl Stack {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Within {
     /// The options from `low` to `high` share the `offset` bytes read.
-    Choice { low: usize, high: usize, offset: usize },
-    Text { n_chars: usize, character: Character },
-    Integer { is_negative: bool, value: u64, n_digits: u32 },
-    Number { part: NumberPart, n_digits: u8 },
-    Date { written: [u8; 10], n_written: usize },
+    Choice {
+        low: usize,
+        high: usize,
+        offset: usize,
+    },
+    Text {
+        n_chars: usize,
+        character: Character,
+    },
+    Integer {
+        is_negative: bool,
+        value: u64,
+        n_digits: u32,
+    },
+    Number {
+        part: NumberPart,
+        n_digits: u8,
+    },
+    Date {
+        written: [u8; 10],
+        n_written: usize,
+    },
     /// Before the byte that decides.
     AnyOf,
     /// Behind the closing brace.
@@ -196,7 +213,9 @@ impl Walker {
                     let value = value.checked_mul(10)?.checked_add(u64::from(byte - b'0'))?;
                     extend_integer(value, sizes?)?;
                     at(Within::Integer { is_negative, value, n_digits: n_digits + 1 })
-                } else if n_digits > 0 && sizes.is_some_and(|(low, high)| (low..=high).contains(&value)) {
+                } else if n_digits > 0
+                    && sizes.is_some_and(|(low, high)| (low..=high).contains(&value))
+                {
                     self.step(self.after(place), byte)
                 } else {
                     None
@@ -264,10 +283,11 @@ impl Walker {
                     }
                     text.push(b'"');
                 }
-                (
-                    &Node::Integer { min, max },
-                    Within::Integer { is_negative, value, n_digits },
-                ) => text.extend_from_slice(end_of_integer(is_negative, value, n_digits, min, max).as_bytes()),
+                (&Node::Integer { min, max }, Within::Integer { is_negative, value, n_digits }) => {
+                    text.extend_from_slice(
+                        end_of_integer(is_negative, value, n_digits, min, max).as_bytes(),
+                    )
+                }
                 (Node::Number, Within::Number { part, .. }) if !part.is_whole() => text.push(b'0'),
                 (Node::Date, Within::Date { written, n_written }) => {
                     let date = extend_date(&written[..n_written]).unwrap_or_default();

@@ -92,7 +92,7 @@ impl LanguageModel for ScriptedModel {
         let functions = match request.constraint {
             Constraint::Call { functions, .. } => {
                 functions.iter().map(|spec| spec.name.to_string()).collect()
-            },
+            }
             Constraint::Text { .. } => Vec::new(),
         };
         if let Ok(mut asked) = self.asked.lock() {

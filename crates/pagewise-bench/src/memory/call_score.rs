@@ -106,8 +106,9 @@ fn arguments_failure(accepted: &Map<String, Value>, given: &Map<String, Value>) 
     if missing.is_some() {
         return Failure::MissingArgument;
     }
-    let is_right =
-        |(name, value): (&String, &Value)| accepted.get(name).is_some_and(|values| any_of(values, value));
+    let is_right = |(name, value): (&String, &Value)| {
+        accepted.get(name).is_some_and(|values| any_of(values, value))
+    };
     if given.iter().all(is_right) { Failure::None } else { Failure::WrongArgument }
 }
 
@@ -162,7 +163,8 @@ mod tests {
 
     #[test]
     fn the_tree_of_a_call_is_compared_in_depth() {
-        let least = r#""to": "oslo norway", "seats": 2, "price": 1.50, "stops": ["LUND", "ystad."]"#;
+        let least =
+            r#""to": "oslo norway", "seats": 2, "price": 1.50, "stops": ["LUND", "ystad."]"#;
         check(&call(least), Failure::None);
         check(&call(&least.replace("2,", "2.0,")), Failure::None);
         check(&call(&format!("{least}, \"quiet\": false")), Failure::None);
@@ -186,14 +188,20 @@ mod tests {
         check(r#"{"function": "Train.find", "args": {"to": "#, Failure::NoJson);
         check(r#"Here it is: {"function": "Train.find", "args": {}}"#, Failure::NoJson);
         check(r#"{"name": "Train.find"}"#, Failure::NoJson);
-        check("```json\n{\"function\": \"Train.find\", \"args\": {}}\n```", Failure::MissingArgument);
+        check(
+            "```json\n{\"function\": \"Train.find\", \"args\": {}}\n```",
+            Failure::MissingArgument,
+        );
     }
 
     #[test]
     fn where_no_function_helps_words_are_right() {
         let none = |reply: &str| classify(&[], reply);
         assert_eq!(none("I cannot do that."), Failure::None);
-        assert_eq!(none(r#"{"function": "send_message", "args": {"message": "No."}}"#), Failure::None);
+        assert_eq!(
+            none(r#"{"function": "send_message", "args": {"message": "No."}}"#),
+            Failure::None
+        );
         assert_eq!(none(&call("")), Failure::NeedlessCall);
         assert_eq!(none("{\"function\": "), Failure::NoJson);
         assert!(!score(&[], "{").parts.contains_key("function"));

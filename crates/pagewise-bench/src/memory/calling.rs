@@ -4,8 +4,8 @@
 use std::ops::ControlFlow;
 
 use pagewise_core::{
-    CallFormat, Constraint, Finish, FunctionCall, GenerationRequest, LanguageModel as _, ModelError,
-    SessionSlot, Status,
+    CallFormat, Constraint, Finish, FunctionCall, GenerationRequest, ModelError, SessionSlot,
+    Status,
 };
 
 use super::arm::{Answered, Answering, Arm};
@@ -23,8 +23,8 @@ impl Answering<'_> {
     ) -> Result<(), MemoryBenchError> {
         let agent = &self.settings.agent;
         let tools = &case.memory.tools;
-        let specs = function_calls::specs(tools, agent.message_max_chars)
-            .map_err(ModelError::Grammar)?;
+        let specs =
+            function_calls::specs(tools, agent.message_max_chars).map_err(ModelError::Grammar)?;
         let request = case.messages.last().map(|message| &*message.text).unwrap_or_default();
         let prompt = function_calls::prompt(&specs, request);
         let format = CallFormat { thought_max_chars: agent.thought_max_chars };

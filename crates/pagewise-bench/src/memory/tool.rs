@@ -142,12 +142,18 @@ fn any<'a>() -> ArgumentKind<'a> {
 
 /// Returns a function in words for a model: its arguments with what each may be.
 pub(crate) fn help(spec: &FunctionSpec<'_>) -> String {
-    let mut text = format!("- {}: {}", spec.name, spec.description.trim());
-    for argument in &spec.arguments {
-        text.push_str(&format!("\n  - {} ({}): ", argument.name, brief(&argument.kind)));
-        text.push_str(argument.description.trim());
+    let mut text = format!("- {}{}", spec.name, described(spec.description));
+    for ArgumentSpec { name, description, kind } in &spec.arguments {
+        text.push_str(&format!("\n  - {name} ({}){}", brief(kind), described(description)));
     }
     text
+}
+
+fn described(description: &str) -> String {
+    match description.trim() {
+        "" => String::new(),
+        text => format!(": {text}"),
+    }
 }
 
 /// What a value may be, without the bounds that no request reaches.
@@ -202,20 +208,23 @@ mod tests {
         insta::assert_snapshot!(help(&spec), @"
         - Lamp.set: Sets a lamp.
           - lamp (text): which lamp
-          - colour (one of red, green, optional): 
-          - level (number, optional): 
-          - scenes (list, each whole number, optional): 
-          - at (object {x: number}): 
-          - tags (object, optional): 
-          - room (any value, optional): 
-          - extra (any value, optional): 
+          - colour (one of red, green, optional)
+          - level (number, optional)
+          - scenes (list, each whole number, optional)
+          - at (object {x: number})
+          - tags (object, optional)
+          - room (any value, optional)
+          - extra (any value, optional)
         ");
     }
 
     #[test]
     fn what_is_no_schema_is_refused() {
         for (parameters, says) in [
-            (json!({"properties": {"a": {"type": "dict"}}}), "a: \"dict\" is no type of JSON Schema"),
+            (
+                json!({"properties": {"a": {"type": "dict"}}}),
+                "a: \"dict\" is no type of JSON Schema",
+            ),
             (json!({"properties": {"a": {"type": 1}}}), "a: 1 is no type"),
             (json!({"properties": {}, "required": ["b"]}), "b is required, and no argument"),
         ] {

@@ -93,8 +93,7 @@ fn what_is_not_supported_is_refused() {
 #[test]
 fn hostile_schemas_cost_little() {
     let deep = |n| (0..n).fold(json!({}), |inner, _| json!({"items": inner}));
-    let wide: Vec<Value> =
-        (0..20_000).map(|n| json!({"const": format!("{n:050}")})).collect();
+    let wide: Vec<Value> = (0..20_000).map(|n| json!({"const": format!("{n:050}")})).collect();
     let twice = (0..40).fold(json!({"type": "null"}), |inner, _| {
         json!({"anyOf": [{"type": "array", "items": inner.clone()}, {"type": "boolean"}]})
     });

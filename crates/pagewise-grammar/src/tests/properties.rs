@@ -10,9 +10,8 @@ use super::support::*;
 use crate::plan::beginnings;
 use crate::{CallMatcher, FIRST_YEAR, LAST_YEAR};
 
-const NAMES: &[&str] = &[
-    "a", "ab", "_", "a_", "send", "send_message", "search", "message", "Math.gcd-2", "né \"x\"",
-];
+const NAMES: &[&str] =
+    &["a", "ab", "_", "a_", "send", "send_message", "search", "message", "Math.gcd-2", "né \"x\""];
 
 /// A choice's options may hold anything.
 fn any_option() -> impl Strategy<Value = String> {

@@ -4,7 +4,8 @@ use pagewise_core::{ArgumentKind, CallFormat, FunctionSpec};
 use super::support::*;
 use crate::vocabulary::Vocabulary;
 use crate::{
-    CallGrammar, CallMatcher, FIRST_YEAR, GrammarError, LAST_YEAR, MAX_ITEMS, MAX_LEVELS, MAX_TEXT_CHARS,
+    CallGrammar, CallMatcher, FIRST_YEAR, GrammarError, LAST_YEAR, MAX_ITEMS, MAX_LEVELS,
+    MAX_TEXT_CHARS,
 };
 
 /// Advances over `text` byte by byte; says how many bytes were taken.
@@ -261,14 +262,37 @@ fn writes_numbers_as_json_does() {
     let call = |number: &str| format!(r#"{{"function": "f", "args": {{"a": {number}"#);
     let digits = "123456789012345";
     let valid = [
-        "0", "-0", "7", "-7", "0.5", "-0.50", "10.25", "1e5", "1E-05", "6.022e+23", "0e0", digits,
-        "0.12345678901234", "1e-99",
+        "0",
+        "-0",
+        "7",
+        "-7",
+        "0.5",
+        "-0.50",
+        "10.25",
+        "1e5",
+        "1E-05",
+        "6.022e+23",
+        "0e0",
+        digits,
+        "0.12345678901234",
+        "1e-99",
     ];
     let valid = valid.map(|number| call(number) + "}}");
     check_accepts(&specs, &PLAIN, &valid.each_ref().map(String::as_str));
     let invalid = [
-        "0^0", "-^}", "-^-", "1.^}", "^.5", "^+1", "1e^}", "1e+^}", "1e12^3", "1.5^.", "^\"",
-        "123456789012345^6", "0.12345678901234^5",
+        "0^0",
+        "-^}",
+        "-^-",
+        "1.^}",
+        "^.5",
+        "^+1",
+        "1e^}",
+        "1e+^}",
+        "1e12^3",
+        "1.5^.",
+        "^\"",
+        "123456789012345^6",
+        "0.12345678901234^5",
     ];
     let invalid = invalid.map(call);
     check_rejects(&specs, &PLAIN, &invalid.each_ref().map(String::as_str));
@@ -536,7 +560,10 @@ fn holds_long_texts_and_long_lists() {
 fn goes_as_deep_as_specs_may() {
     let kind = (1..MAX_LEVELS).fold(ArgumentKind::any(1, 9, 2), |kind, level| match level % 3 {
         0 => list(kind, 1, MAX_ITEMS),
-        1 => ArgumentKind::Object(vec![argument("x", optional(kind)), argument("y", ArgumentKind::Date)]),
+        1 => ArgumentKind::Object(vec![
+            argument("x", optional(kind)),
+            argument("y", ArgumentKind::Date),
+        ]),
         _ => ArgumentKind::Map { values: Box::new(kind), max_entries: 2 },
     });
     let specs = function_of(kind);

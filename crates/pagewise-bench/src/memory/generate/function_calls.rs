@@ -177,12 +177,10 @@ fn value(kind: &Kind, rng: &mut ChaCha8Rng) -> (String, Value) {
             (words.join(", "), json!(words))
         }
         Kind::Place => {
-            let [lat, lon] = [50..70, 5..30]
-                .map(|degrees| f64::from(rng.random_range(degrees) * 10 + rng.random_range(1..10)) / 10.0);
-            (
-                format!("latitude {lat} and longitude {lon}"),
-                json!({"lat": [lat], "lon": [lon]}),
-            )
+            let [lat, lon] = [50..70, 5..30].map(|degrees| {
+                f64::from(rng.random_range(degrees) * 10 + rng.random_range(1..10)) / 10.0
+            });
+            (format!("latitude {lat} and longitude {lon}"), json!({"lat": [lat], "lon": [lon]}))
         }
     }
 }
@@ -269,6 +267,10 @@ mod tests {
             .iter()
             .map(|turn| format!("{:?}:\n{}", turn.role, turn.content))
             .collect();
-        insta::assert_snapshot!(format!("{}\n\nAccepted:\n{}", turns.join("\n\n"), case.gold.answers.join("\n")));
+        insta::assert_snapshot!(format!(
+            "{}\n\nAccepted:\n{}",
+            turns.join("\n\n"),
+            case.gold.answers.join("\n")
+        ));
     }
 }

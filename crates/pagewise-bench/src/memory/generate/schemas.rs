@@ -268,6 +268,9 @@ mod tests {
     fn a_schema_depends_on_its_number_alone() {
         let all: Vec<SchemaCase> = cases(4).take(14).collect();
         assert_eq!(cases(4).nth(13), all.last().cloned());
-        assert_ne!(cases(5).nth(13).map(|case| case.schema), all.last().map(|case| case.schema.clone()));
+        assert_ne!(
+            cases(5).nth(13).map(|case| case.schema),
+            all.last().map(|case| case.schema.clone())
+        );
     }
 }

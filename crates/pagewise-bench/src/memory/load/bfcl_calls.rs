@@ -92,8 +92,7 @@ fn accepted(
         let reason = format!("answers {}, and the question there is {}", answers.id, line.id);
         return Err(answer_place.wrong(reason));
     }
-    let is_offered =
-        |name: &String| line.function.iter().any(|tool| tool.name == *name);
+    let is_offered = |name: &String| line.function.iter().any(|tool| tool.name == *name);
     let [call] = answers.ground_truth.as_slice() else {
         return Err(answer_place.wrong("ground_truth is not one call"));
     };
@@ -190,11 +189,7 @@ mod tests {
     fn categories_are_mixed_and_types_are_those_of_json_schema() {
         let folder = tempfile::tempdir().unwrap();
         write(&folder, "simple_python.jsonl", &[question("a"), question("b"), question("c")]);
-        write(
-            &folder,
-            "simple_python_answers.jsonl",
-            &[answer("a"), answer("b"), answer("c")],
-        );
+        write(&folder, "simple_python_answers.jsonl", &[answer("a"), answer("b"), answer("c")]);
         write(&folder, "irrelevance.jsonl", &[question("x")]);
         let cases = cases(folder.path()).unwrap();
         let ids: Vec<&str> = cases.iter().map(|case| &*case.id).collect();

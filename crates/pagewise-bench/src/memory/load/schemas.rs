@@ -75,11 +75,7 @@ pub(crate) fn set(folder: &Path) -> Result<SchemaSet, MemoryBenchError> {
 
 /// Reads a file with a schema in each line. `between` parts the name of a collection from the rest of a
 /// schema's.
-fn of_lines(
-    folder: &Path,
-    name: &str,
-    between: &str,
-) -> Result<Vec<SchemaCase>, MemoryBenchError> {
+fn of_lines(folder: &Path, name: &str, between: &str) -> Result<Vec<SchemaCase>, MemoryBenchError> {
     let lines: Vec<(Place, Line)> = lines(folder, name)?;
     Ok(lines.into_iter().map(|(_, line)| case(&line.id, line.rest, between)).collect())
 }
@@ -179,7 +175,8 @@ mod tests {
 
         let suite = home.path().join("json_schema_test_suite").join(DRAFT);
         fs::create_dir_all(suite.join("optional/format")).unwrap();
-        let tests = json!([{"description": "", "data": 1, "valid": true}, {"data": "a", "valid": false}]);
+        let tests =
+            json!([{"description": "", "data": 1, "valid": true}, {"data": "a", "valid": false}]);
         let file = json!([
             {"description": "", "schema": {"type": "integer"}, "tests": tests},
             {"schema": true, "tests": []},
@@ -218,7 +215,10 @@ mod tests {
         line["id"] = "Some_tools---a_b.json".into();
         fs::write(home.path().join("maskbench.jsonl"), line.to_string()).unwrap();
         let read = set(home.path()).unwrap();
-        assert_eq!((&*read.cases[0].id, &*read.cases[0].family), ("Some_tools---a_b.json", "Some_tools"));
+        assert_eq!(
+            (&*read.cases[0].id, &*read.cases[0].family),
+            ("Some_tools---a_b.json", "Some_tools")
+        );
     }
 
     #[test]
@@ -230,7 +230,8 @@ mod tests {
         assert!(error.contains("missing field `schema`"), "{error}");
         fs::remove_file(home.path().join("maskbench.jsonl")).unwrap();
         fs::create_dir_all(home.path().join(DRAFT)).unwrap();
-        fs::write(home.path().join(DRAFT).join("not.json"), "[\n{\"schema\": 1, \"tests\": 2}]").unwrap();
+        fs::write(home.path().join(DRAFT).join("not.json"), "[\n{\"schema\": 1, \"tests\": 2}]")
+            .unwrap();
         let error = set(home.path()).unwrap_err().to_string();
         assert!(error.contains("not.json, line 2: not as its format says"), "{error}");
     }

@@ -8,9 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use pagewise_core::{
-    ArgumentKind, ArgumentSpec, FunctionSpec, Prompt, PromptMessage, PromptRole,
-};
+use pagewise_core::{ArgumentKind, ArgumentSpec, FunctionSpec, Prompt, PromptMessage, PromptRole};
 
 use crate::memory::call_score::REPLY;
 use crate::memory::case::{Baseline, Case, Gold, Memory, Metric, Tier, UserMessage};
@@ -50,7 +48,10 @@ pub(crate) fn case(asked: Asked) -> Case {
 }
 
 /// Returns the functions of a case as the grammar has them: those that are offered, then the reply.
-pub(crate) fn specs(tools: &[Tool], message_max_chars: usize) -> Result<Vec<FunctionSpec<'_>>, String> {
+pub(crate) fn specs(
+    tools: &[Tool],
+    message_max_chars: usize,
+) -> Result<Vec<FunctionSpec<'_>>, String> {
     let mut specs = tools.iter().map(Tool::spec).collect::<Result<Vec<_>, _>>()?;
     specs.push(FunctionSpec {
         name: REPLY,
@@ -79,7 +80,5 @@ pub(crate) fn prompt(specs: &[FunctionSpec<'_>], request: &str) -> Prompt {
     );
     let user = format!("# Now\nThe user says: {request}\nMake the call for this message.");
     let message = |role, content| PromptMessage { role, content };
-    Prompt {
-        messages: vec![message(PromptRole::System, system), message(PromptRole::User, user)],
-    }
+    Prompt { messages: vec![message(PromptRole::System, system), message(PromptRole::User, user)] }
 }

@@ -78,7 +78,10 @@ pub(super) const TOOLS: &[ToolText] = &[
         name: "ferry.cancel_booking",
         description: "Cancels the booking of a ferry.",
         arguments: &[needs("booking", "the number of the booking", Kind::Whole(10_000, 99_999))],
-        asks: &["Please cancel my ferry booking number {booking}.", "Cancel the ferry, booking {booking}."],
+        asks: &[
+            "Please cancel my ferry booking number {booking}.",
+            "Cancel the ferry, booking {booking}.",
+        ],
     },
     ToolText {
         domain: "travel",
@@ -89,7 +92,10 @@ pub(super) const TOOLS: &[ToolText] = &[
             needs("nights", "how many nights", Kind::Whole(2, 14)),
             may("sauna", "whether it must have a sauna", Kind::Yes, "It must have a sauna."),
         ],
-        asks: &["Book a cabin in {town} for {nights} nights.", "I need a holiday cabin in {town}, {nights} nights."],
+        asks: &[
+            "Book a cabin in {town} for {nights} nights.",
+            "I need a holiday cabin in {town}, {nights} nights.",
+        ],
     },
     ToolText {
         domain: "garden",
@@ -99,7 +105,10 @@ pub(super) const TOOLS: &[ToolText] = &[
             needs("bed", "the number of the bed", Kind::Whole(1, 12)),
             needs("litres", "how much water, in litres", Kind::Tenths(1, 20)),
         ],
-        asks: &["Give bed {bed} of the garden {litres} litres of water.", "Water garden bed {bed} with {litres} litres."],
+        asks: &[
+            "Give bed {bed} of the garden {litres} litres of water.",
+            "Water garden bed {bed} with {litres} litres.",
+        ],
     },
     ToolText {
         domain: "garden",
@@ -109,7 +118,10 @@ pub(super) const TOOLS: &[ToolText] = &[
             needs("plants", "what is sown", Kind::Words(PLANTS)),
             needs("month", "the month", Kind::Choice(&["March", "April", "May", "June"])),
         ],
-        asks: &["Plan to sow {plants} in {month}.", "In {month} I want to sow these: {plants}. Please plan it."],
+        asks: &[
+            "Plan to sow {plants} in {month}.",
+            "In {month} I want to sow these: {plants}. Please plan it.",
+        ],
     },
     ToolText {
         domain: "garden",
@@ -117,9 +129,16 @@ pub(super) const TOOLS: &[ToolText] = &[
         description: "Says which pest has damaged a plant.",
         arguments: &[
             needs("plant", "the plant", Kind::Word(PLANTS)),
-            needs("damage", "what can be seen", Kind::Choice(&["holes", "spots", "webs", "curled leaves"])),
+            needs(
+                "damage",
+                "what can be seen",
+                Kind::Choice(&["holes", "spots", "webs", "curled leaves"]),
+            ),
         ],
-        asks: &["My {plant} has {damage}. Which pest is it?", "Which pest makes {damage} on {plant}?"],
+        asks: &[
+            "My {plant} has {damage}. Which pest is it?",
+            "Which pest makes {damage} on {plant}?",
+        ],
     },
     ToolText {
         domain: "sky",
@@ -134,7 +153,11 @@ pub(super) const TOOLS: &[ToolText] = &[
         description: "Converts a distance in parsecs to another unit.",
         arguments: &[
             needs("parsecs", "the distance in parsecs", Kind::Tenths(1, 400)),
-            needs("unit", "the unit wanted", Kind::Choice(&["light-years", "kilometres", "astronomical units"])),
+            needs(
+                "unit",
+                "the unit wanted",
+                Kind::Choice(&["light-years", "kilometres", "astronomical units"]),
+            ),
         ],
         asks: &["How much is {parsecs} parsecs in {unit}?", "Convert {parsecs} parsecs to {unit}."],
     },
@@ -147,7 +170,10 @@ pub(super) const TOOLS: &[ToolText] = &[
             needs("name", "who uses it", Kind::Word(NAMES)),
             may("hours", "for how many hours", Kind::Whole(1, 5), "It is for {hours} hours."),
         ],
-        asks: &["Reserve the telescope on {day} for {name}.", "{name} would like to have the telescope on {day}."],
+        asks: &[
+            "Reserve the telescope on {day} for {name}.",
+            "{name} would like to have the telescope on {day}.",
+        ],
     },
     ToolText {
         domain: "kitchen",
@@ -155,7 +181,12 @@ pub(super) const TOOLS: &[ToolText] = &[
         description: "Adds food to the list of the pantry.",
         arguments: &[
             needs("items", "what is added", Kind::Words(FOODS)),
-            may("shelf", "the number of the shelf", Kind::Whole(1, 6), "They are on shelf {shelf}."),
+            may(
+                "shelf",
+                "the number of the shelf",
+                Kind::Whole(1, 6),
+                "They are on shelf {shelf}.",
+            ),
         ],
         asks: &["Add {items} to the pantry.", "Put these on the pantry list: {items}."],
     },
@@ -164,7 +195,10 @@ pub(super) const TOOLS: &[ToolText] = &[
         name: "pantry.remove_item",
         description: "Takes one food off the list of the pantry.",
         arguments: &[needs("item", "what is gone", Kind::Word(FOODS))],
-        asks: &["We have no {item} any more, take it off the pantry list.", "Remove {item} from the pantry."],
+        asks: &[
+            "We have no {item} any more, take it off the pantry list.",
+            "Remove {item} from the pantry.",
+        ],
     },
     ToolText {
         domain: "kitchen",
@@ -174,7 +208,10 @@ pub(super) const TOOLS: &[ToolText] = &[
             needs("celsius", "the temperature in degrees Celsius", Kind::Whole(120, 250)),
             needs("mode", "how it heats", Kind::Choice(&["fan", "grill", "bottom heat"])),
         ],
-        asks: &["Preheat the oven to {celsius} degrees Celsius, {mode}.", "Oven to {celsius} °C with {mode}, please."],
+        asks: &[
+            "Preheat the oven to {celsius} degrees Celsius, {mode}.",
+            "Oven to {celsius} °C with {mode}, please.",
+        ],
     },
     ToolText {
         domain: "library",
@@ -184,7 +221,10 @@ pub(super) const TOOLS: &[ToolText] = &[
             needs("loan", "the number of the loan", Kind::Whole(1_000, 9_999)),
             needs("weeks", "by how many weeks", Kind::Whole(1, 4)),
         ],
-        asks: &["Extend my book loan {loan} by {weeks} weeks.", "Could I keep the book of loan {loan} for {weeks} more weeks?"],
+        asks: &[
+            "Extend my book loan {loan} by {weeks} weeks.",
+            "Could I keep the book of loan {loan} for {weeks} more weeks?",
+        ],
     },
     ToolText {
         domain: "library",
@@ -195,7 +235,10 @@ pub(super) const TOOLS: &[ToolText] = &[
             needs("seats", "how many seats are needed", Kind::Whole(2, 30)),
             may("projector", "whether a projector is needed", Kind::Yes, "We need a projector."),
         ],
-        asks: &["Reserve a reading room in the library on {day} with {seats} seats.", "We need a library room for {seats} people on {day}."],
+        asks: &[
+            "Reserve a reading room in the library on {day} with {seats} seats.",
+            "We need a library room for {seats} people on {day}.",
+        ],
     },
     ToolText {
         domain: "bicycles",
@@ -206,7 +249,10 @@ pub(super) const TOOLS: &[ToolText] = &[
             needs("kind", "which kind", Kind::Choice(&["city", "cargo", "tandem"])),
             needs("town", "where", Kind::Word(TOWNS)),
         ],
-        asks: &["Rent {count} {kind} bicycles in {town}.", "I would like to rent {count} bicycles in {town}, of the kind {kind}."],
+        asks: &[
+            "Rent {count} {kind} bicycles in {town}.",
+            "I would like to rent {count} bicycles in {town}, of the kind {kind}.",
+        ],
     },
     ToolText {
         domain: "bicycles",
@@ -217,6 +263,9 @@ pub(super) const TOOLS: &[ToolText] = &[
             needs("part", "what is broken", Kind::Choice(&["brake", "light", "saddle", "chain"])),
             may("can_ride", "whether it can still be ridden", Kind::Yes, "It can still be ridden."),
         ],
-        asks: &["The {part} of bicycle {bicycle} is broken, please report it.", "Report a broken {part} on rented bicycle {bicycle}."],
+        asks: &[
+            "The {part} of bicycle {bicycle} is broken, please report it.",
+            "Report a broken {part} on rented bicycle {bicycle}.",
+        ],
     },
 ];
