@@ -204,7 +204,10 @@ mod tests {
             "required": ["lamp", "at"],
         }));
         let spec = tool.spec().unwrap();
-        assert_eq!(pagewise_grammar::check_specs(&[spec.clone()], &Default::default()), Ok(()));
+        assert_eq!(
+            pagewise_grammar::check_specs(std::slice::from_ref(&spec), &Default::default()),
+            Ok(())
+        );
         insta::assert_snapshot!(help(&spec), @"
         - Lamp.set: Sets a lamp.
           - lamp (text): which lamp

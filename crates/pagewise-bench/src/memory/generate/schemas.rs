@@ -250,17 +250,11 @@ mod tests {
         for case in &cases {
             let n_valid = case.instances.iter().filter(|instance| instance.is_valid).count();
             assert!(n_valid > 0 && n_valid < case.instances.len(), "{}", case.id);
-            let values: HashSet<String> =
-                case.instances.iter().map(|instance| instance.value.to_string()).collect();
-            let is_twice = |text: &String| {
-                let of = |is_valid| {
-                    case.instances.iter().any(|instance| {
-                        instance.is_valid == is_valid && instance.value.to_string() == *text
-                    })
-                };
-                of(true) && of(false)
+            let values = |is_valid| -> HashSet<String> {
+                let kind = case.instances.iter().filter(|one| one.is_valid == is_valid);
+                kind.map(|instance| instance.value.to_string()).collect()
             };
-            assert!(!values.iter().any(is_twice), "{case:?}");
+            assert!(values(true).is_disjoint(&values(false)), "{case:?}");
         }
     }
 
