@@ -107,7 +107,7 @@ fn prompt(engine: &Engine, text: &str, request: &str) -> Result<Prompt> {
     anyhow::bail!("{TEXT} has fewer than {PROMPT_TOKENS} tokens")
 }
 
-fn specs() -> [FunctionSpec; 2] {
+fn specs() -> [FunctionSpec<'static>; 2] {
     let text = |name, description| ArgumentSpec {
         name,
         description,
@@ -131,7 +131,7 @@ fn specs() -> [FunctionSpec; 2] {
 
 /// The calls that [`specs`] allow, as JSON schema.
 fn schema() -> Value {
-    let call = |spec: FunctionSpec| {
+    let call = |spec: FunctionSpec<'_>| {
         let arguments = spec.arguments.iter().map(|argument| {
             (argument.name.to_owned(), json!({"type": "string", "minLength": 1, "maxLength": 400}))
         });

@@ -35,8 +35,8 @@ use clap::Parser;
 use jiff::tz::TimeZone;
 use pagewise_agent::{Agent, AgentConfig, Event, Observer, Outcome};
 use pagewise_core::{
-    CallFormat, Constraint, FixedClock, FunctionSpec, Generation, GenerationRequest, LanguageModel,
-    ModelError, Prompt, Sampling, SessionSlot, TokenUsage,
+    ArgumentKind, ArgumentSpec, CallFormat, Constraint, FixedClock, FunctionSpec, Generation,
+    GenerationRequest, LanguageModel, ModelError, Prompt, Sampling, SessionSlot, TokenUsage,
 };
 use pagewise_infer::{Compute, DeviceChoice, Engine, EngineOptions, Session};
 use pagewise_memory::Store;
@@ -132,7 +132,7 @@ struct Recorded {
     slot: SessionSlot,
     prompt: Prompt,
     /// The functions that could be called; none for a text.
-    functions: Option<(Vec<FunctionSpec>, CallFormat)>,
+    functions: Option<(Vec<FunctionSpec<'static>>, CallFormat)>,
     sampling: Sampling,
     seed: u64,
     max_tokens: usize,
@@ -211,7 +211,9 @@ impl LanguageModel for Recorder {
     ) -> Result<Generation, ModelError> {
         let generation = self.engine.generate(request, on_text)?;
         let functions = match request.constraint {
-            Constraint::Call { functions, format } => Some((functions.to_vec(), format.clone())),
+            Constraint::Call { functions, format } => {
+                Some((functions.iter().map(kept).collect(), format.clone()))
+            }
             Constraint::Text { .. } => None,
         };
         let is_main = request.slot == SessionSlot::MainContext;
@@ -393,6 +395,29 @@ fn one_token_at_a_time(engine: &Engine, call: &Recorded) -> Result<f64> {
         session.extend(&engine.model().decoder, &[token], &|| false)?;
     }
     Ok(started.elapsed().as_secs_f64())
+}
+
+/// Returns a spec that outlives the request that it was in.
+fn kept(spec: &FunctionSpec<'_>) -> FunctionSpec<'static> {
+    let text = |text: &str| -> &'static str { text.to_owned().leak() };
+    let arguments = spec.arguments.iter().map(|argument| ArgumentSpec {
+        name: text(argument.name),
+        description: text(argument.description),
+        kind: match &argument.kind {
+            ArgumentKind::Text { max_chars } => ArgumentKind::Text { max_chars: *max_chars },
+            ArgumentKind::OneOf(allowed) => ArgumentKind::OneOf(allowed.clone()),
+            ArgumentKind::Integer { min, max } => ArgumentKind::Integer { min: *min, max: *max },
+            ArgumentKind::Boolean => ArgumentKind::Boolean,
+            ArgumentKind::Date => ArgumentKind::Date,
+            other => unreachable!("no function of the agent has {other:?}"),
+        },
+    });
+    FunctionSpec {
+        name: text(spec.name),
+        description: text(spec.description),
+        arguments: arguments.collect(),
+        asks_heartbeat: spec.asks_heartbeat,
+    }
 }
 
 fn answer(engine: &mut Engine, call: &Recorded) -> Result<Generation> {

@@ -73,6 +73,79 @@ fn every_arm_leaves_its_records_and_its_sums() {
 }
 
 #[test]
+fn functions_of_others_are_called_by_both_of_their_arms() {
+    let home = Home::new();
+    let command = [
+        "bench",
+        "memory",
+        "--task",
+        "function-calls",
+        "--limit",
+        "2",
+        "--arm",
+        "memgpt,no-memory",
+        "--json",
+        "--window",
+        "2048",
+    ];
+    let said = home.run(&command, "");
+    said.succeeded(&command);
+    let summaries = lines(&said.stdout);
+    assert_eq!(summaries.len(), 2);
+    // A model that knows nothing writes calls all the same, under the grammar.
+    let (under, free) = (&summaries[0], &summaries[1]);
+    assert_eq!(
+        (&under["arm"], &under["scores"]["readable"]["mean"]),
+        (&"memgpt".into(), &1.0.into())
+    );
+    assert_eq!((&free["arm"], &free["steps_per_case"]), (&"no-memory".into(), &0.0.into()));
+    assert_eq!(under["by"]["category"]["simple"]["n"], 1);
+    let refused =
+        home.run(&["bench", "memory", "--task", "function-calls", "--arm", "full-context"], "");
+    assert_eq!(refused.status.code(), Some(2), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("function-calls has no arm full-context"),
+        "{}",
+        refused.stderr
+    );
+}
+
+#[test]
+fn schemas_are_measured_without_a_model() {
+    let home = Home::new();
+    let out = home.join("runs");
+    let command = [
+        "bench",
+        "memory",
+        "--task",
+        "grammar",
+        "--limit",
+        "24",
+        "--json",
+        "--out",
+        out.to_str().unwrap(),
+    ];
+    let said = home.run(&command, "");
+    said.succeeded(&command);
+    let summary = &lines(&said.stdout)[0];
+    let named = ["task", "model", "arm", "source"].map(|name| summary[name].as_str().unwrap());
+    assert_eq!(named, ["grammar", "tiny", "grammar", "generated"]);
+    assert_eq!((&summary["n"], &summary["by"]["family"]["lists"]["n"]), (&24.into(), &4.into()));
+    assert_eq!(summary["accuracy"], 1.0, "{summary}");
+    for name in ["compiled", "valid_accepted", "invalid_refused"] {
+        assert_eq!(summary[name]["accuracy"], 1.0, "{name}: {summary}");
+    }
+    assert!(summary["mask_us"]["p99"].as_f64() >= summary["mask_us"]["p50"].as_f64(), "{summary}");
+    let records = lines(&fs::read_to_string(out.join("grammar.tiny.jsonl")).unwrap());
+    assert_eq!(records.len(), 24);
+    let table = home.run(&["bench", "memory", "--task", "grammar", "--only", "family=texts"], "");
+    assert!(table.stdout.contains("invalid refused: 1.0000 of "), "{}", table.stdout);
+    let none = home.run(&["bench", "memory", "--task", "grammar", "--only", "family=x"], "");
+    assert_eq!(none.status.code(), Some(2), "{}", none.stderr);
+    assert!(none.stderr.contains("--only leave none of them"), "{}", none.stderr);
+}
+
+#[test]
 fn what_cannot_be_run_is_refused_with_a_sentence() {
     let home = Home::new();
     let folder = home.join("data");

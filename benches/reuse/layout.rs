@@ -268,6 +268,7 @@ fn call(functions: &[FunctionSpec], edits: &mut bool) -> FunctionCall {
             ArgumentKind::Integer { min, .. } => (*min).into(),
             ArgumentKind::Boolean => true.into(),
             ArgumentKind::Date => CLOCK[..10].into(),
+            other => unreachable!("no function of the agent has {other:?}"),
         };
         (argument.name.to_owned(), value)
     });

@@ -163,7 +163,7 @@ impl Agent {
             let text = clip(&chain.event_text, self.config.shown_message_chars);
             let decided = self.decide(&intake::intake(&text), handling)?;
             chain.first = decided.map_or(chain.first, |call| intake::read_intake(&call));
-            handling.outcome.plan = Some(Plan { first: chain.first, follows: None });
+            handling.plan(chain);
         }
         Ok(())
     }
@@ -182,9 +182,7 @@ impl Agent {
         let text = clip(&chain.event_text, self.config.shown_message_chars);
         let decided = self.decide(&intake::rehearsal(&text, start), handling)?;
         chain.follows = decided.map(|call| intake::read_rehearsal(&call));
-        if let Some(plan) = &mut handling.outcome.plan {
-            plan.follows = chain.follows;
-        }
+        handling.plan(chain);
         Ok(())
     }
 
@@ -668,6 +666,14 @@ struct Handling<'a> {
     cancelled: &'a AtomicBool,
     started: Instant,
     outcome: Outcome,
+}
+
+impl Handling<'_> {
+    fn plan(&mut self, chain: &Chain) {
+        let plan = Plan { first: chain.first, follows: chain.follows };
+        self.outcome.plan = Some(plan);
+        self.observer.plan(plan);
+    }
 }
 
 /// The blocks of a new agent's working context (MemGPT paper, section 2.1: facts about the user,

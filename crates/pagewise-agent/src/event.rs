@@ -55,6 +55,8 @@ pub trait Observer {
     fn thoughts(&mut self, _text: &str) {}
     /// The reply is whole, and stored.
     fn reply_end(&mut self) {}
+    /// Something was decided about the message; what was decided before is in it too.
+    fn plan(&mut self, _plan: Plan) {}
     /// A call was executed and stored, `send_message` included.
     fn call(&mut self, _record: &CallRecord) {}
     /// Messages left main context.

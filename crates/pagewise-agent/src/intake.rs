@@ -51,7 +51,7 @@ impl First {
 /// A decision: what the model reads, and the one function that it can call.
 pub(crate) struct Decision {
     pub(crate) prompt: Prompt,
-    pub(crate) function: FunctionSpec,
+    pub(crate) function: FunctionSpec<'static>,
 }
 
 /// Asks what to do first with a message.

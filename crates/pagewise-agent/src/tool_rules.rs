@@ -10,7 +10,7 @@ use crate::functions::{FUNCTIONS, Function, Purpose, SEND_MESSAGE, State, recall
 use crate::intake::First;
 
 /// Returns the specs of the functions that may be called now, at least one.
-pub(crate) fn permitted(state: &State<'_>) -> Vec<FunctionSpec> {
+pub(crate) fn permitted(state: &State<'_>) -> Vec<FunctionSpec<'static>> {
     let mut specs: Vec<FunctionSpec> = FUNCTIONS
         .iter()
         .filter(|function| allows(function, state))

@@ -28,6 +28,8 @@
 //! [`merge`] joins are made of them. A [`Suite`] says what is run together.
 
 mod arm;
+mod call_score;
+mod calling;
 mod card;
 mod case;
 mod csv;
@@ -48,11 +50,13 @@ mod prepared;
 mod record;
 mod run;
 mod runs;
+mod schemas;
 mod score;
 mod suite;
 mod summary;
 mod task;
 mod tasks;
+mod tool;
 mod words;
 
 pub use arm::{Arm, Truncation};
@@ -80,7 +84,12 @@ pub use record::{
 };
 pub use run::{RunObserver, Runner};
 pub use runs::{Cell, Contradiction, Runs, record_files};
+pub use schemas::{
+    GrammarSummary, Instance, MeasuredSchema, Percentiles, SchemaCase, SchemaSet, Verdict,
+    grammar_table, measure_schemas,
+};
 pub use score::Score;
 pub use suite::{Suite, SuiteRow};
 pub use summary::{Mean, Share, Summary, table};
 pub use task::{CaseSet, Task};
+pub use tool::Tool;

@@ -12,8 +12,9 @@ use pagewise_bench::memory::{
     Arm, Case, Documents, Failure, Lender, MemoryBenchError, Record, RunObserver, Runner, Settings,
     Summary, Task, Truncation, read_records,
 };
-use pagewise_core::Embedder;
+use pagewise_core::{Embedder, FunctionCall};
 use pagewise_testkit::{Asked, HashEmbedder, ScriptedModel, call};
+use serde_json::Value;
 
 /// A window in which everything fits that a scripted model reads, at four bytes a token.
 const WINDOW: usize = 8192;
@@ -440,4 +441,89 @@ fn the_first_topic_is_in_recall_storage() {
         "{}",
         fixture.prompts()[0]
     );
+}
+
+/// The call that a case of function-calls wants, with the first of the accepted values.
+fn wanted_call(case: &Case) -> String {
+    fn first(values: &Value) -> Option<Value> {
+        match values.get(0)? {
+            Value::String(text) if text.is_empty() => None,
+            Value::Object(fields) => {
+                let fields =
+                    fields.iter().filter_map(|(name, values)| Some((name.clone(), first(values)?)));
+                Some(Value::Object(fields.collect()))
+            }
+            value => Some(value.clone()),
+        }
+    }
+    let accepted: Value = serde_json::from_str(&case.gold.answers[0]).unwrap();
+    let (function, arguments) = accepted.as_object().unwrap().iter().next().unwrap();
+    let arguments = arguments.as_object().unwrap().iter();
+    let call = FunctionCall {
+        thought: None,
+        function: function.clone(),
+        arguments: arguments
+            .filter_map(|(name, values)| Some((name.clone(), first(values)?)))
+            .collect(),
+        request_heartbeat: None,
+    };
+    call.to_text()
+}
+
+#[test]
+fn functions_of_others_are_called_under_the_grammar_or_in_free_text() {
+    let cases = generated(Task::FunctionCalls, 4);
+    let [simple, multiple, live, irrelevance] = &cases[..] else { panic!("four categories") };
+    let call = |case: &Case, script: Vec<String>, arm| {
+        let fixture = Fixture::new(Task::FunctionCalls, arm, WINDOW, script);
+        let record = fixture.run(std::slice::from_ref(case), None).unwrap().remove(0);
+        (record, fixture.prompts().remove(0))
+    };
+    let (record, prompt) = call(simple, vec![wanted_call(simple)], Arm::Memgpt);
+    assert_eq!((record.score.correct, record.failure), (true, Failure::None), "{}", record.reply);
+    let step = &record.events[0].steps[0];
+    assert_eq!(step.functions.last().map(String::as_str), Some("send_message"));
+    assert_eq!(step.functions.len(), simple.memory.tools.len() + 1);
+    assert!(prompt.contains(&format!("- {}: ", step.function)), "{prompt}");
+    assert!(prompt.ends_with("Make the call for this message."), "{prompt}");
+
+    let (free, same_prompt) = call(simple, vec![wanted_call(simple)], Arm::NoMemory);
+    assert!(free.score.correct && free.events[0].steps.is_empty());
+    assert_eq!(prompt, same_prompt);
+
+    let failures = |case: &Case, arm, texts: &[String]| {
+        let one = |text: &String| call(case, vec![text.clone()], arm).0.failure;
+        texts.iter().map(one).collect::<Vec<Failure>>()
+    };
+    assert_eq!(
+        failures(multiple, Arm::Memgpt, &[reply("Which one?"), wanted_call(multiple)]),
+        [Failure::NoCall, Failure::None]
+    );
+    let fenced = format!("```json\n{}\n```", wanted_call(live));
+    let texts = [fenced, format!("Sure: {}", wanted_call(live)), "I cannot do that.".into()];
+    assert_eq!(
+        failures(live, Arm::NoMemory, &texts),
+        [Failure::None, Failure::NoJson, Failure::NoCall]
+    );
+    let needless =
+        format!(r#"{{"function": "{}", "args": {{}}}}"#, irrelevance.memory.tools[0].name);
+    assert_eq!(
+        failures(irrelevance, Arm::NoMemory, &[needless, "I cannot do that.".into()]),
+        [Failure::NeedlessCall, Failure::None]
+    );
+    // A call that the grammar does not allow cannot be written at all.
+    let (record, _) = call(simple, vec![reply(&"x".repeat(10_000))], Arm::Memgpt);
+    assert_eq!(record.failure, Failure::Failed);
+
+    // A record can be graded without what it was made from.
+    let out = tempfile::tempdir().unwrap();
+    let fixture = Fixture::new(Task::FunctionCalls, Arm::Memgpt, WINDOW, vec![wanted_call(live)]);
+    fixture.run(std::slice::from_ref(live), Some(out.path())).unwrap();
+    let mut read = read_records(&out.path().join(fixture.settings.file_name())).unwrap().0;
+    read[0].reply = reply("no");
+    read[0].grade();
+    assert_eq!(read[0].failure, Failure::NoCall);
+    let summary = Summary::of(&fixture.settings, &read);
+    assert_eq!(summary.by["category"]["live"].n, 1);
+    assert!(summary.scores["function"].mean.abs() < 1e-12, "{:?}", summary.scores);
 }

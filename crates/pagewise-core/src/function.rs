@@ -4,55 +4,28 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
+use crate::argument::{ArgumentSpec, check_fields};
+
 /// A function that the model may call at this step.
 ///
 /// Specs are made anew at each step from the state of memory: a function that may not be called
-/// now is left out, and an argument that must match what memory holds is a [`ArgumentKind::OneOf`].
+/// now is left out, and an argument that must match what memory holds is a [`ArgumentKind::OneOf`]. Names
+/// are borrowed: those of the agent's own functions live for ever, those of other tools as long as the tools.
+///
+/// [`ArgumentKind::OneOf`]: crate::ArgumentKind::OneOf
+/// [`ArgumentKind::Optional`]: crate::ArgumentKind::Optional
+/// [`MAX_NAME_CHARS`]: crate::MAX_NAME_CHARS
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FunctionSpec {
-    /// The name, `[a-z_]+`.
-    pub name: &'static str,
+pub struct FunctionSpec<'a> {
+    /// The name: 1 to [`MAX_NAME_CHARS`] characters, none of them a control character.
+    pub name: &'a str,
     /// One sentence for the model.
-    pub description: &'static str,
-    /// All required, in the order in which the model writes them.
-    pub arguments: Vec<ArgumentSpec>,
+    pub description: &'a str,
+    /// In the order in which the model writes them; one of the kind [`ArgumentKind::Optional`] may be left
+    /// out.
+    pub arguments: Vec<ArgumentSpec<'a>>,
     /// Whether the call carries the boolean `request_heartbeat` of the MemGPT paper (section 2.4).
     pub asks_heartbeat: bool,
-}
-
-/// One argument of a function.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ArgumentSpec {
-    /// The name, `[a-z_]+`.
-    pub name: &'static str,
-    /// A phrase for the model.
-    pub description: &'static str,
-    /// What the value may be.
-    pub kind: ArgumentKind,
-}
-
-/// What the value of an argument may be. Everything is bounded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ArgumentKind {
-    /// A string of 1 to `max_chars` characters (Unicode scalar values) with something other than
-    /// white space in it.
-    Text {
-        /// The longest allowed, in characters.
-        max_chars: usize,
-    },
-    /// One of these strings, exactly. Never empty.
-    OneOf(Vec<String>),
-    /// A whole number from `min` to `max`, both included.
-    Integer {
-        /// The least allowed.
-        min: u32,
-        /// The greatest allowed.
-        max: u32,
-    },
-    /// `true` or `false`.
-    Boolean,
-    /// A day, `YYYY-MM-DD`.
-    Date,
 }
 
 /// How a call is written, for all functions alike.
@@ -108,7 +81,7 @@ impl FunctionCall {
     /// Reads a call as the grammar writes it and checks it against `specs`.
     pub fn parse(
         text: &str,
-        specs: &[FunctionSpec],
+        specs: &[FunctionSpec<'_>],
         format: &CallFormat,
     ) -> Result<Self, CallError> {
         let call: Self =
@@ -121,7 +94,7 @@ impl FunctionCall {
         Ok(call)
     }
 
-    fn check(&self, spec: &FunctionSpec, format: &CallFormat) -> Result<(), CallError> {
+    fn check(&self, spec: &FunctionSpec<'_>, format: &CallFormat) -> Result<(), CallError> {
         match (&self.thought, format.thought_max_chars) {
             (None, None) => {}
             (Some(thought), Some(max_chars)) if thought.chars().count() <= max_chars => {}
@@ -134,29 +107,13 @@ impl FunctionCall {
         if self.request_heartbeat.is_some() != spec.asks_heartbeat {
             return Err(CallError::Malformed("request_heartbeat is missing or unasked for".into()));
         }
-        let fault = |argument: &str, reason: &str| CallError::Argument {
-            function: spec.name.into(),
-            argument: argument.into(),
-            reason: reason.into(),
-        };
-        let names: Vec<&str> = self.arguments.keys().map(String::as_str).collect();
-        let wanted: Vec<&str> = spec.arguments.iter().map(|argument| argument.name).collect();
-        if names != wanted {
-            return Err(fault(
-                &names.join(", "),
-                &format!("expected the arguments {}", wanted.join(", ")),
-            ));
-        }
-        for argument in &spec.arguments {
-            argument
-                .kind
-                .check(&self.arguments[argument.name])
-                .map_err(|reason| fault(argument.name, &reason))?;
-        }
-        Ok(())
+        check_fields(&self.arguments, &spec.arguments).map_err(|(argument, reason)| {
+            CallError::Argument { function: spec.name.into(), argument, reason }
+        })
     }
 
-    /// Writes the call as the grammar would have the model write it.
+    /// Writes the call as the grammar would have the model write it. Only numbers with fractions or exponents
+    /// can be written in other ways as well: `1e2` reads back as `100.0`.
     pub fn to_text(&self) -> String {
         let mut fields = Vec::new();
         if let Some(thought) = &self.thought {
@@ -166,7 +123,7 @@ impl FunctionCall {
         let arguments: Vec<String> = self
             .arguments
             .iter()
-            .map(|(name, value)| format!("{}: {value}", json_string(name)))
+            .map(|(name, value)| format!("{}: {}", json_string(name), spaced(value)))
             .collect();
         fields.push(format!("\"args\": {{{}}}", arguments.join(", ")));
         if let Some(request_heartbeat) = self.request_heartbeat {
@@ -181,43 +138,21 @@ impl FunctionCall {
     }
 }
 
-impl ArgumentKind {
-    fn check(&self, value: &Value) -> Result<(), String> {
-        match (self, value) {
-            (Self::Text { max_chars }, Value::String(text)) => match text.chars().count() {
-                n if n > *max_chars => {
-                    Err(format!("{n} characters, at most {max_chars} are allowed"))
-                }
-                _ if text.trim().is_empty() => Err("must not be blank".into()),
-                _ => Ok(()),
-            },
-            (Self::OneOf(allowed), Value::String(text)) if allowed.contains(text) => Ok(()),
-            (Self::Integer { min, max }, Value::Number(number))
-                if number
-                    .as_u64()
-                    .is_some_and(|n| (u64::from(*min)..=u64::from(*max)).contains(&n)) =>
-            {
-                Ok(())
-            }
-            (Self::Boolean, Value::Bool(_)) => Ok(()),
-            (Self::Date, Value::String(text))
-                if text.len() == 10 && text.parse::<jiff::civil::Date>().is_ok() =>
-            {
-                Ok(())
-            }
-            _ => Err(format!("{value} is not {}", self.describe())),
+/// Writes a value in one line with a space after each colon and comma.
+fn spaced(value: &Value) -> String {
+    match value {
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(spaced).collect();
+            format!("[{}]", items.join(", "))
         }
-    }
-
-    /// Returns what the value may be, in words for a message or a prompt.
-    pub fn describe(&self) -> String {
-        match self {
-            Self::Text { max_chars } => format!("a text of at most {max_chars} characters"),
-            Self::OneOf(allowed) => format!("one of {}", allowed.join(", ")),
-            Self::Integer { min, max } => format!("a whole number from {min} to {max}"),
-            Self::Boolean => "true or false".into(),
-            Self::Date => "a day as YYYY-MM-DD".into(),
+        Value::Object(fields) => {
+            let fields: Vec<String> = fields
+                .iter()
+                .map(|(name, value)| format!("{}: {}", json_string(name), spaced(value)))
+                .collect();
+            format!("{{{}}}", fields.join(", "))
         }
+        value => value.to_string(),
     }
 }
 
@@ -249,8 +184,9 @@ pub enum Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ArgumentKind;
 
-    fn specs() -> Vec<FunctionSpec> {
+    fn specs() -> Vec<FunctionSpec<'static>> {
         vec![
             FunctionSpec {
                 name: "send_message",

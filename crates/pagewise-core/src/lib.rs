@@ -5,18 +5,17 @@
 //! [`Generation`]; memory stores [`Message`]s and asks an [`Embedder`] for vectors. Nothing in this
 //! crate does I/O except [`SystemClock`], which reads the time.
 
+mod argument;
 mod clock;
 mod embed;
 mod function;
 mod message;
 mod model;
 
+pub use argument::{ArgumentKind, ArgumentSpec, MAX_KEY_CHARS, MAX_NAME_CHARS};
 pub use clock::{Clock, FixedClock, SystemClock};
 pub use embed::{EmbedError, Embedder, Purpose};
-pub use function::{
-    ArgumentKind, ArgumentSpec, CallError, CallFormat, FunctionCall, FunctionResult, FunctionSpec,
-    Status,
-};
+pub use function::{CallError, CallFormat, FunctionCall, FunctionResult, FunctionSpec, Status};
 pub use message::{Message, MessageBody, MessageId, Role};
 pub use model::{
     Constraint, Finish, Generation, GenerationRequest, LanguageModel, ModelError, Prompt,

@@ -90,7 +90,7 @@ pub enum Constraint<'a> {
     /// One function call, written as [`CallFormat`] says.
     Call {
         /// The functions that may be called now.
-        functions: &'a [FunctionSpec],
+        functions: &'a [FunctionSpec<'a>],
         /// How the call is written.
         format: &'a CallFormat,
     },

@@ -9,9 +9,10 @@
 
 use std::fmt::Write as _;
 
-use pagewise_core::{ArgumentKind, CallFormat, FunctionSpec};
+use pagewise_core::{ArgumentKind, ArgumentSpec, CallFormat, FunctionSpec, MAX_KEY_CHARS};
 
-use crate::walker::json_string;
+use crate::plan::json_string;
+use crate::walker::{NUMBER_DIGITS, sizes};
 
 /// A character that may begin a string: anything but white space, so that no text is blank.
 const FIRST_CHAR: &str = r#"/[^"\\\x00-\x1f\s]|\\["\\b]/"#;
@@ -25,58 +26,168 @@ const DATE: &str = "/(19|20|21)[0-9][0-9]-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[
     |((19|20|21)(0[48]|[2468][048]|[13579][26])|2000)-02-29/";
 
 /// Returns the grammar of a call of one of `specs`, which have been checked.
-pub(crate) fn grammar_text(specs: &[FunctionSpec], format: &CallFormat) -> String {
-    let mut terminals = Terminals::default();
+pub(crate) fn grammar_text(specs: &[FunctionSpec<'_>], format: &CallFormat) -> String {
+    let mut grammar = Grammar::default();
     let mut start = Rule::default();
     start.literal("{");
     if let Some(max_chars) = format.thought_max_chars {
         start.literal("\"thought\": \"");
-        start.symbol(&terminals.text(max_chars));
+        start.symbol(&grammar.terminals.text(max_chars));
         start.literal("\", ");
     }
     start.literal("\"function\": \"");
     start.symbol("call");
 
+    let mut names = Vec::new();
     let mut calls = String::new();
-    for spec in specs {
+    for (n, spec) in specs.iter().enumerate() {
         let mut call = Rule::default();
-        call.literal(&format!("{}\", \"args\": {{", spec.name));
-        for (n, argument) in spec.arguments.iter().enumerate() {
-            let comma = if n == 0 { "" } else { ", " };
-            call.literal(&format!("{comma}\"{}\": ", argument.name));
-            match &argument.kind {
-                ArgumentKind::Text { max_chars } => {
-                    call.literal("\"");
-                    call.symbol(&terminals.text(*max_chars));
-                    call.literal("\"");
-                }
-                ArgumentKind::Date => {
-                    call.literal("\"");
-                    call.symbol(&terminals.add("DATE".into(), DATE.into()));
-                    call.literal("\"");
-                }
-                ArgumentKind::OneOf(allowed) => call.symbol(&terminals.one_of(allowed)),
-                ArgumentKind::Integer { min, max } => call.symbol(&terminals.integer(*min, *max)),
-                ArgumentKind::Boolean => call.symbol(&terminals.boolean()),
-            }
-        }
-        call.literal("}");
+        let function = json_string(spec.name);
+        call.literal(&format!("{}, \"args\": {{", &function[1..]));
+        grammar.fields(&mut call, &spec.arguments);
         if spec.asks_heartbeat {
             call.literal(", \"request_heartbeat\": ");
-            call.symbol(&terminals.boolean());
+            call.symbol(&grammar.terminals.boolean());
         }
         call.literal("}");
-        let _ = writeln!(calls, "call_{}: {}", spec.name, call.finish());
+        // Other names than these could not be a rule's.
+        let is_plain = spec.name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        names.push(if is_plain { format!("call_{}", spec.name) } else { format!("call_{n}") });
+        let _ = writeln!(calls, "{}: {}", names[n], call.finish());
+    }
+    format!(
+        "%llguidance {{}}\nstart: {}\ncall: {}\n{calls}{}{}",
+        start.finish(),
+        names.join(" | "),
+        lines(grammar.rules),
+        lines(grammar.terminals.names_and_patterns)
+    )
+}
+
+/// What calls are made of, besides their own rules.
+#[derive(Default)]
+struct Grammar {
+    /// Names with right sides, each side once.
+    rules: Vec<(String, String)>,
+    terminals: Terminals,
+}
+
+impl Grammar {
+    /// Adds a rule, if there is none with the same right side; returns its name.
+    fn rule(&mut self, stem: &str, right: String) -> String {
+        if let Some((name, _)) = self.rules.iter().find(|(_, known)| *known == right) {
+            return name.clone();
+        }
+        let name = format!("{stem}_{}", self.rules.len() + 1);
+        self.rules.push((name.clone(), right));
+        name
     }
 
-    let alternatives: Vec<String> =
-        specs.iter().map(|spec| format!("call_{}", spec.name)).collect();
-    format!(
-        "%llguidance {{}}\nstart: {}\ncall: {}\n{calls}{}",
-        start.finish(),
-        alternatives.join(" | "),
-        terminals.finish()
-    )
+    /// Writes the fields of an object, and its closing brace, at the end of `rule`.
+    fn fields(&mut self, rule: &mut Rule, fields: &[ArgumentSpec<'_>]) {
+        let n_required = fields.iter().take_while(|field| !field.kind.is_optional()).count();
+        for (n, field) in fields[..n_required].iter().enumerate() {
+            let comma = if n == 0 { "" } else { ", " };
+            rule.literal(&format!("{comma}{}: ", json_string(field.name)));
+            self.value(rule, &field.kind);
+        }
+        if n_required == fields.len() {
+            return rule.literal("}");
+        }
+        // From here on any may be missing: each rule begins with its field, or is the next rule. Where
+        // nothing is written yet, a field has no comma before it.
+        let mut none_yet = self.rule("end", quoted("}"));
+        let mut some = none_yet.clone();
+        for (n, field) in fields.iter().enumerate().skip(n_required).rev() {
+            let mut with = |comma: &str, skipped: &str| {
+                let mut rule = Rule::default();
+                rule.literal(&format!("{comma}{}: ", json_string(field.name)));
+                self.value(&mut rule, &field.kind);
+                rule.symbol(&some);
+                let or_not = match field.kind.is_optional() {
+                    true => format!(" | {skipped}"),
+                    false => String::new(),
+                };
+                self.rule("fields", format!("{}{or_not}", rule.finish()))
+            };
+            let first = (n_required == 0).then(|| with("", &none_yet));
+            // Nothing can have been written before the first field of all.
+            if n > 0 {
+                some = with(", ", &some);
+            }
+            none_yet = first.unwrap_or(none_yet);
+        }
+        rule.symbol(if n_required == 0 { &none_yet } else { &some });
+    }
+
+    /// Writes a value at the end of `rule`.
+    fn value(&mut self, rule: &mut Rule, kind: &ArgumentKind<'_>) {
+        match kind {
+            ArgumentKind::Text { max_chars } => {
+                rule.literal("\"");
+                rule.symbol(&self.terminals.text(*max_chars));
+                rule.literal("\"");
+            }
+            ArgumentKind::Date => {
+                rule.literal("\"");
+                rule.symbol(&self.terminals.add("DATE".into(), DATE.into()));
+                rule.literal("\"");
+            }
+            ArgumentKind::OneOf(allowed) => rule.symbol(&self.terminals.one_of(allowed)),
+            ArgumentKind::Integer { min, max } => rule.symbol(&self.terminals.integer(*min, *max)),
+            ArgumentKind::Number => rule.symbol(&self.terminals.number()),
+            ArgumentKind::Boolean => rule.symbol(&self.terminals.boolean()),
+            ArgumentKind::Null => rule.literal("null"),
+            ArgumentKind::Object(fields) => {
+                rule.literal("{");
+                self.fields(rule, fields);
+            }
+            ArgumentKind::Array { items, min_items, max_items } => {
+                let mut item = Rule::default();
+                self.value(&mut item, items);
+                let item = item.finish();
+                let inside = repeated(&item, *min_items, *max_items);
+                rule.symbol(&self.rule("list", format!("\"[\" {inside} \"]\"")));
+            }
+            ArgumentKind::Map { values, max_entries } => {
+                let mut entry = Rule::default();
+                entry.literal("\"");
+                entry.symbol(&self.terminals.text(MAX_KEY_CHARS));
+                entry.literal("\": ");
+                self.value(&mut entry, values);
+                let entry = entry.finish();
+                let inside = repeated(&entry, 0, *max_entries);
+                rule.symbol(&self.rule("map", format!("\"{{\" {inside} \"}}\"")));
+            }
+            ArgumentKind::AnyOf(kinds) => {
+                let kinds: Vec<String> = kinds
+                    .iter()
+                    .map(|kind| {
+                        let mut rule = Rule::default();
+                        self.value(&mut rule, kind);
+                        rule.finish()
+                    })
+                    .collect();
+                rule.symbol(&self.rule("any", kinds.join(" | ")));
+            }
+            ArgumentKind::Optional(kind) => self.value(rule, kind),
+        }
+    }
+}
+
+/// Returns from `min` to `max` items with commas between them.
+fn repeated(item: &str, min: usize, max: usize) -> String {
+    // A repetition of zero times is not in the dialect.
+    let more = match max - 1 {
+        0 => String::new(),
+        more => format!(" (\", \" {item}){{{},{more}}}", min.saturating_sub(1)),
+    };
+    let some = format!("{item}{more}");
+    if min == 0 { format!("({some})?") } else { some }
+}
+
+fn lines(names_and_rights: Vec<(String, String)>) -> String {
+    names_and_rights.into_iter().map(|(name, right)| format!("{name}: {right}\n")).collect()
 }
 
 /// The right side of a rule; neighbouring literals become one.
@@ -134,8 +245,18 @@ impl Terminals {
         self.add("BOOLEAN".into(), "\"true\" | \"false\"".into())
     }
 
-    fn integer(&mut self, min: u32, max: u32) -> String {
-        self.add(format!("INTEGER_{min}_{max}"), format!("/{}/", integer_pattern(min, max)))
+    fn integer(&mut self, min: i64, max: i64) -> String {
+        let name = format!("INTEGER_{min}_{max}").replace('-', "MINUS_");
+        self.add(name, format!("/{}/", integer_pattern(min, max)))
+    }
+
+    fn number(&mut self) -> String {
+        let [digits, fraction, exponent] = NUMBER_DIGITS;
+        let pattern = format!(
+            "/-?(0|[1-9][0-9]{{0,{}}})(\\.[0-9]{{1,{fraction}}})?([eE][-+]?[0-9]{{1,{exponent}}})?/",
+            digits - 1
+        );
+        self.add("NUMBER".into(), pattern)
     }
 
     fn one_of(&mut self, allowed: &[String]) -> String {
@@ -152,13 +273,6 @@ impl Terminals {
             self.names_and_patterns.iter().filter(|(name, _)| name.starts_with("ONE_OF_")).count();
         self.add(format!("ONE_OF_{}", n_choices + 1), pattern)
     }
-
-    fn finish(self) -> String {
-        self.names_and_patterns
-            .into_iter()
-            .map(|(name, pattern)| format!("{name}: {pattern}\n"))
-            .collect()
-    }
 }
 
 /// Writes a literal of the grammar, which has JSON's syntax save that U+007F must be escaped.
@@ -167,14 +281,25 @@ fn quoted(text: &str) -> String {
 }
 
 /// Returns a regular expression of the numbers from `min` to `max` without leading zeros.
-fn integer_pattern(min: u32, max: u32) -> String {
+fn integer_pattern(min: i64, max: i64) -> String {
     let mut patterns = Vec::new();
-    let mut low = u64::from(min);
-    let max = u64::from(max);
+    if let Some((low, high)) = sizes(true, min, max) {
+        patterns.push(format!("-({})", size_pattern(low, high)));
+    }
+    if let Some((low, high)) = sizes(false, min, max) {
+        patterns.push(size_pattern(low, high));
+    }
+    patterns.join("|")
+}
+
+/// Returns the same for numbers without a sign.
+fn size_pattern(min: u64, max: u64) -> String {
+    let mut patterns = Vec::new();
+    let (mut low, max) = (u128::from(min), u128::from(max));
     while low <= max {
         // The largest block of numbers that begins at `low`, in which the last `n_free` digits
         // are free and one more runs up to some digit.
-        let mut size = 1u64;
+        let mut size = 1u128;
         while low != 0 && low.is_multiple_of(size * 10) && low + size * 10 - 1 <= max {
             size *= 10;
         }
@@ -211,7 +336,11 @@ mod tests {
         ] {
             assert_eq!(integer_pattern(min, max), expected);
         }
-        assert!(integer_pattern(0, u32::MAX).ends_with("|429496729[0-5]"));
+        assert!(integer_pattern(0, u32::MAX.into()).ends_with("|429496729[0-5]"));
+        assert_eq!(integer_pattern(-12, 3), "-([1-9]|1[0-2])|[0-3]");
+        assert_eq!(integer_pattern(-3, -2), "-([2-3])");
+        let all = integer_pattern(i64::MIN, i64::MAX);
+        assert!(all.contains("|922337203685477580[0-8])|") && all.ends_with("580[0-7]"), "{all}");
     }
 
     #[test]

@@ -19,11 +19,16 @@
 //! There are no tensors here, no I/O and no sampling. Masks come from llguidance; a small automaton
 //! of our own, the walker, follows the same text, closes calls, and is the truth that the masks are
 //! tested against.
+//!
+//! [`JsonSchemaGrammar`] does the same for values of any JSON schema, with llguidance alone.
 
 mod error;
+mod json_schema;
 mod lark;
 mod mask;
 mod matcher;
+mod plan;
+mod specs;
 mod vocabulary;
 mod walker;
 
@@ -32,8 +37,10 @@ mod walker;
 mod tests;
 
 pub use error::GrammarError;
+pub use json_schema::{JsonSchemaGrammar, JsonSchemaMatcher, MAX_SCHEMA_BYTES, MAX_SCHEMA_LEVELS};
 pub use mask::TokenMask;
 pub use matcher::{CallGrammar, CallMatcher};
+pub use specs::check as check_specs;
 pub use vocabulary::{Encoder, Vocabulary};
 
 /// The longest text argument or thought that a spec may ask for, in characters.
@@ -41,6 +48,12 @@ pub use vocabulary::{Encoder, Vocabulary};
 /// Each character of a text costs the matcher about 10 kB while the text is being written, so that
 /// one of this length needs 80 MB; masks take no longer than in a short text.
 pub const MAX_TEXT_CHARS: usize = 8_192;
+
+/// The most items of a list or an object that a spec may ask for, and the most arguments of a function.
+pub const MAX_ITEMS: usize = 64;
+
+/// The most lists and objects in one another that a spec may ask for.
+pub const MAX_LEVELS: usize = 6;
 
 /// The first year that a date argument may name.
 pub const FIRST_YEAR: u16 = 1900;

@@ -1,15 +1,15 @@
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::InferenceCapabilities;
 use llguidance::{Matcher, ParserFactory};
-use pagewise_core::{ArgumentKind, CallFormat, FunctionSpec};
+use pagewise_core::{CallFormat, FunctionSpec};
 use toktrie::TokEnv;
 
+use crate::plan::Plan;
 use crate::vocabulary::Environment;
-use crate::walker::{Place, Plan};
-use crate::{GrammarError, MAX_TEXT_CHARS, TokenMask, Vocabulary, lark};
+use crate::walker::{Place, Walker};
+use crate::{GrammarError, TokenMask, Vocabulary, lark, specs};
 
 /// Texts whose tokens are looked at together: if a whole class may come next, no walk over its
 /// tokens is needed. The inside of a string; the same near the end of its room; its beginning.
@@ -42,17 +42,17 @@ impl CallGrammar {
     /// Returns a matcher at the beginning of a call of one of `specs`.
     pub fn matcher(
         &self,
-        specs: &[FunctionSpec],
+        specs: &[FunctionSpec<'_>],
         format: &CallFormat,
     ) -> Result<CallMatcher, GrammarError> {
-        check(specs, format)?;
+        specs::check(specs, format)?;
         let text = lark::grammar_text(specs, format);
         let parser = self
             .factory
             .create_parser(TopLevelGrammar::from_lark(text))
             .map_err(GrammarError::engine)?;
-        let plan = Plan::new(specs, format);
-        let place = plan.start();
+        let walker = Walker::new(Plan::new(specs, format));
+        let place = walker.start();
         Ok(CallMatcher {
             environment: self.environment.clone(),
             engine: Matcher::new(Ok(parser)),
@@ -61,7 +61,7 @@ impl CallGrammar {
             place,
             n_settled_bytes: 0,
             settled_place: place,
-            plan,
+            walker,
         })
     }
 }
@@ -74,7 +74,7 @@ pub struct CallMatcher {
     environment: Arc<Environment>,
     engine: Matcher,
     mask: TokenMask,
-    plan: Plan,
+    walker: Walker,
     bytes: Vec<u8>,
     place: Place,
     /// How many of `bytes` are whole characters; `settled_place` is the place behind them.
@@ -131,12 +131,12 @@ impl CallMatcher {
         let mut settled = (self.n_settled_bytes, self.settled_place);
         let mut is_refused = bytes.is_empty();
         for (n, &byte) in (self.bytes.len() + 1..).zip(bytes) {
-            let Some(next) = self.plan.step(place, byte) else {
+            let Some(next) = self.walker.step(place, byte) else {
                 is_refused = true;
                 break;
             };
             place = next;
-            if self.plan.is_between_characters(place) {
+            if self.walker.is_between_characters(place) {
                 settled = (n, place);
             }
         }
@@ -152,7 +152,7 @@ impl CallMatcher {
 
     /// Returns whether the closing brace is written; no end-of-turn token is needed.
     pub fn is_complete(&self) -> bool {
-        self.plan.is_complete(self.place)
+        self.walker.is_complete(self.place)
     }
 
     /// Returns the call so far, up to the last whole character.
@@ -163,53 +163,13 @@ impl CallMatcher {
     /// Returns what makes [`text`](Self::text) a valid call without the model, for when the token
     /// budget has run out; empty if the call is complete.
     ///
-    /// A string ends where it is (a string without a character becomes `…`), a number or a day
-    /// becomes the least that begins as written, a choice the first in byte order that does,
-    /// a boolean false. If no function is named yet, it is the first spec's.
+    /// A string ends where it is (a string without a character becomes `…`), a list or an object as soon as
+    /// it may, a number becomes the one nearest to zero that begins as written, a day the first that does,
+    /// a choice the first in byte order, a boolean false. If no function is named yet, it is the first
+    /// spec's.
     pub fn close(&self) -> String {
-        self.plan.close(self.settled_place)
+        self.walker.close(self.settled_place)
     }
-}
-
-fn check(specs: &[FunctionSpec], format: &CallFormat) -> Result<(), GrammarError> {
-    if specs.is_empty() {
-        return Err(GrammarError::NoFunctions);
-    }
-    if let Some(max_chars) = format.thought_max_chars.filter(|n| !(1..=MAX_TEXT_CHARS).contains(n))
-    {
-        return Err(GrammarError::Thought { max_chars });
-    }
-    check_names(specs.iter().map(|spec| spec.name))?;
-    for spec in specs {
-        check_names(spec.arguments.iter().map(|argument| argument.name))?;
-        for argument in &spec.arguments {
-            let is_possible = match &argument.kind {
-                ArgumentKind::Text { max_chars } => (1..=MAX_TEXT_CHARS).contains(max_chars),
-                ArgumentKind::OneOf(allowed) => !allowed.is_empty(),
-                ArgumentKind::Integer { min, max } => min <= max,
-                ArgumentKind::Boolean | ArgumentKind::Date => true,
-            };
-            if !is_possible {
-                return Err(GrammarError::Argument {
-                    function: spec.name.to_owned(),
-                    argument: argument.name.to_owned(),
-                });
-            }
-        }
-    }
-    Ok(())
-}
-
-fn check_names<'a>(names: impl Iterator<Item = &'a str>) -> Result<(), GrammarError> {
-    let mut seen = HashSet::new();
-    for name in names {
-        let is_plain =
-            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-        if !is_plain || !seen.insert(name) {
-            return Err(GrammarError::Name { name: name.to_owned() });
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -224,12 +184,12 @@ impl CallMatcher {
         !bytes.is_empty()
             && bytes
                 .iter()
-                .try_fold(self.place, |place, &byte| self.plan.step(place, byte))
+                .try_fold(self.place, |place, &byte| self.walker.step(place, byte))
                 .is_some()
     }
 
     /// Returns how many bytes could come next.
     pub(crate) fn n_next_bytes(&self) -> usize {
-        (0..=255).filter(|&byte| self.plan.step(self.place, byte).is_some()).count()
+        (0..=255).filter(|&byte| self.walker.step(self.place, byte).is_some()).count()
     }
 }

@@ -1,67 +1,58 @@
 //! A call read byte by byte.
 //!
-//! The specs become a [`Plan`]: paths of pieces, of which each takes its bytes with one small state
-//! and no way back. That is enough to follow a call, to refuse a byte, and to write the shortest
-//! honest end of a call that was cut off. It knows nothing of tokens, and shares nothing with the
-//! grammar that llguidance compiles; tests hold the two against each other.
+//! It goes through a [`Plan`] with one small state and no way back. That is enough to follow a call, to
+//! refuse a byte, and to write the shortest honest end of a call that was cut off. It knows nothing of
+//! tokens, and shares nothing with the grammar that llguidance compiles; tests hold the two against each
+//! other.
 
 use std::ops::Range;
 
-use pagewise_core::{ArgumentKind, CallFormat, FunctionSpec};
-
-use crate::{FIRST_YEAR, LAST_YEAR};
+use crate::plan::{Beginning, Choice, Node, NodeId, Plan};
+use crate::{FIRST_YEAR, LAST_YEAR, MAX_LEVELS};
 
 /// What stands for a text that was cut off before its first character.
 const FILLER: &str = "…";
 
-/// Writes `text` as a JSON string, quotes included.
-pub(crate) fn json_string(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
+/// The most sequences that are under way at once: one for each level of a value, the call itself, and the
+/// one that a value inside begins with.
+const MAX_FRAMES: usize = MAX_LEVELS + 4;
 
-/// What a call may be, piece by piece.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Plan {
-    /// The first path leads to the function's name; path `1 + n` is the rest of function `n` in
-    /// the order of its sorted names.
-    paths: Vec<Vec<Piece>>,
-    /// Which sorted name belongs to the first spec, the one that an unfinished call names.
-    first_function: usize,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Piece {
-    Literal(Vec<u8>),
-    /// Sorted, none a prefix of another.
-    OneOf(Vec<Vec<u8>>),
-    /// The inside of a string and its closing quote.
-    Text {
-        max_chars: usize,
-    },
-    Integer {
-        min: u64,
-        max: u64,
-    },
-    /// `YYYY-MM-DD` without quotes.
-    Date,
-}
+/// The most digits of a number before the point, behind it, and in its exponent.
+pub(crate) const NUMBER_DIGITS: [u8; 3] = [15, 14, 2];
 
 /// A place in a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
-    path: usize,
-    piece: usize,
+    node: NodeId,
     within: Within,
+    stack: Stack,
 }
 
-/// A place in a piece.
+/// The sequences that a place is inside of, outermost first, and which part of each comes next.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Stack {
+    frames: [(NodeId, u32); MAX_FRAMES],
+    n_frames: usize,
+}
+
+impl Stack {
+    fn push(&mut self, sequence: NodeId, next: u32) {
+        self.frames[self.n_frames] = (sequence, next);
+        self.n_frames += 1;
+    }
+
+    fn pop(&mut self) -> Option<(NodeId, u32)> {
+        self.n_frames = self.n_frames.checked_sub(1)?;
+        // Places with the same way on are equal.
+        Some(std::mem::take(&mut self.frames[self.n_frames]))
+    }
+}
+
+/// A place in a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Within {
-    Literal {
-        offset: usize,
-    },
     /// The options from `low` to `high` share the `offset` bytes read.
-    OneOf {
+    Choice {
         low: usize,
         high: usize,
         offset: usize,
@@ -71,15 +62,37 @@ enum Within {
         character: Character,
     },
     Integer {
+        is_negative: bool,
         value: u64,
         n_digits: u32,
+    },
+    Number {
+        part: NumberPart,
+        n_digits: u8,
     },
     Date {
         written: [u8; 10],
         n_written: usize,
     },
+    /// Before the byte that decides.
+    AnyOf,
     /// Behind the closing brace.
     End,
+}
+
+/// What of a number was written last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NumberPart {
+    Nothing,
+    Minus,
+    /// A zero, which no digit follows.
+    Zero,
+    Digits,
+    Point,
+    Fraction,
+    E,
+    Sign,
+    Exponent,
 }
 
 /// A place in a character of a string.
@@ -96,109 +109,126 @@ enum Character {
     },
 }
 
-impl Plan {
-    /// Makes the plan of a call of one of `specs`, which have been checked.
-    pub(crate) fn new(specs: &[FunctionSpec], format: &CallFormat) -> Self {
-        let mut head = PathBuilder::default();
-        head.literal("{");
-        if let Some(max_chars) = format.thought_max_chars {
-            head.literal("\"thought\": \"");
-            head.piece(Piece::Text { max_chars });
-            head.literal(", ");
-        }
-        head.literal("\"function\": ");
-        let mut sorted: Vec<&FunctionSpec> = specs.iter().collect();
-        sorted.sort_by_key(|spec| json_string(spec.name));
-        let names = sorted.iter().map(|spec| json_string(spec.name).into_bytes()).collect();
-        head.piece(Piece::OneOf(names));
-        let mut paths = vec![head.finish()];
-        paths.extend(sorted.iter().map(|spec| function_path(spec)));
-        let first_name = specs.first().map(|spec| spec.name);
-        let first_function =
-            sorted.iter().position(|spec| Some(spec.name) == first_name).unwrap_or_default();
-        Self { paths, first_function }
+/// Follows calls of a plan.
+#[derive(Debug)]
+pub(crate) struct Walker {
+    plan: Plan,
+}
+
+impl Walker {
+    pub(crate) fn new(plan: Plan) -> Self {
+        Self { plan }
     }
 
     /// Returns the place before the opening brace.
     pub(crate) fn start(&self) -> Place {
-        self.enter(0, 0)
+        self.enter(self.plan.start(), Stack::default())
     }
 
-    fn piece(&self, place: Place) -> Option<&Piece> {
-        self.paths[place.path].get(place.piece)
-    }
-
-    fn enter(&self, path: usize, piece: usize) -> Place {
-        let within = match self.paths[path].get(piece) {
-            Some(Piece::Literal(_)) => Within::Literal { offset: 0 },
-            Some(Piece::OneOf(options)) => Within::OneOf { low: 0, high: options.len(), offset: 0 },
-            Some(Piece::Text { .. }) => Within::Text { n_chars: 0, character: Character::Between },
-            Some(Piece::Integer { .. }) => Within::Integer { value: 0, n_digits: 0 },
-            Some(Piece::Date) => Within::Date { written: [0; 10], n_written: 0 },
-            None => Within::End,
+    fn enter(&self, mut node: NodeId, mut stack: Stack) -> Place {
+        let within = loop {
+            match self.plan.node(node) {
+                Node::Sequence(parts) => {
+                    // The last part takes the place of the sequence, so that long objects are no deeper
+                    // than short ones.
+                    if parts.len() > 1 {
+                        stack.push(node, 1);
+                    }
+                    node = parts[0];
+                }
+                Node::Choice { options, .. } => {
+                    break Within::Choice { low: 0, high: options.len(), offset: 0 };
+                }
+                Node::Text { .. } => {
+                    break Within::Text { n_chars: 0, character: Character::Between };
+                }
+                Node::Integer { .. } => {
+                    break Within::Integer { is_negative: false, value: 0, n_digits: 0 };
+                }
+                Node::Number => break Within::Number { part: NumberPart::Nothing, n_digits: 0 },
+                Node::Date => break Within::Date { written: [0; 10], n_written: 0 },
+                Node::AnyOf(_) => break Within::AnyOf,
+            }
         };
-        Place { path, piece, within }
+        Place { node, within, stack }
     }
 
+    /// Returns the place behind a node that has ended.
     fn after(&self, place: Place) -> Place {
-        match place.within {
-            // The one choice of the first path is that of the function.
-            Within::OneOf { low, .. } if place.path == 0 => self.enter(1 + low, 0),
-            _ => self.enter(place.path, place.piece + 1),
+        let mut stack = place.stack;
+        if let (Node::Choice { options, .. }, Within::Choice { low, .. }) =
+            (self.plan.node(place.node), place.within)
+            && let Some(next) = options[low].next
+        {
+            return self.enter(next, stack);
         }
+        let Some((sequence, next)) = stack.pop() else {
+            return Place { within: Within::End, stack, ..place };
+        };
+        let Node::Sequence(parts) = self.plan.node(sequence) else {
+            return Place { within: Within::End, stack, ..place };
+        };
+        if (next as usize) + 1 < parts.len() {
+            stack.push(sequence, next + 1);
+        }
+        self.enter(parts[next as usize], stack)
     }
 
     /// Returns the place after `byte`, or none if it cannot come here.
     pub(crate) fn step(&self, place: Place, byte: u8) -> Option<Place> {
         let at = |within| Some(Place { within, ..place });
-        match (self.piece(place)?, place.within) {
-            (Piece::Literal(text), Within::Literal { offset }) => {
-                if text[offset] != byte {
-                    None
-                } else if offset + 1 == text.len() {
-                    Some(self.after(place))
-                } else {
-                    at(Within::Literal { offset: offset + 1 })
-                }
-            }
-            (Piece::OneOf(options), Within::OneOf { low, high, offset }) => {
+        match (self.plan.node(place.node), place.within) {
+            (_, Within::End) => None,
+            (Node::Choice { options, .. }, Within::Choice { low, high, offset }) => {
                 let Range { start: low, end: high } = narrow(options, low..high, offset, byte);
-                let within = Within::OneOf { low, high, offset: offset + 1 };
+                let within = Within::Choice { low, high, offset: offset + 1 };
                 if low == high {
                     None
-                } else if options[low].len() == offset + 1 {
+                } else if options[low].text.len() == offset + 1 {
                     Some(self.after(Place { within, ..place }))
                 } else {
                     at(within)
                 }
             }
-            (Piece::Text { .. }, Within::Text { n_chars, character: Character::Between })
+            (Node::Text { .. }, Within::Text { n_chars, character: Character::Between })
                 if byte == b'"' && n_chars > 0 =>
             {
                 Some(self.after(place))
             }
-            (Piece::Text { max_chars }, Within::Text { n_chars, character })
+            (Node::Text { max_chars }, Within::Text { n_chars, character })
                 if n_chars < *max_chars =>
             {
                 let (n_chars, character) = step_text(n_chars, character, byte)?;
                 at(Within::Text { n_chars, character })
             }
-            (&Piece::Integer { min, max }, Within::Integer { value, n_digits }) => {
-                if byte.is_ascii_digit() {
+            (&Node::Integer { min, max }, Within::Integer { is_negative, value, n_digits }) => {
+                let sizes = sizes(is_negative, min, max);
+                if byte == b'-' && !is_negative && n_digits == 0 && min < 0 {
+                    at(Within::Integer { is_negative: true, value, n_digits })
+                } else if byte.is_ascii_digit() {
                     // A leading zero stands alone.
                     if n_digits > 0 && value == 0 {
                         return None;
                     }
-                    let value = value * 10 + u64::from(byte - b'0');
-                    extend_integer(value, min, max)?;
-                    at(Within::Integer { value, n_digits: n_digits + 1 })
-                } else if n_digits > 0 && (min..=max).contains(&value) {
+                    let value = value.checked_mul(10)?.checked_add(u64::from(byte - b'0'))?;
+                    extend_integer(value, sizes?)?;
+                    at(Within::Integer { is_negative, value, n_digits: n_digits + 1 })
+                } else if n_digits > 0
+                    && sizes.is_some_and(|(low, high)| (low..=high).contains(&value))
+                {
                     self.step(self.after(place), byte)
                 } else {
                     None
                 }
             }
-            (Piece::Date, Within::Date { mut written, n_written }) => {
+            (Node::Number, Within::Number { part, n_digits }) => {
+                match step_number(part, n_digits, byte) {
+                    Some((part, n_digits)) => at(Within::Number { part, n_digits }),
+                    None if part.is_whole() => self.step(self.after(place), byte),
+                    None => None,
+                }
+            }
+            (Node::Date, Within::Date { mut written, n_written }) => {
                 written[n_written] = byte;
                 extend_date(&written[..=n_written])?;
                 if n_written + 1 == written.len() {
@@ -206,6 +236,11 @@ impl Plan {
                 } else {
                     at(Within::Date { written, n_written: n_written + 1 })
                 }
+            }
+            (Node::AnyOf(kinds), Within::AnyOf) => {
+                let beginning = Beginning::of(byte)?;
+                let (_, node) = kinds.iter().find(|(begins, _)| *begins == beginning)?;
+                self.step(self.enter(*node, place.stack), byte)
             }
             _ => None,
         }
@@ -218,9 +253,10 @@ impl Plan {
 
     /// Returns whether no character is half written here: neither its bytes nor its escape.
     pub(crate) fn is_between_characters(&self, place: Place) -> bool {
-        match (self.piece(place), place.within) {
-            (Some(Piece::OneOf(options)), Within::OneOf { low, offset, .. }) => {
-                std::str::from_utf8(&options[low][..offset]).is_ok()
+        match (self.plan.node(place.node), place.within) {
+            (Node::Choice { options, .. }, Within::Choice { low, offset, .. }) => {
+                // A byte that goes on with a character is no beginning of one.
+                options[low].text.get(offset).is_none_or(|byte| byte & 0xc0 != 0x80)
             }
             (_, Within::Text { character, .. }) => character == Character::Between,
             _ => true,
@@ -229,124 +265,53 @@ impl Plan {
 
     /// Returns a text that ends the call from `place`, which is between characters.
     ///
-    /// Strings are closed where they are, numbers and days are the least that begin as written,
-    /// choices the first in order, booleans and heartbeats false. A call without a function yet
-    /// becomes one of the first spec.
+    /// Strings are closed where they are, lists and objects as soon as they may end, numbers are those
+    /// nearest to zero that begin as written, days the first, choices the first in order, booleans and
+    /// heartbeats false. A call without a function yet becomes one of the first spec.
     pub(crate) fn close(&self, mut place: Place) -> String {
         let mut text = Vec::new();
-        while let Some(piece) = self.piece(place) {
-            match (piece, place.within) {
-                (Piece::Literal(literal), Within::Literal { offset }) => {
-                    text.extend_from_slice(&literal[offset..]);
+        while place.within != Within::End {
+            match (self.plan.node(place.node), place.within) {
+                (Node::Choice { options, closing }, Within::Choice { low, high, offset }) => {
+                    let low = if (low..high).contains(closing) { *closing } else { low };
+                    text.extend_from_slice(&options[low].text[offset..]);
+                    place.within = Within::Choice { low, high, offset };
                 }
-                (Piece::OneOf(options), Within::OneOf { low, high, offset }) => {
-                    let is_undecided =
-                        place.path == 0 && (low..high).contains(&self.first_function);
-                    let low = if is_undecided { self.first_function } else { low };
-                    text.extend_from_slice(&options[low][offset..]);
-                    place.within = Within::OneOf { low, high, offset };
-                }
-                (Piece::Text { .. }, Within::Text { n_chars, .. }) => {
+                (Node::Text { .. }, Within::Text { n_chars, .. }) => {
                     if n_chars == 0 {
                         text.extend_from_slice(FILLER.as_bytes());
                     }
                     text.push(b'"');
                 }
-                (&Piece::Integer { min, max }, Within::Integer { value, n_digits }) => {
-                    let number =
-                        if n_digits == 0 { Some(min) } else { extend_integer(value, min, max) };
-                    let digits = number.unwrap_or(min).to_string();
-                    text.extend_from_slice(&digits.as_bytes()[n_digits as usize..]);
+                (&Node::Integer { min, max }, Within::Integer { is_negative, value, n_digits }) => {
+                    text.extend_from_slice(
+                        end_of_integer(is_negative, value, n_digits, min, max).as_bytes(),
+                    )
                 }
-                (Piece::Date, Within::Date { written, n_written }) => {
+                (Node::Number, Within::Number { part, .. }) if !part.is_whole() => text.push(b'0'),
+                (Node::Date, Within::Date { written, n_written }) => {
                     let date = extend_date(&written[..n_written]).unwrap_or_default();
                     text.extend_from_slice(date.as_bytes().get(n_written..).unwrap_or_default());
+                }
+                (Node::AnyOf(kinds), _) => {
+                    place = self.enter(kinds[0].1, place.stack);
+                    continue;
                 }
                 _ => {}
             }
             place = self.after(place);
         }
-        // All pieces are whole characters here, so nothing is lost.
+        // All that is written is whole characters here, so nothing is lost.
         String::from_utf8_lossy(&text).into_owned()
     }
 }
 
-fn function_path(spec: &FunctionSpec) -> Vec<Piece> {
-    let mut path = PathBuilder::default();
-    path.literal(", \"args\": {");
-    for (n, argument) in spec.arguments.iter().enumerate() {
-        if n > 0 {
-            path.literal(", ");
-        }
-        path.literal(&format!("{}: ", json_string(argument.name)));
-        match &argument.kind {
-            ArgumentKind::Text { max_chars } => {
-                path.literal("\"");
-                path.piece(Piece::Text { max_chars: *max_chars });
-            }
-            ArgumentKind::OneOf(allowed) => {
-                let mut options: Vec<Vec<u8>> =
-                    allowed.iter().map(|text| json_string(text).into_bytes()).collect();
-                options.sort_unstable();
-                options.dedup();
-                path.piece(Piece::OneOf(options));
-            }
-            ArgumentKind::Integer { min, max } => {
-                path.piece(Piece::Integer { min: u64::from(*min), max: u64::from(*max) });
-            }
-            ArgumentKind::Boolean => path.boolean(),
-            ArgumentKind::Date => {
-                path.literal("\"");
-                path.piece(Piece::Date);
-                path.literal("\"");
-            }
-        }
-    }
-    path.literal("}");
-    if spec.asks_heartbeat {
-        path.literal(", \"request_heartbeat\": ");
-        path.boolean();
-    }
-    path.literal("}");
-    path.finish()
-}
-
-#[derive(Default)]
-struct PathBuilder {
-    pieces: Vec<Piece>,
-    literal: String,
-}
-
-impl PathBuilder {
-    fn literal(&mut self, text: &str) {
-        self.literal.push_str(text);
-    }
-
-    fn piece(&mut self, piece: Piece) {
-        if !self.literal.is_empty() {
-            self.pieces.push(Piece::Literal(std::mem::take(&mut self.literal).into_bytes()));
-        }
-        self.pieces.push(piece);
-    }
-
-    fn boolean(&mut self) {
-        self.piece(Piece::OneOf(vec![b"false".to_vec(), b"true".to_vec()]));
-    }
-
-    fn finish(mut self) -> Vec<Piece> {
-        if !self.literal.is_empty() {
-            self.pieces.push(Piece::Literal(self.literal.into_bytes()));
-        }
-        self.pieces
-    }
-}
-
 /// Returns which of the options in `range`, all alike up to `offset`, have `byte` there.
-fn narrow(options: &[Vec<u8>], range: Range<usize>, offset: usize, byte: u8) -> Range<usize> {
+fn narrow(options: &[Choice], range: Range<usize>, offset: usize, byte: u8) -> Range<usize> {
     let low = range.start;
     let options = &options[range];
-    let start = options.partition_point(|option| option[offset] < byte);
-    let end = options.partition_point(|option| option[offset] <= byte);
+    let start = options.partition_point(|option| option.text[offset] < byte);
+    let end = options.partition_point(|option| option.text[offset] <= byte);
     low + start..low + end
 }
 
@@ -396,19 +361,70 @@ fn step_text(n_chars: usize, character: Character, byte: u8) -> Option<(usize, C
     }
 }
 
+impl NumberPart {
+    /// Whether a number may end here.
+    fn is_whole(self) -> bool {
+        matches!(self, Self::Zero | Self::Digits | Self::Fraction | Self::Exponent)
+    }
+}
+
+/// Returns what of a number was written when `byte` is, and how many digits of that part.
+fn step_number(part: NumberPart, n_digits: u8, byte: u8) -> Option<(NumberPart, u8)> {
+    use NumberPart::{Digits, E, Exponent, Fraction, Minus, Nothing, Point, Sign, Zero};
+    let [max_digits, max_fraction, max_exponent] = NUMBER_DIGITS;
+    match (part, byte) {
+        (Nothing, b'-') => Some((Minus, 0)),
+        (Nothing | Minus, b'0') => Some((Zero, 0)),
+        (Nothing | Minus, b'1'..=b'9') => Some((Digits, 1)),
+        (Digits, b'0'..=b'9') if n_digits < max_digits => Some((Digits, n_digits + 1)),
+        (Zero | Digits, b'.') => Some((Point, 0)),
+        (Point, b'0'..=b'9') => Some((Fraction, 1)),
+        (Fraction, b'0'..=b'9') if n_digits < max_fraction => Some((Fraction, n_digits + 1)),
+        (Zero | Digits | Fraction, b'e' | b'E') => Some((E, 0)),
+        (E, b'-' | b'+') => Some((Sign, 0)),
+        (E | Sign, b'0'..=b'9') => Some((Exponent, 1)),
+        (Exponent, b'0'..=b'9') if n_digits < max_exponent => Some((Exponent, n_digits + 1)),
+        _ => None,
+    }
+}
+
+/// Returns the least and the greatest distance from zero of the numbers from `min` to `max` that have this
+/// sign; none if there are none. Zero has no sign.
+pub(crate) fn sizes(is_negative: bool, min: i64, max: i64) -> Option<(u64, u64)> {
+    if is_negative {
+        (min < 0).then(|| (if max < 0 { max.unsigned_abs() } else { 1 }, min.unsigned_abs()))
+    } else {
+        (max >= 0).then(|| (min.max(0).unsigned_abs(), max.unsigned_abs()))
+    }
+}
+
 /// Returns the least number from `min` to `max` whose digits begin with those of `value`.
-fn extend_integer(value: u64, min: u64, max: u64) -> Option<u64> {
-    let mut low = value;
-    let mut high = value;
+fn extend_integer(value: u64, (min, max): (u64, u64)) -> Option<u64> {
+    let (mut low, mut high) = (u128::from(value), u128::from(value));
+    let (min, max) = (u128::from(min), u128::from(max));
     loop {
         if high >= min && low <= max {
-            return Some(low.max(min));
+            return u64::try_from(low.max(min)).ok();
         }
         if low > max || value == 0 {
             return None;
         }
         low *= 10;
         high = high * 10 + 9;
+    }
+}
+
+/// Returns what is missing of the number nearest to zero that begins as written.
+fn end_of_integer(is_negative: bool, value: u64, n_digits: u32, min: i64, max: i64) -> String {
+    if n_digits > 0 {
+        let number = sizes(is_negative, min, max).and_then(|sizes| extend_integer(value, sizes));
+        return number.unwrap_or(value).to_string().split_off(n_digits as usize);
+    }
+    let nearest = |is_negative| sizes(is_negative, min, max).map(|(low, _)| low);
+    match (is_negative, nearest(false), nearest(true)) {
+        (false, Some(number), _) => number.to_string(),
+        (false, None, Some(number)) => format!("-{number}"),
+        (_, _, number) => number.unwrap_or_default().to_string(),
     }
 }
 

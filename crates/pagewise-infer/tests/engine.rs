@@ -31,7 +31,7 @@ fn load(path: &Path, window_tokens: Option<usize>) -> Result<Engine, LoadError> 
     Engine::load(path, &cpu(), &EngineOptions { window_tokens, ..EngineOptions::default() })
 }
 
-fn specs() -> Vec<FunctionSpec> {
+fn specs() -> Vec<FunctionSpec<'static>> {
     let argument = |name, kind| ArgumentSpec { name, description: "", kind };
     vec![
         FunctionSpec {

@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use pagewise_core::{
-    ArgumentKind, CallFormat, Constraint, Finish, FunctionCall, FunctionSpec, Generation,
-    GenerationRequest, LanguageModel, ModelError, Prompt, SessionSlot, TokenUsage,
+    ArgumentKind, ArgumentSpec, CallFormat, Constraint, Finish, FunctionCall, FunctionSpec,
+    Generation, GenerationRequest, LanguageModel, MAX_KEY_CHARS, ModelError, Prompt, SessionSlot,
+    TokenUsage,
 };
 use rand::{Rng, RngExt, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
@@ -19,7 +20,7 @@ pub struct Asked {
     /// The prompt.
     pub prompt: Prompt,
     /// The names of the functions that could be called; empty for a text.
-    pub functions: Vec<&'static str>,
+    pub functions: Vec<String>,
 }
 
 /// A model that answers from a script, and from chance when the script has ended.
@@ -135,7 +136,9 @@ impl LanguageModel for ScriptedModel {
             return Ok(Generation { text, thoughts, finish, tokens, first_token: None });
         }
         let functions = match request.constraint {
-            Constraint::Call { functions, .. } => functions.iter().map(|spec| spec.name).collect(),
+            Constraint::Call { functions, .. } => {
+                functions.iter().map(|spec| spec.name.to_string()).collect()
+            }
             Constraint::Text { .. } => Vec::new(),
         };
         if request.slot != SessionSlot::Intake
@@ -175,16 +178,12 @@ impl LanguageModel for ScriptedModel {
 
 /// Makes a call that the specs allow.
 pub fn random_call(
-    functions: &[FunctionSpec],
+    functions: &[FunctionSpec<'_>],
     format: &CallFormat,
     rng: &mut impl Rng,
 ) -> FunctionCall {
     let spec = functions.choose(rng).expect("a step has at least one function");
-    let arguments: Map<String, Value> = spec
-        .arguments
-        .iter()
-        .map(|argument| (argument.name.to_string(), random_value(&argument.kind, rng)))
-        .collect();
+    let arguments = random_fields(&spec.arguments, rng);
     FunctionCall {
         thought: format.thought_max_chars.map(|max_chars| random_text(max_chars, rng)),
         function: spec.name.into(),
@@ -193,17 +192,45 @@ pub fn random_call(
     }
 }
 
-fn random_value(kind: &ArgumentKind, rng: &mut impl Rng) -> Value {
+fn random_fields(specs: &[ArgumentSpec<'_>], rng: &mut impl Rng) -> Map<String, Value> {
+    let mut fields = Map::new();
+    for spec in specs {
+        if !spec.kind.is_optional() || rng.random() {
+            fields.insert(spec.name.to_string(), random_value(&spec.kind, rng));
+        }
+    }
+    fields
+}
+
+fn random_value(kind: &ArgumentKind<'_>, rng: &mut impl Rng) -> Value {
     match kind {
         ArgumentKind::Text { max_chars } => random_text(*max_chars, rng).into(),
         ArgumentKind::OneOf(allowed) => {
             allowed.choose(rng).expect("an alternation is never empty").clone().into()
         }
         ArgumentKind::Integer { min, max } => rng.random_range(*min..=*max).into(),
+        ArgumentKind::Number => (f64::from(rng.random_range(-9999..=9999)) / 100.0).into(),
         ArgumentKind::Boolean => rng.random::<bool>().into(),
+        ArgumentKind::Null => Value::Null,
         ArgumentKind::Date => {
             format!("2026-{:02}-{:02}", rng.random_range(1..=12), rng.random_range(1..=28)).into()
         }
+        ArgumentKind::Array { items, min_items, max_items } => {
+            let n_items = rng.random_range(*min_items..=*max_items);
+            (0..n_items).map(|_| random_value(items, rng)).collect()
+        }
+        ArgumentKind::Object(fields) => Value::Object(random_fields(fields, rng)),
+        ArgumentKind::Map { values, max_entries } => {
+            let n_entries = rng.random_range(0..=*max_entries);
+            (0..n_entries)
+                .map(|_| (random_text(MAX_KEY_CHARS, rng), random_value(values, rng)))
+                .collect::<Map<String, Value>>()
+                .into()
+        }
+        ArgumentKind::AnyOf(kinds) => {
+            random_value(kinds.choose(rng).expect("an alternation is never empty"), rng)
+        }
+        ArgumentKind::Optional(kind) => random_value(kind, rng),
     }
 }
 

@@ -34,7 +34,7 @@ pub(crate) struct Function {
     /// As the model reads it in the system instructions: `(arguments): description`.
     pub(crate) help: &'static str,
     /// The spec in this state of memory; `None` when there is nothing the function could do.
-    pub(crate) spec: fn(&State<'_>) -> Option<FunctionSpec>,
+    pub(crate) spec: fn(&State<'_>) -> Option<FunctionSpec<'static>>,
     /// Does what the call asks, or says why not. Changes nothing itself: see [`Effect`].
     pub(crate) run: fn(&FunctionCall, &mut Execution<'_>) -> Result<Done, StoreError>,
 }

@@ -63,7 +63,7 @@ pub(crate) static CONVERSATION_SEARCH_DATE: Function = Function {
 };
 
 /// What to look for.
-pub(super) fn words_argument(state: &State<'_>) -> ArgumentSpec {
+pub(super) fn words_argument(state: &State<'_>) -> ArgumentSpec<'static> {
     ArgumentSpec {
         name: "words",
         description: "what to look for",
@@ -77,11 +77,11 @@ pub(super) fn words_argument(state: &State<'_>) -> ArgumentSpec {
 }
 
 /// A page can be asked for once a search has shown that there are more.
-pub(super) fn page_argument(state: &State<'_>) -> Option<ArgumentSpec> {
+pub(super) fn page_argument(state: &State<'_>) -> Option<ArgumentSpec<'static>> {
     (state.chain.n_pages > 1 && must(state) != Must::Follow).then_some(ArgumentSpec {
         name: "page",
         description: "the page of results",
-        kind: ArgumentKind::Integer { min: 1, max: state.chain.n_pages },
+        kind: ArgumentKind::Integer { min: 1, max: state.chain.n_pages.into() },
     })
 }
 

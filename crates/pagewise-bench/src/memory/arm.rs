@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
-use pagewise_agent::{Agent, AgentError, CallRecord, Event, Observer};
+use pagewise_agent::{Agent, AgentError, CallRecord, Event, Observer, Plan};
 use pagewise_core::{
     Constraint, Finish, FixedClock, GenerationRequest, Prompt, PromptMessage, PromptRole,
     SessionSlot, Status,
@@ -125,6 +125,7 @@ impl Answering<'_> {
     /// Whether the arm needs a store that holds what memory holds.
     pub(crate) fn needs_store(&self, case: &Case) -> bool {
         match self.settings.arm {
+            _ if !case.memory.tools.is_empty() => false,
             Arm::Memgpt => true,
             Arm::FullContext | Arm::Retrieval => case.memory.material.keep == Keep::Best,
             Arm::NoMemory => false,
@@ -139,6 +140,7 @@ impl Answering<'_> {
         let mut answered = Answered::default();
         let started = Instant::now();
         let result = match self.settings.arm {
+            _ if !case.memory.tools.is_empty() => self.with_tools(case, &mut answered),
             Arm::Memgpt => self.with_agent(case, &mut answered),
             _ => self.with_prompt(case, &mut answered),
         };
@@ -310,7 +312,7 @@ impl Answering<'_> {
     }
 
     /// The room kept for an answer, as the agent keeps it.
-    fn answer_tokens(&self) -> usize {
+    pub(super) fn answer_tokens(&self) -> usize {
         self.settings.agent.answer_tokens.min(self.lender.window_tokens() / 7)
     }
 }
@@ -318,11 +320,16 @@ impl Answering<'_> {
 /// What happened before an event failed.
 #[derive(Debug, Default)]
 struct Seen {
+    plan: Option<Plan>,
     calls: Vec<CallRecord>,
     evicted: usize,
 }
 
 impl Observer for Seen {
+    fn plan(&mut self, plan: Plan) {
+        self.plan = Some(plan);
+    }
+
     fn call(&mut self, record: &CallRecord) {
         self.calls.push(record.clone());
     }
@@ -338,6 +345,7 @@ impl Seen {
             |call: &&CallRecord| call.function == "send_message" && call.status == Status::Ok;
         let text = |call: &CallRecord| Some(call.arguments.get("message")?.as_str()?.to_string());
         EventRecord {
+            plan: self.plan,
             replies: self.calls.iter().filter(is_reply).filter_map(text).collect(),
             steps: steps(self.calls, &lender.written()),
             evicted: self.evicted,

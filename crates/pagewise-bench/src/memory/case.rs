@@ -11,6 +11,8 @@ use jiff::Timestamp;
 use pagewise_memory::Block;
 use serde::{Deserialize, Serialize};
 
+use super::tool::Tool;
+
 /// One question, or several messages of which the last is the question.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Case {
@@ -64,6 +66,8 @@ pub struct Memory {
     pub sessions: Vec<PastSession>,
     /// The same for a prompt without an agent.
     pub material: Material,
+    /// Functions that are offered in the place of the agent's own, where there is no memory to manage.
+    pub tools: Vec<Tool>,
 }
 
 /// A passage in archival storage.
@@ -166,6 +170,8 @@ pub enum Metric {
     ContainsWord,
     /// The answer is in the reply's answer field, both normalised as SQuAD does (`best_subspan_em`).
     Subspan,
+    /// The reply is the call that the answer describes, or no call where there is no answer.
+    Call,
 }
 
 /// A tier of memory.

@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use pagewise_agent::AgentError;
 use pagewise_core::ModelError;
+use pagewise_grammar::GrammarError;
 use pagewise_memory::StoreError;
 use thiserror::Error;
 
@@ -121,6 +122,9 @@ pub enum MemoryBenchError {
         /// The model.
         judge: String,
     },
+    /// The vocabulary cannot be prepared for masks.
+    #[error(transparent)]
+    Grammar(#[from] GrammarError),
     /// The store failed while memory was prepared.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -9,7 +9,8 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 
 use super::arm::Arm;
-use super::case::{Gold, Tier};
+use super::call_score;
+use super::case::{Gold, Metric, Tier};
 use super::record::{Record, tier_of_search};
 use super::score::{answer_field, contains, edit_score};
 use super::words::{folded, is_telling, squad_normal, words};
@@ -46,6 +47,18 @@ pub enum Failure {
     StoppedEarly,
     /// What had to be read was not found, and no more searches were allowed.
     NotFound,
+    /// The right function was called, and an argument has a value that will not do.
+    WrongArgument,
+    /// The right function was called without an argument that it needs.
+    MissingArgument,
+    /// A function was called that does something else.
+    WrongFunction,
+    /// A function was called where none does what was asked.
+    NeedlessCall,
+    /// No function was called where one does what was asked.
+    NoCall,
+    /// What was written begins like a call and is none.
+    NoJson,
 }
 
 impl Failure {
@@ -64,6 +77,12 @@ impl Failure {
             Self::Loop => "loop",
             Self::StoppedEarly => "stopped-early",
             Self::NotFound => "not-found",
+            Self::WrongArgument => "wrong-argument",
+            Self::MissingArgument => "missing-argument",
+            Self::WrongFunction => "wrong-function",
+            Self::NeedlessCall => "needless-call",
+            Self::NoCall => "no-call",
+            Self::NoJson => "no-json",
         }
     }
 }
@@ -79,6 +98,9 @@ pub(crate) fn classify(record: &Record) -> Failure {
     }
     if record.score.correct {
         return Failure::None;
+    }
+    if gold.metric == Metric::Call {
+        return call_score::classify(&gold.answers, &record.reply);
     }
     if let Some(edit) = &gold.edit
         && record.settings.arm == Arm::Memgpt

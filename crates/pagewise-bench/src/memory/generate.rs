@@ -4,8 +4,10 @@
 pub(super) mod core_memory;
 pub(super) mod dmr;
 pub(super) mod doc_qa;
+pub(super) mod function_calls;
 pub(super) mod nested_kv;
 mod people;
+pub(super) mod schemas;
 pub(super) mod topic_retrieval;
 
 use rand::seq::{IndexedRandom, SliceRandom};

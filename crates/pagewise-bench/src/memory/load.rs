@@ -3,6 +3,7 @@
 //! What they read is from outside: every line is checked, and what is wrong with it is said with file and
 //! line. None of it is part of this repository.
 
+pub(super) mod bfcl_calls;
 pub(super) mod hotpot;
 pub(super) mod letta_evals;
 pub(super) mod leval;
@@ -10,6 +11,7 @@ pub(super) mod locomo_audit;
 pub(super) mod msc;
 pub(super) mod nested_kv;
 pub(super) mod nq_closed;
+pub(super) mod schemas;
 pub(super) mod topics;
 pub(super) mod xquad;
 

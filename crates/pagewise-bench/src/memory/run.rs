@@ -165,7 +165,8 @@ impl<'a> Runner<'a> {
 
 /// Hashes what memory holds, but for who the agent is: that is the same in many stores.
 fn hash(memory: &Memory) -> String {
-    let Memory { blocks, passages, sessions, material } = memory;
+    // Tools are offered and not held.
+    let Memory { blocks, passages, sessions, material, tools: _ } = memory;
     if passages.is_empty() && sessions.is_empty() && material.pieces.is_empty() {
         return String::new();
     }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::arm::Arm;
+use super::call_score;
 use super::case::{EditGold, Gold, Metric};
 use super::record::Record;
 use super::words::{folded, squad_normal, stem, words};
@@ -32,6 +33,9 @@ impl Score {
 pub(crate) fn score(record: &Record) -> Score {
     let gold = &record.case.gold;
     let reply = &record.reply;
+    if gold.metric == Metric::Call {
+        return call_score::score(&gold.answers, reply);
+    }
     let answered = answers(gold, reply);
     let mut parts = BTreeMap::new();
     let mut put = |name: &str, value: f64| parts.insert(name.to_string(), value);
@@ -80,6 +84,8 @@ pub(crate) fn answers(gold: &Gold, reply: &str) -> bool {
         Metric::Contains => contains(reply, answer),
         Metric::ContainsWord => contains_word(reply, answer),
         Metric::Subspan => subspan(answer_field(reply), answer),
+        // A call is more than a text: see `call_score.rs`.
+        Metric::Call => false,
     })
 }
 

@@ -30,6 +30,10 @@ pub enum Task {
     DocQa,
     /// Which topic of a long conversation was the first, second or third.
     TopicRetrieval,
+    /// Which of the functions of others a request wants, and with what.
+    FunctionCalls,
+    /// What becomes of JSON schemas under a token mask; no model answers.
+    Grammar,
 }
 
 /// The cases of a task.
@@ -43,8 +47,15 @@ pub struct CaseSet {
 
 impl Task {
     /// All that there are.
-    pub const ALL: &'static [Self] =
-        &[Self::NestedKv, Self::Dmr, Self::CoreMemory, Self::DocQa, Self::TopicRetrieval];
+    pub const ALL: &'static [Self] = &[
+        Self::NestedKv,
+        Self::Dmr,
+        Self::CoreMemory,
+        Self::DocQa,
+        Self::TopicRetrieval,
+        Self::FunctionCalls,
+        Self::Grammar,
+    ];
 
     /// Returns the name on the command line and in records.
     pub fn name(self) -> &'static str {
@@ -54,21 +65,33 @@ impl Task {
             Self::CoreMemory => "core-memory",
             Self::DocQa => "doc-qa",
             Self::TopicRetrieval => "topic-retrieval",
+            Self::FunctionCalls => "function-calls",
+            Self::Grammar => "grammar",
         }
+    }
+
+    /// Whether a language model answers its cases. What needs none has no cases and no arms, but things of
+    /// its own to measure.
+    pub fn needs_model(self) -> bool {
+        self != Self::Grammar
     }
 
     /// Whether memory is searched by meaning, so that an embedder is needed.
     pub fn needs_embedder(self) -> bool {
         match self {
-            Self::NestedKv | Self::CoreMemory => false,
+            Self::NestedKv | Self::CoreMemory | Self::FunctionCalls | Self::Grammar => false,
             Self::Dmr | Self::DocQa | Self::TopicRetrieval => true,
         }
     }
 
     /// Whether an arm can answer it: a prompt of what a search finds needs passages, and a question to
-    /// search for.
+    /// search for; one with the material needs material.
     pub fn has_arm(self, arm: Arm) -> bool {
-        arm != Arm::Retrieval || self == Self::DocQa
+        match arm {
+            Arm::Retrieval => self == Self::DocQa,
+            Arm::FullContext => self != Self::FunctionCalls,
+            Arm::Memgpt | Arm::NoMemory => true,
+        }
     }
 
     /// Returns the settings of an agent for this task: the usual ones, but for what the experiment
@@ -76,11 +99,12 @@ impl Task {
     pub fn agent_config(self, usual: AgentConfig) -> AgentConfig {
         match self {
             Self::NestedKv => nested_kv::agent_config(usual),
-            Self::Dmr | Self::CoreMemory | Self::DocQa | Self::TopicRetrieval => usual,
+            _ => usual,
         }
     }
 
-    /// Makes cases from `seed`, without end. Each depends on the seed and on its place alone.
+    /// Makes cases from `seed`, without end; none for a task without a model. Each depends on the seed and on
+    /// its place alone.
     pub fn generate(self, seed: u64) -> Box<dyn Iterator<Item = Case>> {
         match self {
             Self::NestedKv => Box::new(generate::nested_kv::cases(seed)),
@@ -88,6 +112,8 @@ impl Task {
             Self::CoreMemory => Box::new(generate::core_memory::cases(seed)),
             Self::DocQa => Box::new(generate::doc_qa::cases(seed)),
             Self::TopicRetrieval => Box::new(generate::topic_retrieval::cases(seed)),
+            Self::FunctionCalls => Box::new(generate::function_calls::cases(seed)),
+            Self::Grammar => Box::new(std::iter::empty()),
         }
     }
 
@@ -128,6 +154,19 @@ impl Task {
                 Some(folder) => set("leval", load::topics::cases(&folder)?),
                 None => Err(none("topic_retrieval_longchat.jsonl")),
             },
+            Self::FunctionCalls => {
+                let found = load::bfcl_calls::FILES
+                    .iter()
+                    .find_map(|(_, file)| find("bfcl", &format!("{file}.jsonl")));
+                match found {
+                    Some(folder) => set("bfcl", load::bfcl_calls::cases(&folder)?),
+                    None => Err(none(
+                        "simple_python.jsonl, multiple.jsonl, live_simple.jsonl (each with its \
+                         _answers.jsonl) or irrelevance.jsonl",
+                    )),
+                }
+            }
+            Self::Grammar => Err(none("no cases for a model")),
             Self::DocQa => {
                 if let Some(folder) = find("nq_closed", "questions.jsonl") {
                     return set("nq_closed", load::nq_closed::cases(&folder)?);
@@ -185,7 +224,7 @@ mod tests {
 
     #[test]
     fn generated_cases_can_be_told_apart() {
-        for task in Task::ALL {
+        for task in Task::ALL.iter().filter(|task| task.needs_model()) {
             let cases: Vec<Case> = task.generate(1).take(40).collect();
             let ids: HashSet<&str> = cases.iter().map(|case| &*case.id).collect();
             assert_eq!((cases.len(), ids.len()), (40, 40), "{task}");

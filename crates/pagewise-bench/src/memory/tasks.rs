@@ -4,6 +4,7 @@
 pub(super) mod core_memory;
 pub(super) mod dmr;
 pub(super) mod doc_qa;
+pub(super) mod function_calls;
 pub(super) mod nested_kv;
 pub(super) mod topic_retrieval;
 

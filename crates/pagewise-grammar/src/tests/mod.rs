@@ -1,3 +1,4 @@
+mod json_schema;
 mod properties;
 mod random_weights;
 mod support;

@@ -1,4 +1,4 @@
-use pagewise_core::{ArgumentKind, CallFormat, FunctionCall, FunctionSpec};
+use pagewise_core::{ArgumentKind, ArgumentSpec, CallFormat, FunctionCall, FunctionSpec};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use rand::SeedableRng as _;
@@ -7,10 +7,11 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Map, Value};
 
 use super::support::*;
+use crate::plan::beginnings;
 use crate::{CallMatcher, FIRST_YEAR, LAST_YEAR};
 
 const NAMES: &[&str] =
-    &["a", "ab", "_", "a_", "send", "send_message", "search", "message", "function"];
+    &["a", "ab", "_", "a_", "send", "send_message", "search", "message", "Math.gcd-2", "né \"x\""];
 
 /// A choice's options may hold anything.
 fn any_option() -> impl Strategy<Value = String> {
@@ -27,29 +28,74 @@ fn any_option() -> impl Strategy<Value = String> {
     .prop_map(String::from_iter)
 }
 
-fn any_kind() -> impl Strategy<Value = ArgumentKind> {
+fn any_leaf() -> impl Strategy<Value = ArgumentKind<'static>> {
     prop_oneof![
         3 => (1usize..9).prop_map(|max_chars| ArgumentKind::Text { max_chars }),
         2 => prop::collection::vec(any_option(), 1..6).prop_map(ArgumentKind::OneOf),
-        2 => (any::<u32>(), any::<u32>(), 0u32..32, 0u32..32).prop_map(|(a, b, c, d)| {
+        2 => (any::<i64>(), any::<i64>(), 0u32..64, 0u32..64).prop_map(|(a, b, c, d)| {
             let (a, b) = (a >> c, b >> d);
             ArgumentKind::Integer { min: a.min(b), max: a.max(b) }
         }),
+        1 => Just(ArgumentKind::Number),
         1 => Just(ArgumentKind::Boolean),
+        1 => Just(ArgumentKind::Null),
         1 => Just(ArgumentKind::Date),
     ]
 }
 
-fn any_spec(name: &'static str) -> impl Strategy<Value = FunctionSpec> {
-    (subsequence(NAMES, 0..4).prop_shuffle(), prop::collection::vec(any_kind(), 3), any::<bool>())
+/// Kinds with others inside, up to three levels of them.
+fn any_kind() -> impl Strategy<Value = ArgumentKind<'static>> {
+    any_leaf().prop_recursive(3, 8, 3, |inner| {
+        let fields = (
+            subsequence(NAMES, 0..4).prop_shuffle(),
+            prop::collection::vec((inner.clone(), any::<bool>()), 3),
+        );
+        prop_oneof![
+            3 => any_leaf(),
+            2 => (inner.clone(), 0usize..3, 0usize..3).prop_map(|(items, min_items, more)| {
+                let max_items = (min_items + more).max(1);
+                ArgumentKind::Array { items: Box::new(items), min_items, max_items }
+            }),
+            2 => fields.prop_map(|(names, kinds)| ArgumentKind::Object(named(names, kinds))),
+            1 => (inner.clone(), 1usize..3).prop_map(|(values, max_entries)| {
+                ArgumentKind::Map { values: Box::new(values), max_entries }
+            }),
+            2 => prop::collection::vec(inner, 1..4).prop_map(|kinds| {
+                // The first of those that begin alike.
+                let mut begun = std::collections::HashSet::new();
+                let mut kept = kinds;
+                kept.retain(|kind| beginnings(kind).into_iter().all(|one| begun.insert(one)));
+                ArgumentKind::AnyOf(kept)
+            }),
+        ]
+    })
+}
+
+fn named(
+    names: Vec<&'static str>,
+    kinds: Vec<(ArgumentKind<'static>, bool)>,
+) -> Vec<ArgumentSpec<'static>> {
+    names
+        .into_iter()
+        .zip(kinds)
+        .map(|(name, (kind, is_optional))| {
+            argument(name, if is_optional { optional(kind) } else { kind })
+        })
+        .collect()
+}
+
+fn any_spec(name: &'static str) -> impl Strategy<Value = FunctionSpec<'static>> {
+    (
+        subsequence(NAMES, 0..4).prop_shuffle(),
+        prop::collection::vec((any_kind(), prop::bool::weighted(0.3)), 3),
+        any::<bool>(),
+    )
         .prop_map(move |(names, kinds, asks_heartbeat)| {
-            let arguments =
-                names.into_iter().zip(kinds).map(|(name, kind)| argument(name, kind)).collect();
-            function(name, arguments, asks_heartbeat)
+            function(name, named(names, kinds), asks_heartbeat)
         })
 }
 
-fn any_specs() -> impl Strategy<Value = Vec<FunctionSpec>> {
+fn any_specs() -> impl Strategy<Value = Vec<FunctionSpec<'static>>> {
     subsequence(NAMES, 1..5)
         .prop_shuffle()
         .prop_flat_map(|names| names.into_iter().map(any_spec).collect::<Vec<_>>())
@@ -100,12 +146,22 @@ fn random_text(max_chars: usize, rng: &mut ChaCha8Rng) -> String {
         .collect()
 }
 
-fn random_value(kind: &ArgumentKind, rng: &mut ChaCha8Rng) -> Value {
+fn random_value(kind: &ArgumentKind<'_>, rng: &mut ChaCha8Rng) -> Value {
     match kind {
         ArgumentKind::Text { max_chars } => random_text(*max_chars, rng).into(),
         ArgumentKind::OneOf(allowed) => allowed.choose(rng).unwrap().as_str().into(),
         ArgumentKind::Integer { min, max } => rng.random_range(*min..=*max).into(),
+        ArgumentKind::Number => match rng.random_range(0..3) {
+            0 => rng.random_range(-999_999_999_999_999i64..=999_999_999_999_999).into(),
+            1 => (f64::from(rng.random::<i32>()) / 1000.0).into(),
+            // Within what is read back to the last bit.
+            _ => format!("{}e{}", rng.random::<i16>(), rng.random_range(-20..10))
+                .parse::<f64>()
+                .unwrap()
+                .into(),
+        },
         ArgumentKind::Boolean => rng.random::<bool>().into(),
+        ArgumentKind::Null => Value::Null,
         ArgumentKind::Date => {
             let (year, month) =
                 (rng.random_range(FIRST_YEAR..=LAST_YEAR), rng.random_range(1..=12));
@@ -118,20 +174,43 @@ fn random_value(kind: &ArgumentKind, rng: &mut ChaCha8Rng) -> Value {
                 .to_string()
                 .into()
         }
+        ArgumentKind::Array { items, min_items, max_items } => {
+            let n_items = rng.random_range(*min_items..=*max_items);
+            (0..n_items).map(|_| random_value(items, rng)).collect()
+        }
+        ArgumentKind::Object(fields) => random_fields(fields, rng).into(),
+        ArgumentKind::Map { values, max_entries } => {
+            let n_entries = rng.random_range(0..=*max_entries);
+            (0..n_entries)
+                .map(|_| (random_text(4, rng), random_value(values, rng)))
+                .collect::<Map<String, Value>>()
+                .into()
+        }
+        ArgumentKind::AnyOf(kinds) => random_value(kinds.choose(rng).unwrap(), rng),
+        ArgumentKind::Optional(kind) => random_value(kind, rng),
     }
 }
 
-fn random_call(specs: &[FunctionSpec], format: &CallFormat, rng: &mut ChaCha8Rng) -> FunctionCall {
+fn random_fields(specs: &[ArgumentSpec<'_>], rng: &mut ChaCha8Rng) -> Map<String, Value> {
+    let mut fields = Map::new();
+    for spec in specs {
+        if !spec.kind.is_optional() || rng.random() {
+            fields.insert(spec.name.to_owned(), random_value(&spec.kind, rng));
+        }
+    }
+    fields
+}
+
+fn random_call(
+    specs: &[FunctionSpec<'_>],
+    format: &CallFormat,
+    rng: &mut ChaCha8Rng,
+) -> FunctionCall {
     let spec = specs.choose(rng).unwrap();
-    let arguments: Map<String, Value> = spec
-        .arguments
-        .iter()
-        .map(|argument| (argument.name.to_owned(), random_value(&argument.kind, rng)))
-        .collect();
     FunctionCall {
         thought: format.thought_max_chars.map(|max_chars| random_text(max_chars, rng)),
         function: spec.name.to_owned(),
-        arguments,
+        arguments: random_fields(&spec.arguments, rng),
         request_heartbeat: spec.asks_heartbeat.then(|| rng.random()),
     }
 }

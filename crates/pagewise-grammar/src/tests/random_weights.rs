@@ -34,7 +34,8 @@ fn sample(logits: &[f32], rng: &mut ChaCha8Rng) -> u32 {
 
 #[test]
 fn random_weights_produce_only_valid_calls() {
-    let specs = builtin_specs();
+    let mut specs = builtin_specs();
+    specs.extend(other_specs());
     let mut rng = ChaCha8Rng::seed_from_u64(231_008_560);
     let mut logits = vec![0.0; VOCABULARY.tokens.len()];
     let (mut n_sampled, mut n_cut_off) = (0, 0);

@@ -3,7 +3,10 @@ use pagewise_core::{ArgumentKind, CallFormat, FunctionSpec};
 
 use super::support::*;
 use crate::vocabulary::Vocabulary;
-use crate::{CallGrammar, CallMatcher, FIRST_YEAR, GrammarError, LAST_YEAR, MAX_TEXT_CHARS};
+use crate::{
+    CallGrammar, CallMatcher, FIRST_YEAR, GrammarError, LAST_YEAR, MAX_ITEMS, MAX_LEVELS,
+    MAX_TEXT_CHARS,
+};
 
 /// Advances over `text` byte by byte; says how many bytes were taken.
 fn feed(matcher: &mut CallMatcher, text: &[u8]) -> usize {
@@ -11,7 +14,7 @@ fn feed(matcher: &mut CallMatcher, text: &[u8]) -> usize {
 }
 
 #[track_caller]
-fn check_accepts(specs: &[FunctionSpec], format: &CallFormat, texts: &[&str]) {
+fn check_accepts(specs: &[FunctionSpec<'_>], format: &CallFormat, texts: &[&str]) {
     for text in texts {
         let mut matcher = matcher(specs, format);
         let n_taken = feed(&mut matcher, text.as_bytes());
@@ -24,7 +27,7 @@ fn check_accepts(specs: &[FunctionSpec], format: &CallFormat, texts: &[&str]) {
 
 /// `texts` hold a `^` before the first byte that must be refused.
 #[track_caller]
-fn check_rejects(specs: &[FunctionSpec], format: &CallFormat, texts: &[&str]) {
+fn check_rejects(specs: &[FunctionSpec<'_>], format: &CallFormat, texts: &[&str]) {
     for text in texts {
         let (good, bad) = text.split_once('^').unwrap();
         let mut matcher = matcher(specs, format);
@@ -225,33 +228,148 @@ fn counts_to_any_bound() {
         (7, 123),
         (99, 1001),
         (10, 19),
-        (0, u32::MAX),
-        (4_294_967_290, u32::MAX),
+        (0, i64::from(u32::MAX)),
+        (-7, 5),
+        (-123, -99),
+        (i64::MIN, i64::MAX),
+        (i64::MIN, -1),
+        (i64::MAX - 12, i64::MAX),
     ] {
         let specs = function_of(ArgumentKind::Integer { min, max });
         let mut matcher = matcher(&specs, &PLAIN);
         let head = br#"{"function": "f", "args": {"a": "#;
         assert_eq!(feed(&mut matcher, head), head.len());
-        let near = |n: u32| u64::from(n).saturating_sub(1100)..=u64::from(n) + 1100;
+        let near = |n: i64| i128::from(n) - 1100..=i128::from(n) + 1100;
         for number in near(min).chain(near(max)) {
             let tokens: Vec<u32> = format!("{number}}}").bytes().map(u32::from).collect();
             let is_allowed = matcher.engine_validates(&tokens) == tokens.len();
             assert_eq!(
                 is_allowed,
-                (u64::from(min)..=u64::from(max)).contains(&number),
+                (i128::from(min)..=i128::from(max)).contains(&number),
                 "{number} in {min} to {max}"
             );
         }
-        for bad in [&b"00"[..], b"01", b"-1", b"+1", b"1.", b"1e", b" 1", b"\""] {
+        for bad in [&b"00"[..], b"01", b"-0", b"+1", b"--1", b"1.", b"1e", b" 1", b"\""] {
             let tokens: Vec<u32> = bad.iter().map(|&byte| u32::from(byte)).collect();
             assert!(matcher.engine_validates(&tokens) < bad.len(), "{bad:?} in {min} to {max}");
         }
     }
 }
 
+#[test]
+fn writes_numbers_as_json_does() {
+    let specs = function_of(ArgumentKind::Number);
+    let call = |number: &str| format!(r#"{{"function": "f", "args": {{"a": {number}"#);
+    let digits = "123456789012345";
+    let valid = [
+        "0",
+        "-0",
+        "7",
+        "-7",
+        "0.5",
+        "-0.50",
+        "10.25",
+        "1e5",
+        "1E-05",
+        "6.022e+23",
+        "0e0",
+        digits,
+        "0.12345678901234",
+        "1e-99",
+    ];
+    let valid = valid.map(|number| call(number) + "}}");
+    check_accepts(&specs, &PLAIN, &valid.each_ref().map(String::as_str));
+    let invalid = [
+        "0^0",
+        "-^}",
+        "-^-",
+        "1.^}",
+        "^.5",
+        "^+1",
+        "1e^}",
+        "1e+^}",
+        "1e12^3",
+        "1.5^.",
+        "^\"",
+        "123456789012345^6",
+        "0.12345678901234^5",
+    ];
+    let invalid = invalid.map(call);
+    check_rejects(&specs, &PLAIN, &invalid.each_ref().map(String::as_str));
+}
+
+#[test]
+fn says_what_the_functions_of_others_say() {
+    let specs = other_specs();
+    let call = |args: &str| format!(r#"{{"function": "Hotel.search-2", "args": {{{args}"#);
+    let sum = |args: &str| format!(r#"{{"function": "sum", "args": {{{args}"#);
+    let valid = [
+        r#""city": "Oslo", "at": {}"#,
+        r#""city": "Oslo", "Guests": -2, "at": {}"#,
+        r#""city": "Oslo", "tags": [], "at": {"y": null}"#,
+        r#""city": "Oslo", "tags": ["spa", "sea"], "at": {"x": 1.5, "y": null}"#,
+        r#""city": "Oslo", "Guests": 2, "tags": ["sea"], "at": {"x": -1}, "more": "any""#,
+        r#""city": "Oslo", "at": {}, "more": [1, "b"]"#,
+        r#""city": "Oslo", "at": {}, "more": {"k 1": false, "k": null}"#,
+    ];
+    let valid = valid.map(|args| call(args) + "}}");
+    check_accepts(&specs, &PLAIN, &valid.each_ref().map(String::as_str));
+    let sums = [
+        sum(r#"}, "request_heartbeat": true}"#),
+        sum(r#""é \"n\"": [[1], [-9]]}, "request_heartbeat": false}"#),
+        sum(r#""é \"n\"": [[1], [2], [3]]}, "request_heartbeat": false}"#),
+    ];
+    check_accepts(&specs, &PLAIN, &sums.each_ref().map(String::as_str));
+    let invalid = [
+        call(r#""^Guests": 1"#),
+        call(r#""city": "Oslo"^}"#),
+        call(r#""city": "Oslo", "tags": [], "^Guests": 1"#),
+        call(r#""city": "Oslo", "tags": ["sea",^]"#),
+        call(r#""city": "Oslo", "tags": ["sea", "spa"^, "#),
+        call(r#""city": "Oslo", "tags": [^ "#),
+        call(r#""city": "Oslo", "at": {"x": 1, "^x": 1"#),
+        call(r#""city": "Oslo", "at": {^ "x""#),
+        call(r#""city": "Oslo", "at": {}, "more": [1, 2^, "#),
+        call(r#""city": "Oslo", "at": {}, "more": [^["#),
+        call(r#""city": "Oslo", "at": {}, "more": {"^ "#),
+        call(r#""city": "Oslo", "at": {}, "^city": "#),
+        sum(r#""é \"n\"": [^]"#),
+        sum(r#""é \"n\"": [[1]^]"#),
+        sum(r#""é \"n\"": [[1^, 2"#),
+        sum(r#""é \"n\"": [[1], [2], [3]^, "#),
+    ];
+    check_rejects(&specs, &PLAIN, &invalid.each_ref().map(String::as_str));
+}
+
+#[test]
+fn closes_lists_and_objects_as_soon_as_they_may_end() {
+    let specs = other_specs();
+    let head = r#"{"function": "Hotel.search-2", "args": {"#;
+    for (written, closed) in [
+        (r#""ci"#, r#""city": "…", "at": {}}}"#),
+        (r#""city": "Oslo""#, r#""city": "Oslo", "at": {}}}"#),
+        (r#""city": "Oslo", "#, r#""city": "Oslo", "at": {}}}"#),
+        (r#""city": "Oslo", "G"#, r#""city": "Oslo", "Guests": 0, "at": {}}}"#),
+        (r#""city": "Oslo", "Guests": -"#, r#""city": "Oslo", "Guests": -1, "at": {}}}"#),
+        (r#""city": "Oslo", "tags": ["#, r#""city": "Oslo", "tags": [], "at": {}}}"#),
+        (r#""city": "Oslo", "tags": ["s"#, r#""city": "Oslo", "tags": ["sea"], "at": {}}}"#),
+        (r#""city": "O", "at": {"x": -"#, r#""city": "O", "at": {"x": -0}}}"#),
+        (r#""city": "O", "at": {"x": 1."#, r#""city": "O", "at": {"x": 1.0}}}"#),
+        (r#""city": "O", "at": {"x": 1e"#, r#""city": "O", "at": {"x": 1e0}}}"#),
+        (r#""city": "O", "at": {}, "more": "#, r#""city": "O", "at": {}, "more": "…"}}"#),
+        (r#""city": "O", "at": {}, "more": [t"#, r#""city": "O", "at": {}, "more": [true]}}"#),
+        (r#""city": "O", "at": {}, "more": {""#, r#""city": "O", "at": {}, "more": {"…": "…"}}}"#),
+    ] {
+        check_closes(&specs, format!("{head}{written}").as_bytes(), &format!("{head}{closed}"));
+    }
+    let sum = r#"{"function": "sum", "args": {"é \"n\"": "#;
+    let rest = r#"}, "request_heartbeat": false}"#;
+    check_closes(&specs, format!("{sum}[[5").as_bytes(), &format!("{sum}[[5], [0]]{rest}"));
+}
+
 /// Says how a call that stops at `written` is closed.
 #[track_caller]
-fn check_closes(specs: &[FunctionSpec], written: &[u8], expected: &str) {
+fn check_closes(specs: &[FunctionSpec<'_>], written: &[u8], expected: &str) {
     let mut matcher = matcher(specs, &PLAIN);
     assert_eq!(feed(&mut matcher, written), written.len(), "behind {}", matcher.text());
     let text = format!("{}{}", matcher.text(), matcher.close());
@@ -370,6 +488,8 @@ fn says_what_is_wrong_with_specs() {
             false,
         )
     };
+    let deep = |n| (0..n).fold(ArgumentKind::Boolean, |kind, _| list(kind, 0, 1));
+    assert!(GRAMMAR.matcher(&function_of(deep(MAX_LEVELS)), &PLAIN).is_ok());
     let thought = |n| CallFormat { thought_max_chars: Some(n) };
     for (specs, format, expected) in [
         (vec![], PLAIN, GrammarError::NoFunctions),
@@ -380,7 +500,25 @@ fn says_what_is_wrong_with_specs() {
         (vec![f("f", &[]), f("f", &[])], PLAIN, name_error("f")),
         (vec![f("f", &["a", "a"])], PLAIN, name_error("a")),
         (vec![f("", &[])], PLAIN, name_error("")),
-        (vec![f("Send message", &[])], PLAIN, name_error("Send message")),
+        (vec![f("two\nlines", &[])], PLAIN, name_error("two\nlines")),
+        (function_of(list(ArgumentKind::Null, 0, MAX_ITEMS + 1)), PLAIN, argument_error()),
+        (function_of(list(ArgumentKind::Null, 2, 1)), PLAIN, argument_error()),
+        (function_of(list(optional(ArgumentKind::Null), 0, 1)), PLAIN, argument_error()),
+        (function_of(deep(MAX_LEVELS + 1)), PLAIN, argument_error()),
+        (function_of(ArgumentKind::AnyOf(vec![])), PLAIN, argument_error()),
+        (
+            function_of(ArgumentKind::AnyOf(vec![text(3), ArgumentKind::Date])),
+            PLAIN,
+            argument_error(),
+        ),
+        (
+            function_of(ArgumentKind::Object(vec![
+                argument("x", ArgumentKind::Null),
+                argument("x", ArgumentKind::Null),
+            ])),
+            PLAIN,
+            name_error("x"),
+        ),
         (vec![f("f", &[])], thought(0), GrammarError::Thought { max_chars: 0 }),
         (
             vec![f("f", &[])],
@@ -416,6 +554,27 @@ fn holds_long_texts_and_long_lists() {
     let full =
         format!(r#"{{"function": "write", "args": {{"a": "{}^x"#, "é".repeat(MAX_TEXT_CHARS));
     check_rejects(&specs, &PLAIN, &[&full]);
+}
+
+#[test]
+fn goes_as_deep_as_specs_may() {
+    let kind = (1..MAX_LEVELS).fold(ArgumentKind::any(1, 9, 2), |kind, level| match level % 3 {
+        0 => list(kind, 1, MAX_ITEMS),
+        1 => ArgumentKind::Object(vec![
+            argument("x", optional(kind)),
+            argument("y", ArgumentKind::Date),
+        ]),
+        _ => ArgumentKind::Map { values: Box::new(kind), max_entries: 2 },
+    });
+    let specs = function_of(kind);
+    let value = r#"{"k": {"x": [{"k": {"x": ["a", {}], "y": "2000-01-01"}}], "y": "2000-01-01"}}"#;
+    let inner = value.replace(r#"["a", {}]"#, r#"{"k": "a"}"#);
+    let call = |value: &str| format!(r#"{{"function": "f", "args": {{"a": {value}}}}}"#);
+    check_accepts(&specs, &PLAIN, &[&call(&inner)]);
+    let head = call(value).split_once("[\"a").unwrap().0.to_owned();
+    let mut matcher = matcher(&specs, &PLAIN);
+    assert_eq!(feed(&mut matcher, head.as_bytes()), head.len());
+    assert_is_call(&format!("{head}{}", matcher.close()), &specs, &PLAIN);
 }
 
 #[test]

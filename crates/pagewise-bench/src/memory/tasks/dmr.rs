@@ -256,6 +256,7 @@ fn memory(conversations: &[Conversation]) -> Memory {
         passages: Vec::new(),
         sessions,
         material: Material { pieces, joiner: "\n", keep: Keep::Last },
+        tools: Vec::new(),
     }
 }
 

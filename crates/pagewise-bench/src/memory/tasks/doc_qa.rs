@@ -63,6 +63,7 @@ pub(crate) fn memory(passages: &[String]) -> Arc<Memory> {
             joiner: "\n",
             keep: Keep::Best,
         },
+        tools: Vec::new(),
     })
 }
 

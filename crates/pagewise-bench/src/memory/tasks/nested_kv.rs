@@ -201,6 +201,7 @@ impl Chained {
                 joiner: ",\n",
                 keep: Keep::First,
             },
+            tools: Vec::new(),
         }
     }
 }

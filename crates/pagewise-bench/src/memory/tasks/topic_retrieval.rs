@@ -46,6 +46,7 @@ pub(crate) fn memory(turns: &[PastTurn]) -> Arc<Memory> {
         passages: Vec::new(),
         sessions: vec![PastSession { at, turns: turns.to_vec() }],
         material: Material { pieces, joiner: "\n", keep: Keep::Last },
+        tools: Vec::new(),
     })
 }
 

@@ -1,3 +1,4 @@
+mod grammar;
 mod progress;
 mod regrade;
 
@@ -46,9 +47,13 @@ const SHARED_DOCUMENTS: usize = 20;
 /// The table, or a JSON object for each model, window, task and arm, goes to stdout. An accuracy is the
 /// share of cases that are right, with its 95% interval; nothing is judged by a model. For nested-kv, read
 /// accuracy and control together: the control wants the first value of the same chains.
+///
+/// function-calls offers functions of others, and counts the one call that the model makes. Its arms have
+/// one prompt: memgpt writes under the grammar, no-memory does not. grammar has no model answer at all: the
+/// values of JSON schemas go through the masks of the model's tokenizer.
 #[derive(Debug, Clone, Args)]
 pub(super) struct MemoryArgs {
-    /// Tasks: nested-kv, dmr, core-memory, doc-qa, topic-retrieval
+    /// Tasks: nested-kv, dmr, core-memory, doc-qa, topic-retrieval, function-calls, grammar
     #[arg(long, value_name = "TASK", value_delimiter = ',', required_unless_present_any = ["regrade", "suite"])]
     task: Vec<Task>,
     /// Run tasks together, with the arms, windows and numbers of cases that the suite has for each: quick
@@ -101,6 +106,15 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     if let Some(folder) = &args.regrade {
         return regrade::run(folder, printer);
+    }
+    for task in args.task.iter().filter(|task| !task.needs_model()) {
+        match task {
+            Task::Grammar => grammar::run(args, common, printer)?,
+            task => unreachable!("{task} needs a model"),
+        }
+    }
+    if args.suite.is_none() && !args.task.iter().any(|task| task.needs_model()) {
+        return Ok(());
     }
     // Before a model is loaded for data that is not there.
     let experiments = experiments(args, common, printer)?;
@@ -168,13 +182,13 @@ fn experiments(
         let experiment = |task: &Task| {
             if let Some(arm) = asked_arms.iter().find(|arm| !task.has_arm(**arm)) {
                 return Err(Failure::usage(format!(
-                    "{task} has no arm {arm}: it has no passages to search for the question"
+                    "{task} has no arm {arm}: there is nothing that such a prompt would hold"
                 )));
             }
             let set = cases(*task, args.limit, args, common)?;
             Ok(Experiment { task: *task, set, arms: asked_arms.clone(), windows: asked.clone() })
         };
-        return args.task.iter().map(experiment).collect();
+        return args.task.iter().filter(|task| task.needs_model()).map(experiment).collect();
     };
     let mut experiments = Vec::new();
     for row in suite.rows() {
@@ -430,6 +444,7 @@ impl From<MemoryBenchError> for Failure {
             | MemoryBenchError::UnmeasuredJudge { .. } => Self::usage(error),
             MemoryBenchError::File { .. }
             | MemoryBenchError::Line { .. }
+            | MemoryBenchError::Grammar(_)
             | MemoryBenchError::SameId { .. } => Self::new(Kind::Failure, error),
             MemoryBenchError::Store(error) => error.into(),
             MemoryBenchError::Model(error) => error.into(),
