@@ -74,6 +74,7 @@ pub(crate) fn record(
             },
         },
         events: vec![EventRecord {
+            plan: None,
             steps: if is_agent { steps } else { Vec::new() },
             replies: vec!["In 1901.".into()],
             evicted: 0,
