@@ -31,8 +31,11 @@ mod generate;
 mod interval;
 mod lent_model;
 mod load;
+mod nearness;
+mod porter;
 mod prepared;
 mod record;
+mod retrieval;
 mod run;
 mod score;
 mod summary;
@@ -49,8 +52,12 @@ pub use error::MemoryBenchError;
 pub use failure::Failure;
 pub use interval::{bootstrap, wilson};
 pub use lent_model::Lender;
+pub use nearness::{HumanNearness, Nearness};
 pub use record::{
     Documents, EventRecord, PromptRecord, Record, Settings, Step, read_records, rewrite_records,
+};
+pub use retrieval::{
+    Cut, RetrievalReport, SearchSet, measure_retrieval, retrieval_sets, retrieval_table,
 };
 pub use run::{RunObserver, Runner};
 pub use score::Score;

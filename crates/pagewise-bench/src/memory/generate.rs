@@ -4,8 +4,13 @@
 pub(super) mod core_memory;
 pub(super) mod dmr;
 pub(super) mod doc_qa;
+mod lives;
+pub(super) mod locomo;
+pub(super) mod longmemeval;
 pub(super) mod nested_kv;
+pub(super) mod opener;
 mod people;
+pub(super) mod retrieval;
 pub(super) mod topic_retrieval;
 
 use rand::seq::{IndexedRandom, SliceRandom};

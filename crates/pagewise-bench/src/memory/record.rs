@@ -15,6 +15,7 @@ use super::case::{Case, Tier};
 use super::error::MemoryBenchError;
 use super::failure::{Failure, classify};
 use super::lent_model::Written;
+use super::nearness::Nearness;
 use super::score::{Score, score};
 use super::task::Task;
 
@@ -119,6 +120,9 @@ pub struct Record {
     /// What a prompt without an agent had of the material.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<PromptRecord>,
+    /// How near the last reply comes to the answers in meaning, where that is what is scored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nearness: Option<Nearness>,
     /// Summaries included.
     pub tokens: TokenUsage,
     /// From the first message to the last reply, without the preparation of memory.
@@ -178,6 +182,9 @@ pub struct PromptRecord {
     pub tokens: usize,
     /// Whether everything that one must have read was in it.
     pub has_evidence: bool,
+    /// Which share of it was in it; `None` where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence_share: Option<f64>,
 }
 
 impl Step {

@@ -12,6 +12,7 @@ use super::case::Case;
 use super::error::MemoryBenchError;
 use super::failure::Failure;
 use super::lent_model::Lender;
+use super::nearness;
 use super::prepared::Memories;
 use super::record::{Record, RecordFile, Settings};
 use super::score::Score;
@@ -116,13 +117,16 @@ impl<'a> Runner<'a> {
             Some(_) => answered.events.last().map(|event| event.replies.join("\n")),
             None => last.map(|event| event.replies.join("\n")),
         };
+        let reply = reply.unwrap_or_default();
+        let nearness = nearness::measure(&*self.memories.embedder, &case.gold, &reply)?;
         let mut record = Record {
             settings: settings.clone(),
             case: case.clone(),
-            reply: reply.unwrap_or_default(),
+            reply,
             events: answered.events,
             blocks: answered.blocks,
             prompt: answered.prompt,
+            nearness,
             tokens: self.lender.tokens(),
             seconds: answered.seconds,
             error: answered.error,

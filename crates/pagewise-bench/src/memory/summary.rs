@@ -11,14 +11,14 @@ use super::record::{Record, Settings};
 use super::task::Task;
 use super::tasks::nested_kv::{ASK, DIRECT};
 
-/// The share of cases that are right.
+/// The share of cases that are right, or the mean of what they score where a reply can be right in part.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Share {
     /// How many cases.
     pub n: usize,
-    /// The share that is right.
+    /// The share or the mean.
     pub accuracy: f64,
-    /// Wilson's 95% interval.
+    /// Its 95% interval: Wilson's of a share, the bootstrap's of a mean.
     pub ci95: [f64; 2],
 }
 
@@ -89,7 +89,8 @@ impl Summary {
         let (control, counted): (Vec<&Record>, Vec<&Record>) = records.iter().partition(is_control);
         let has_control = settings.task == Task::NestedKv;
         // Controls alone were asked for: they have no share besides their own.
-        let control_share = (has_control && !control.is_empty()).then(|| share(&control));
+        let control_share =
+            (has_control && !control.is_empty()).then(|| share(&control, settings.seed));
         let n = records.len().max(1) as f64;
         let mean = |of: &dyn Fn(&Record) -> f64| records.iter().map(of).sum::<f64>() / n;
         let mut failures = BTreeMap::new();
@@ -103,11 +104,11 @@ impl Summary {
             arm: settings.arm,
             window: settings.window,
             seed: settings.seed,
-            share: share(&counted),
-            by: by_labels(&counted),
+            share: share(&counted, settings.seed),
+            by: by_labels(&counted, settings.seed),
             control: control_share.as_ref().map(|share| share.accuracy),
             control_ci95: control_share.as_ref().map(|share| share.ci95),
-            control_by: control_share.is_some().then(|| by_labels(&control)),
+            control_by: control_share.is_some().then(|| by_labels(&control, settings.seed)),
             runtime_searches: has_control
                 .then(|| records.iter().map(Record::n_runtime_searches).sum()),
             scores: means(&counted, settings.seed),
@@ -136,13 +137,26 @@ impl Summary {
     }
 }
 
-fn share(records: &[&Record]) -> Share {
-    let n_right = records.iter().filter(|record| record.score.correct).count();
-    let n = records.len();
-    Share { n, accuracy: n_right as f64 / n.max(1) as f64, ci95: wilson(n_right, n) }
+fn share(records: &[&Record], seed: u64) -> Share {
+    let values: Vec<f64> = records.iter().map(|record| record.score.value()).collect();
+    Share::of(&values, records.iter().any(|record| record.score.fraction.is_some()), seed)
 }
 
-fn by_labels(records: &[&Record]) -> BTreeMap<String, BTreeMap<String, Share>> {
+impl Share {
+    /// The mean of values from 0 to 1. Where all are 0 or 1 because nothing is right in part, the
+    /// interval is Wilson's, else the bootstrap's, which `seed` seeds.
+    pub(crate) fn of(values: &[f64], has_parts: bool, seed: u64) -> Self {
+        let n = values.len();
+        let sum: f64 = values.iter().sum();
+        let ci95 = match has_parts {
+            true => bootstrap(values, seed),
+            false => wilson(values.iter().filter(|value| **value > 0.5).count(), n),
+        };
+        Self { n, accuracy: sum / n.max(1) as f64, ci95 }
+    }
+}
+
+fn by_labels(records: &[&Record], seed: u64) -> BTreeMap<String, BTreeMap<String, Share>> {
     let mut groups: BTreeMap<String, BTreeMap<String, Vec<&Record>>> = BTreeMap::new();
     for record in records {
         for (label, value) in &record.case.labels {
@@ -151,7 +165,7 @@ fn by_labels(records: &[&Record]) -> BTreeMap<String, BTreeMap<String, Share>> {
         }
     }
     let shares = |values: BTreeMap<String, Vec<&Record>>| {
-        values.into_iter().map(|(value, records)| (value, share(&records))).collect()
+        values.into_iter().map(|(value, records)| (value, share(&records, seed))).collect()
     };
     groups.into_iter().map(|(label, values)| (label, shares(values))).collect()
 }
@@ -194,7 +208,18 @@ pub fn table(summaries: &[Summary]) -> String {
             format!("{:.1}", summary.seconds_per_case),
         ]);
     }
-    let widths: Vec<usize> = (0..header.len())
+    let mut text = grid(&rows);
+    for summary in summaries {
+        let classes: Vec<String> =
+            summary.failures.iter().map(|(class, n)| format!("{class} {n}")).collect();
+        let _ = writeln!(text, "{} {}: {}", summary.task, summary.arm, classes.join(", "));
+    }
+    text
+}
+
+/// Writes rows of cells, the header first, as a table.
+pub(crate) fn grid<const N: usize>(rows: &[[String; N]]) -> String {
+    let widths: Vec<usize> = (0..N)
         .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
         .collect();
     let mut text = String::new();
@@ -209,11 +234,6 @@ pub fn table(summaries: &[Summary]) -> String {
             let rules: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
             let _ = writeln!(text, "| {} |", rules.join(" | "));
         }
-    }
-    for summary in summaries {
-        let classes: Vec<String> =
-            summary.failures.iter().map(|(class, n)| format!("{class} {n}")).collect();
-        let _ = writeln!(text, "{} {}: {}", summary.task, summary.arm, classes.join(", "));
     }
     text
 }

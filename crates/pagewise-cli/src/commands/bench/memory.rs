@@ -1,3 +1,5 @@
+mod retrieval;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,10 +44,15 @@ const SHARED_DOCUMENTS: usize = 20;
 ///
 /// The table, or a JSON object for each model, window, task and arm, goes to stdout. An accuracy is the
 /// share of cases that are right, with its 95% interval; nothing is judged by a model. For nested-kv, read
-/// accuracy and control together: the control wants the first value of the same chains.
+/// accuracy and control together: the control wants the first value of the same chains. For opener and
+/// locomo it is a mean: of how near an opener comes to what the user told, and of F1.
+///
+/// retrieval has no language model and no arms: it measures each way of searching the store on all sets of
+/// --data, and the index of vectors against a scan. There, --limit takes queries evenly from all there are,
+/// and an accuracy is the recall at 10.
 #[derive(Debug, Args)]
 pub(super) struct MemoryArgs {
-    /// Tasks: nested-kv, dmr, core-memory, doc-qa, topic-retrieval
+    /// Tasks: nested-kv, dmr, core-memory, doc-qa, topic-retrieval, opener, locomo, longmemeval, retrieval
     #[arg(long, value_name = "TASK", value_delimiter = ',', required_unless_present = "regrade")]
     task: Vec<Task>,
     /// Models, each as --model names one elsewhere
@@ -100,9 +107,15 @@ pub(super) fn run(
             )));
         }
     }
+    let tasks: Vec<Task> = args.task.iter().copied().filter(|task| task.needs_model()).collect();
+    if args.task.contains(&Task::Retrieval) {
+        retrieval::run(args, common, printer)?;
+    }
+    if tasks.is_empty() {
+        return Ok(());
+    }
     // Before a model is loaded for data that is not there.
-    let sets = args
-        .task
+    let sets = tasks
         .iter()
         .map(|task| Ok((*task, cases(*task, args, common)?)))
         .collect::<Result<Vec<_>, Failure>>()?;
@@ -415,6 +428,7 @@ impl From<MemoryBenchError> for Failure {
             | MemoryBenchError::OtherSettings { .. } => Self::usage(error),
             MemoryBenchError::File { .. }
             | MemoryBenchError::Line { .. }
+            | MemoryBenchError::Entry { .. }
             | MemoryBenchError::SameId { .. } => Self::new(Kind::Failure, error),
             MemoryBenchError::Store(error) => error.into(),
             MemoryBenchError::Model(error) => error.into(),
