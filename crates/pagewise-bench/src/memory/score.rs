@@ -53,7 +53,7 @@ pub(crate) fn score(record: &Record) -> Score {
     let mut parts = BTreeMap::new();
     let mut put = |name: &str, value: f64| parts.insert(name.to_string(), value);
     put("exact", yes(gold.answers.iter().any(|answer| folded(answer) == folded(reply))));
-    if !gold.decoys.is_empty() {
+    if !gold.decoys.is_empty() && record.nearness.is_none() {
         put("decoy", yes(!answered && gold.decoys.iter().any(|decoy| contains(reply, decoy))));
     }
     if gold.metric == Metric::Subspan {

@@ -43,7 +43,7 @@ fn an_opener_is_near_to_what_the_user_told() {
     let fact = noted.gold.answers[0].clone();
     let script = vec![
         conversation_search("tell"),
-        reply(&format!("Welcome back! {fact} How is that going?")),
+        reply(&format!("Welcome back! {fact}. How is that going?")),
         conversation_search("tell"),
         reply(&said.gold.decoys[0]),
     ];
