@@ -22,6 +22,8 @@
 //! be graded again without the model. Nothing is judged by a model: [`Score`]s are containment, F1 and their
 //! like. Why an answer is wrong is decided by rules ([`Failure`]). A [`Summary`] states shares with their
 //! intervals.
+//!
+//! [`measure_retrieval`] has no model: it measures the searches of a store by themselves.
 
 mod arm;
 mod case;

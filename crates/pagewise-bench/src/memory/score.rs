@@ -62,6 +62,10 @@ pub(crate) fn score(record: &Record) -> Score {
         put("f1", best(gold, |answer| squad_f1(field, answer)));
         put("anywhere", yes(gold.answers.iter().any(|answer| subspan(reply, answer))));
     }
+    if matches!(gold.metric, Metric::StemF1 | Metric::StemF1OfParts) {
+        // F1 counts every other word of a reply against it.
+        put("contains", best(gold, |answer| yes(subspan(reply, answer))));
+    }
     if gold.metric == Metric::ContainsWord {
         put("rouge_l", best(gold, |answer| rouge_l_recall(reply, answer)));
     }
