@@ -15,6 +15,8 @@ pub struct Nearness {
     pub answers: Vec<f64>,
     /// With each of the decoys, likewise.
     pub decoys: Vec<f64>,
+    /// The nearest of the answers to what the user said: an echo of that says nothing of the user.
+    pub echo: f64,
     /// With what a human wrote, both whole, and of what the human wrote with the answers: what a good
     /// reply comes to.
     pub human: Option<HumanNearness>,
@@ -33,6 +35,7 @@ pub struct HumanNearness {
 pub(crate) fn measure(
     embedder: &dyn Embedder,
     gold: &Gold,
+    said: &str,
     reply: &str,
 ) -> Result<Option<Nearness>, MemoryBenchError> {
     let Metric::Nearness { human } = &gold.metric else { return Ok(None) };
@@ -61,8 +64,9 @@ pub(crate) fn measure(
         }
         None => None,
     };
+    let echo = mean_of_best(&nearest(&of(said)?, &answers), 1);
     let (answers, decoys) = (nearest(&reply, &answers), nearest(&reply, &decoys));
-    Ok(Some(Nearness { answers, decoys, human }))
+    Ok(Some(Nearness { answers, decoys, echo, human }))
 }
 
 /// The text, and each of its sentences if there are several.
@@ -120,9 +124,10 @@ mod tests {
     fn a_sentence_of_a_reply_may_be_what_is_near() {
         let gold = gold(&["How is your cello", "You row"], &["You weld"], Some("How is the oboe?"));
         let reply = "Hello there. How is your cello? It rains.";
-        let measured = measure(&HashEmbedder::new(), &gold, reply).unwrap().unwrap();
+        let measured = measure(&HashEmbedder::new(), &gold, "I row", reply).unwrap().unwrap();
         assert!((measured.answers[0] - 1.0).abs() < 1e-6, "{measured:?}");
         assert!(measured.answers[1] < 0.9 && measured.decoys[0] < 0.9, "{measured:?}");
+        assert!((measured.echo - 0.5).abs() < 0.2, "one word of two: {measured:?}");
         let human = measured.human.unwrap();
         assert!(human.reply < 0.9 && human.answers.len() == 2, "{human:?}");
     }
@@ -130,7 +135,7 @@ mod tests {
     #[test]
     fn only_scores_of_nearness_need_it() {
         let gold = Gold { metric: Metric::Contains, ..gold(&["x"], &[], None) };
-        assert_eq!(measure(&HashEmbedder::new(), &gold, "x").unwrap(), None);
+        assert_eq!(measure(&HashEmbedder::new(), &gold, "x", "x").unwrap(), None);
     }
 
     #[test]

@@ -118,7 +118,12 @@ impl<'a> Runner<'a> {
             None => last.map(|event| event.replies.join("\n")),
         };
         let reply = reply.unwrap_or_default();
-        let nearness = nearness::measure(&*self.memories.embedder, &case.gold, &reply)?;
+        let nearness = nearness::measure(
+            &*self.memories.embedder,
+            &case.gold,
+            case.messages.last().map_or("", |message| &message.text),
+            &reply,
+        )?;
         let mut record = Record {
             settings: settings.clone(),
             case: case.clone(),

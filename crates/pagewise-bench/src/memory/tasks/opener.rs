@@ -11,7 +11,8 @@
 //! that of the nearest fact, SIM-3 the mean of the three nearest, SIM-H that of what a human wrote in its
 //! place, where there is such. A sentence of the opener may be what is near, so that a greeting before it
 //! does not count against it. The accuracy is the mean of SIM-1, and no share of right cases: an opener counts
-//! as right, for the classes of failure, if it is nearer to what this user told than to what another did.
+//! as right, for the classes of failure, if it is nearer to what this user told than to what another did, and
+//! nearer than the user's own greeting is.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
