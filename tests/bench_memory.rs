@@ -173,3 +173,78 @@ fn what_cannot_be_run_is_refused_with_a_sentence() {
         "kv-retrieval-140_keys.jsonl, line 1: not as",
     );
 }
+
+#[test]
+fn long_conversations_are_asked_about() {
+    let home = Home::new();
+    let command = [
+        "bench",
+        "memory",
+        "--task",
+        "opener,locomo,longmemeval",
+        "--limit",
+        "1",
+        "--window",
+        "2048",
+        "--json",
+    ];
+    let finished = home.run(&command, "");
+    finished.succeeded(&command);
+    let summaries = lines(&finished.stdout);
+    let tasks: Vec<&str> = summaries.iter().map(|one| one["task"].as_str().unwrap()).collect();
+    assert_eq!(tasks, ["opener", "locomo", "longmemeval"]);
+    for summary in &summaries {
+        assert_eq!((&summary["n"], &summary["arm"]), (&1.into(), &"memgpt".into()), "{summary}");
+        let accuracy = summary["accuracy"].as_f64().unwrap();
+        assert!((0.0..=1.0).contains(&accuracy), "{summary}");
+    }
+    assert!(summaries[0]["scores"]["sim_3"]["mean"].is_number(), "{}", summaries[0]);
+    assert!(summaries[1]["by"]["category"].is_object(), "{}", summaries[1]);
+    assert!(summaries[2]["by"]["type"].is_object(), "{}", summaries[2]);
+}
+
+#[test]
+fn searches_are_measured_without_a_model() {
+    let home = Home::new();
+    let folder = home.join("data");
+    fs::create_dir(&folder).unwrap();
+    let folder = folder.to_str().unwrap();
+    let command =
+        ["bench", "memory", "--task", "retrieval", "--data", folder, "--model", "./none.gguf"];
+    let refused = home.run(&command, "");
+    assert_eq!(refused.status.code(), Some(2), "{}", refused.stderr);
+    assert!(refused.stderr.contains("has no data for retrieval"), "{}", refused.stderr);
+
+    let paragraph = |text: &str, id: &str, question: &str| {
+        serde_json::json!({"context": text, "qas": [
+            {"id": id, "question": question, "answers": [{"text": "x"}]},
+        ]})
+    };
+    let article = serde_json::json!({"title": "Quay", "paragraphs": [
+        paragraph("Rope was made in the long shed.", "a", "Where was rope made?"),
+        paragraph("The crane was moved by hand.", "b", "How was the crane moved?"),
+    ]});
+    fs::write(home.join("data/xquad.en.jsonl"), article.to_string()).unwrap();
+    let finished = home.run(&command, "");
+    finished.succeeded(&command);
+    assert!(
+        finished.stdout.starts_with("| set   | search  | documents | n |"),
+        "{}",
+        finished.stdout
+    );
+
+    let command = [&command[..], &["--json", "--limit", "1", "--only", "half=second"]].concat();
+    let finished = home.run(&command, "");
+    finished.succeeded(&command);
+    let reports = lines(&finished.stdout);
+    let arms: Vec<&str> = reports.iter().map(|report| report["arm"].as_str().unwrap()).collect();
+    assert_eq!(arms, ["bm25", "words", "meaning", "fused"]);
+    for report in &reports {
+        assert_eq!((&report["task"], &report["source"]), (&"retrieval".into(), &"xquad".into()));
+        assert_eq!((&report["n"], &report["n_documents"]), (&1.into(), &2.into()));
+        assert_eq!((&report["accuracy"], &report["recall"]["10"]), (&1.0.into(), &1.0.into()));
+    }
+    let nothing = home.run(&[&command[..], &["--offset", "5"]].concat(), "");
+    assert_eq!(nothing.status.code(), Some(2), "{}", nothing.stderr);
+    assert!(nothing.stderr.contains("retrieval has 2, and the flags"), "{}", nothing.stderr);
+}

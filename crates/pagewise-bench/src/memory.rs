@@ -26,6 +26,8 @@
 //! [`Runs`] are the records of folders, put together in [cells](Cell) whose settings are the same: reports
 //! ([`table`], [`csv`], [`html`], a [`Card`] for each weights file), the [`Diff`] of two runs, and what
 //! [`merge`] joins are made of them. A [`Suite`] says what is run together.
+//!
+//! [`measure_retrieval`] has no model: it measures the searches of a store by themselves.
 
 mod arm;
 mod call_score;
@@ -46,8 +48,11 @@ mod load;
 #[cfg(test)]
 mod made_up;
 mod merge;
+mod nearness;
+mod porter;
 mod prepared;
 mod record;
+mod retrieval;
 mod run;
 mod runs;
 mod schemas;
@@ -78,9 +83,13 @@ pub use judge::{
 pub use leaderboard::{Leaderboard, Standing, TaskScore};
 pub use lent_model::Lender;
 pub use merge::merge;
+pub use nearness::{HumanNearness, Nearness};
 pub use record::{
     Change, Documents, EventRecord, PromptRecord, Record, Settings, Step, read_records,
     rewrite_records,
+};
+pub use retrieval::{
+    Cut, RetrievalReport, SearchSet, measure_retrieval, retrieval_sets, retrieval_table,
 };
 pub use run::{RunObserver, Runner};
 pub use runs::{Cell, Contradiction, Runs, record_files};

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+#[path = "memory/talks.rs"]
+mod talks;
+
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;

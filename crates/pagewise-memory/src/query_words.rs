@@ -105,7 +105,17 @@ fn quoted(term: &str) -> String {
     format!("\"{}\"", term.replace('"', "\"\""))
 }
 
+/// Whether it is a number with an ending, such as `14th` and `1980s`: a word like others, which many texts
+/// have.
+fn is_ordinal_or_decade(piece: &str) -> bool {
+    let ending = piece.trim_start_matches(|c: char| c.is_ascii_digit());
+    ending.len() < piece.len() && ["st", "nd", "rd", "th", "s"].contains(&ending)
+}
+
 fn is_identifier(piece: &str) -> bool {
+    if is_ordinal_or_decade(piece) {
+        return false;
+    }
     let n_digits = piece.chars().filter(char::is_ascii_digit).count();
     let n_letters = piece.chars().filter(|c| c.is_alphabetic()).count();
     let is_mixed = n_digits > 0 && n_letters > 0 && n_digits + n_letters >= MIXED_CHARS_MIN;
@@ -149,6 +159,11 @@ mod tests {
             ("+47 22 33", false),
             ("12345678", true),
             ("B7", false),
+            ("14th", false),
+            ("the 1980s", false),
+            ("21ST", false),
+            ("14thx", true),
+            ("s1980", true),
             ("snake_case", true),
         ] {
             assert_eq!(!QueryWords::read(text).identifiers.is_empty(), expected, "{text}");

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::case::{Case, Gold, Keep};
 use super::error::MemoryBenchError;
-use super::failure::has_evidence;
+use super::failure::{evidence_share, has_evidence};
 use super::lent_model::Lender;
 use super::prepared::{Memories, reset};
 use super::record::{EventRecord, PromptRecord, Settings, steps};
@@ -160,7 +160,8 @@ impl Answering<'_> {
         let folder = self.memories.get(&case.memory)?.copy()?;
         let mut agent = None;
         for (hour, message) in (0..).zip(&case.messages) {
-            let start = self.memories.now + SignedDuration::from_hours(hour);
+            let now = case.memory.now.unwrap_or(self.memories.now);
+            let start = now + SignedDuration::from_hours(hour);
             if message.after_reset {
                 // The agent holds the store's folder until it is gone.
                 drop(agent.take());
@@ -211,11 +212,13 @@ impl Answering<'_> {
             _ => self.prompt_with_material(case)?,
         };
         let text = &prompt.messages[0].content;
+        let gold = as_pieces(case);
         answered.prompt = Some(PromptRecord {
             n_pieces,
             n_pieces_all: case.memory.material.pieces.len(),
             tokens: model.count_tokens(&prompt)?,
-            has_evidence: has_evidence(&as_pieces(case), std::slice::from_ref(text)),
+            has_evidence: has_evidence(&gold, std::slice::from_ref(text)),
+            evidence_share: evidence_share(&gold, std::slice::from_ref(text)),
         });
         let generation = model.generate(
             &GenerationRequest {

@@ -34,6 +34,7 @@ impl Answering<'_> {
             n_pieces_all: tools.len(),
             tokens: model.count_tokens(&prompt)?,
             has_evidence: true,
+            evidence_share: None,
         });
         let constraint = match self.settings.arm {
             Arm::Memgpt => Constraint::Call { functions: &specs, format: &format },

@@ -64,6 +64,8 @@ pub struct Memory {
     pub passages: Vec<HeldPassage>,
     /// Conversations of the past: in recall storage, and no longer in the queue.
     pub sessions: Vec<PastSession>,
+    /// What the clock says when a case begins, if the data says it; else the run does.
+    pub now: Option<Timestamp>,
     /// The same for a prompt without an agent.
     pub material: Material,
     /// Functions that are offered in the place of the agent's own, where there is no memory to manage.
@@ -161,7 +163,7 @@ pub struct Gold {
 }
 
 /// How a reply is compared with the answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Metric {
     /// The answer is in the reply, whatever its case.
@@ -172,6 +174,20 @@ pub enum Metric {
     Subspan,
     /// The reply is the call that the answer describes, or no call where there is no answer.
     Call,
+    /// F1 over the stems of the words, as LoCoMo's evaluation counts it: a fraction.
+    StemF1,
+    /// The same for an answer of several parts with commas between them: for each part, the best part
+    /// of the reply.
+    StemF1OfParts,
+    /// There is no answer, and the reply says so in a phrase that LoCoMo's evaluation accepts.
+    NotMentioned,
+    /// There is no answer, and the reply says in any way that it does not know.
+    Abstains,
+    /// How near the reply comes in meaning to any of the answers: a fraction.
+    Nearness {
+        /// What a human wrote in its place, to compare with.
+        human: Option<String>,
+    },
 }
 
 /// A tier of memory.

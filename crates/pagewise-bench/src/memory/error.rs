@@ -29,6 +29,16 @@ pub enum MemoryBenchError {
         /// What is wrong with it.
         reason: String,
     },
+    /// An entry of the one list in a file of a data set is not what its format says.
+    #[error("{}, entry {entry}: {reason}", path.display())]
+    Entry {
+        /// The file.
+        path: PathBuf,
+        /// The entry, from 1.
+        entry: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The folder has none of the layouts that the task reads.
     #[error("{} has no data for {task}: it needs {wanted}", path.display())]
     NoData {

@@ -37,6 +37,8 @@ pub enum Failure {
     Misread,
     /// The answer is in nothing that was in view.
     UnsupportedAnswer,
+    /// It could be said to anybody: it is nearer to what others told than to what this user told.
+    Impersonal,
     /// What had to be read was said in this case, left main context, and was not found again.
     LostInFlush,
     /// What had to be read was not found, and another tier was searched, this one never.
@@ -72,6 +74,7 @@ impl Failure {
             Self::Abstained => "abstained",
             Self::Misread => "misread",
             Self::UnsupportedAnswer => "unsupported-answer",
+            Self::Impersonal => "impersonal",
             Self::LostInFlush => "lost-in-flush",
             Self::WrongTier => "wrong-tier",
             Self::Loop => "loop",
@@ -109,6 +112,17 @@ pub(crate) fn classify(record: &Record) -> Failure {
         if !(edit.new_in && edit.old_gone && edit.others_kept) {
             return Failure::WrongEdit;
         }
+    }
+    match gold.metric {
+        // There was nothing to find, so that all that matters is where the answer is from.
+        Metric::NotMentioned | Metric::Abstains => {
+            return match record.settings.arm == Arm::Memgpt && is_from_view(record) {
+                true => Failure::Misread,
+                false => Failure::UnsupportedAnswer,
+            };
+        }
+        Metric::Nearness { .. } => return Failure::Impersonal,
+        _ => {}
     }
     if is_evidence_seen(record) {
         return match () {
@@ -153,11 +167,23 @@ fn is_evidence_seen(record: &Record) -> bool {
     if let Some(prompt) = &record.prompt {
         return prompt.has_evidence;
     }
-    let texts: Vec<String> = match record.case.gold.tier {
+    has_evidence(&record.case.gold, &seen_texts(record))
+}
+
+/// What an agent saw of the tier that has the evidence.
+fn seen_texts(record: &Record) -> Vec<String> {
+    match record.case.gold.tier {
         Tier::WorkingContext => record.blocks.iter().map(|block| block.value.clone()).collect(),
         Tier::Recall | Tier::Archival => record.steps().map(|step| step.result.clone()).collect(),
-    };
-    has_evidence(&record.case.gold, &texts)
+    }
+}
+
+/// The share of the evidence that was in view; `None` where it is not known.
+pub(crate) fn seen_evidence_share(record: &Record) -> Option<f64> {
+    match &record.prompt {
+        Some(prompt) => prompt.evidence_share,
+        None => evidence_share(&record.case.gold, &seen_texts(record)),
+    }
 }
 
 /// Whether the texts have everything that one must have read; where that is not known, any of the answers.
@@ -170,11 +196,18 @@ pub(crate) fn has_evidence(gold: &Gold, texts: &[String]) -> bool {
             .map(|answer| squad_normal(answer))
             .any(|answer| !answer.is_empty() && texts.iter().any(|text| text.contains(&answer)));
     }
+    evidence_share(gold, texts).is_some_and(|share| share >= 1.0)
+}
+
+/// The share of the evidence that the texts have; `None` if there is none to have.
+pub(crate) fn evidence_share(gold: &Gold, texts: &[String]) -> Option<f64> {
     let texts: Vec<String> = texts.iter().map(|text| folded(text)).collect();
-    gold.evidence.iter().all(|evidence| {
+    let is_seen = |evidence: &&String| {
         let beginning: String = folded(evidence).chars().take(EVIDENCE_CHARS).collect();
         texts.iter().any(|text| text.contains(&beginning))
-    })
+    };
+    let n = gold.evidence.len();
+    (n > 0).then(|| gold.evidence.iter().filter(is_seen).count() as f64 / n as f64)
 }
 
 /// Whether the reply says nothing that was not in view: every telling word is in a result, a block or a
@@ -212,7 +245,7 @@ fn could_still_search(record: &Record, tier: Tier) -> bool {
 }
 
 /// Says that it does not know.
-fn abstains(reply: &str) -> bool {
+pub(crate) fn abstains(reply: &str) -> bool {
     const PHRASES: &[&str] = &[
         "don't know",
         "do not know",

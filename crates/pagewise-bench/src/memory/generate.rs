@@ -5,8 +5,13 @@ pub(super) mod core_memory;
 pub(super) mod dmr;
 pub(super) mod doc_qa;
 pub(super) mod function_calls;
+mod lives;
+pub(super) mod locomo;
+pub(super) mod longmemeval;
 pub(super) mod nested_kv;
+pub(super) mod opener;
 mod people;
+pub(super) mod retrieval;
 pub(super) mod schemas;
 pub(super) mod topic_retrieval;
 

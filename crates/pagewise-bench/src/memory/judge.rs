@@ -302,7 +302,13 @@ impl Judge {
 /// Whether the answer is in free words, so that comparing texts may miss it.
 fn is_free_answer(record: &Record) -> bool {
     let gold = &record.case.gold;
-    gold.metric != Metric::Contains && gold.edit.is_none() && !gold.answers.is_empty()
+    let is_free = match gold.metric {
+        Metric::ContainsWord | Metric::Subspan | Metric::StemF1 | Metric::StemF1OfParts => true,
+        Metric::Contains | Metric::Call | Metric::Nearness { .. } => false,
+        // There is no answer to compare with.
+        Metric::NotMentioned | Metric::Abstains => false,
+    };
+    is_free && gold.edit.is_none() && !gold.answers.is_empty()
 }
 
 /// Puts an answer in a sentence, each number in another.

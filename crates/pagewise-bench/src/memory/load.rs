@@ -4,10 +4,13 @@
 //! line. None of it is part of this repository.
 
 pub(super) mod bfcl_calls;
+pub(super) mod cranfield;
 pub(super) mod hotpot;
 pub(super) mod letta_evals;
 pub(super) mod leval;
+pub(super) mod locomo;
 pub(super) mod locomo_audit;
+pub(super) mod longmemeval;
 pub(super) mod msc;
 pub(super) mod nested_kv;
 pub(super) mod nq_closed;
@@ -27,6 +30,9 @@ use super::error::MemoryBenchError;
 /// The longest line, in bytes: the longest document of the sets has half a million.
 const LINE_BYTES_MAX: u64 = 64 << 20;
 
+/// The longest file that is read whole, in bytes: LongMemEval's larger set has some 300 million.
+const FILE_BYTES_MAX: u64 = 1 << 30;
+
 /// The most lines of a file.
 const LINES_MAX: usize = 1_000_000;
 
@@ -35,18 +41,63 @@ pub(super) fn has(folder: &Path, name: &str) -> bool {
     folder.join(name).is_file() || folder.join(format!("{name}.gz")).is_file()
 }
 
-/// A line of a data set, for sentences about it.
+/// Returns the folder that has the file of a data set: the one given, or the one in it that is named as
+/// the set is.
+pub(super) fn find(folder: &Path, set: &str, file: &str) -> Option<PathBuf> {
+    [folder.to_path_buf(), folder.join(set)].into_iter().find(|folder| has(folder, file))
+}
+
+/// A line of a data set, or an entry of its one list, for sentences about it.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     path: PathBuf,
-    line: usize,
+    /// From 1.
+    number: usize,
+    is_entry: bool,
 }
 
 impl Place {
-    /// Says what is wrong with this line.
+    /// Says what is wrong here.
     pub(super) fn wrong(&self, reason: impl Into<String>) -> MemoryBenchError {
-        MemoryBenchError::Line { path: self.path.clone(), line: self.line, reason: reason.into() }
+        let (path, reason) = (self.path.clone(), reason.into());
+        match self.is_entry {
+            true => MemoryBenchError::Entry { path, entry: self.number, reason },
+            false => MemoryBenchError::Line { path, line: self.number, reason },
+        }
     }
+}
+
+/// Reads a file that is one list of JSON values, as it is or compressed with gzip.
+pub(super) fn entries<T: DeserializeOwned>(
+    folder: &Path,
+    name: &str,
+) -> Result<Vec<(Place, T)>, MemoryBenchError> {
+    let (path, reader) = open(folder, name)?;
+    let mut bytes = Vec::new();
+    let read = reader.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes);
+    read.map_err(|error| MemoryBenchError::file(&path, &error))?;
+    let wrong = |line, reason| MemoryBenchError::Line { path: path.clone(), line, reason };
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(wrong(1, "the file is too large for a data set".into()));
+    }
+    let values: Vec<T> = serde_json::from_slice(&bytes)
+        .map_err(|error| wrong(error.line(), format!("not as its format says: {error}")))?;
+    let place = |number| Place { path: path.clone(), number, is_entry: true };
+    Ok((1..).zip(values).map(|(number, value)| (place(number), value)).collect())
+}
+
+/// Opens a file as it is or compressed with gzip.
+fn open(folder: &Path, name: &str) -> Result<(PathBuf, Box<dyn BufRead>), MemoryBenchError> {
+    let plain = folder.join(name);
+    let packed = folder.join(format!("{name}.gz"));
+    let path = if plain.is_file() { plain } else { packed };
+    let file = File::open(&path).map_err(|error| MemoryBenchError::file(&path, &error))?;
+    let is_packed = path.extension().is_some_and(|extension| extension == "gz");
+    let reader: Box<dyn BufRead> = match is_packed {
+        true => Box::new(BufReader::new(MultiGzDecoder::new(file))),
+        false => Box::new(BufReader::new(file)),
+    };
+    Ok((path, reader))
 }
 
 /// Reads a file with a JSON value in each line, as it is or compressed with gzip.
@@ -54,19 +105,10 @@ pub(super) fn lines<T: DeserializeOwned>(
     folder: &Path,
     name: &str,
 ) -> Result<Vec<(Place, T)>, MemoryBenchError> {
-    let plain = folder.join(name);
-    let packed = folder.join(format!("{name}.gz"));
-    let path = if plain.is_file() { plain } else { packed };
-    let error = |error: std::io::Error| MemoryBenchError::file(&path, &error);
-    let file = File::open(&path).map_err(error)?;
-    let is_packed = path.extension().is_some_and(|extension| extension == "gz");
-    let mut reader: Box<dyn BufRead> = match is_packed {
-        true => Box::new(BufReader::new(MultiGzDecoder::new(file))),
-        false => Box::new(BufReader::new(file)),
-    };
+    let (path, mut reader) = open(folder, name)?;
     let mut values = Vec::new();
     for line in 1.. {
-        let place = Place { path: path.clone(), line };
+        let place = Place { path: path.clone(), number: line, is_entry: false };
         let mut bytes = Vec::new();
         let n_bytes = reader
             .by_ref()

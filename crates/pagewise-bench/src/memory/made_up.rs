@@ -54,6 +54,7 @@ pub(crate) fn record(
         step("send_message", "message", "In 1901.", ""),
     ];
     Record {
+        nearness: None,
         settings: settings.clone(),
         case: Case {
             id: id.into(),
@@ -86,7 +87,7 @@ pub(crate) fn record(
         tokens: TokenUsage { prefilled: 900, generated: 8, forced: 16, ..TokenUsage::default() },
         seconds: 2.0,
         error: None,
-        score: Score { correct, parts: BTreeMap::from([("f1".into(), 0.5)]) },
+        score: Score { correct, fraction: None, parts: BTreeMap::from([("f1".into(), 0.5)]) },
         failure: if correct { Failure::None } else { Failure::Misread },
         judged: Vec::new(),
     }

@@ -36,7 +36,7 @@ impl Memories {
     pub(crate) fn get(&mut self, memory: &Arc<Memory>) -> Result<&Prepared, MemoryBenchError> {
         let prepared = match self.last.take().filter(|last| Arc::ptr_eq(&last.memory, memory)) {
             Some(last) => last,
-            None => Prepared::new(memory, &self.embedder, self.now)?,
+            None => Prepared::new(memory, &self.embedder, memory.now.unwrap_or(self.now))?,
         };
         Ok(self.last.insert(prepared))
     }

@@ -16,6 +16,7 @@ use super::error::MemoryBenchError;
 use super::failure::{Failure, classify};
 use super::judge::Judgement;
 use super::lent_model::Written;
+use super::nearness::Nearness;
 use super::score::{Score, score};
 use super::task::Task;
 
@@ -146,6 +147,9 @@ pub struct Record {
     /// What a prompt without an agent had of the material.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<PromptRecord>,
+    /// How near the last reply comes to the answers in meaning, where that is what is scored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nearness: Option<Nearness>,
     /// Summaries included.
     pub tokens: TokenUsage,
     /// From the first message to the last reply, without the preparation of memory.
@@ -211,6 +215,9 @@ pub struct PromptRecord {
     pub tokens: usize,
     /// Whether everything that one must have read was in it.
     pub has_evidence: bool,
+    /// Which share of it was in it; `None` where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence_share: Option<f64>,
 }
 
 impl Step {

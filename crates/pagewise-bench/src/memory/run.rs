@@ -13,6 +13,7 @@ use super::case::{Case, Memory};
 use super::error::MemoryBenchError;
 use super::failure::Failure;
 use super::lent_model::Lender;
+use super::nearness;
 use super::prepared::Memories;
 use super::record::{Record, RecordFile, Settings};
 use super::score::Score;
@@ -128,14 +129,22 @@ impl<'a> Runner<'a> {
             Some(_) => answered.events.last().map(|event| event.replies.join("\n")),
             None => last.map(|event| event.replies.join("\n")),
         };
+        let reply = reply.unwrap_or_default();
+        let nearness = nearness::measure(
+            &*self.memories.embedder,
+            &case.gold,
+            case.messages.last().map_or("", |message| &message.text),
+            &reply,
+        )?;
         let mut record = Record {
             settings: settings.clone(),
             case: case.clone(),
-            reply: reply.unwrap_or_default(),
+            reply,
             events: answered.events,
             blocks: answered.blocks,
             store: self.store_of(case),
             prompt: answered.prompt,
+            nearness,
             tokens: self.lender.tokens(),
             seconds: answered.seconds,
             error: answered.error,
@@ -166,7 +175,7 @@ impl<'a> Runner<'a> {
 /// Hashes what memory holds, but for who the agent is: that is the same in many stores.
 fn hash(memory: &Memory) -> String {
     // Tools are offered and not held.
-    let Memory { blocks, passages, sessions, material, tools: _ } = memory;
+    let Memory { blocks, passages, sessions, material, tools: _, now: _ } = memory;
     if passages.is_empty() && sessions.is_empty() && material.pieces.is_empty() {
         return String::new();
     }

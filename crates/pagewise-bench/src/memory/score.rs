@@ -1,7 +1,8 @@
 //! Scores that need no judge.
 //!
 //! The texts are compared as the public evaluations do it: containment for key-value pairs and core
-//! memory, SQuAD's EM and F1, the `best_subspan_em` of lost-in-the-middle, ROUGE-L recall.
+//! memory, SQuAD's EM and F1, the `best_subspan_em` of lost-in-the-middle, ROUGE-L recall, LoCoMo's F1 over
+//! stems.
 
 use std::collections::BTreeMap;
 
@@ -10,14 +11,33 @@ use serde::{Deserialize, Serialize};
 use super::arm::Arm;
 use super::call_score;
 use super::case::{EditGold, Gold, Metric};
+use super::failure::{abstains, seen_evidence_share};
+use super::nearness::mean_of_best;
+use super::porter::porter_stem;
 use super::record::Record;
 use super::words::{folded, squad_normal, stem, words};
+
+/// The least fraction with which a case counts as right where a score is one: its failure is classified
+/// below.
+const RIGHT_FRACTION_MIN: f64 = 0.5;
+
+/// The facts of which the mean nearness is a measure of its own, as in the paper.
+const NEAREST_FACTS: usize = 3;
+
+/// What a cosine may be off by.
+const NEARNESS_ERROR: f64 = 1e-4;
+
+/// What LoCoMo's evaluation takes for "there is no answer".
+const NOT_MENTIONED: [&str; 2] = ["no information available", "not mentioned"];
 
 /// What a case scored.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     /// Whether it counts as right.
     pub correct: bool,
+    /// What it adds to the accuracy where a reply can be right in part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fraction: Option<f64>,
     /// Other measures of the same reply, each from 0 to 1.
     pub parts: BTreeMap<String, f64>,
 }
@@ -25,7 +45,7 @@ pub struct Score {
 impl Score {
     /// What the case adds to the accuracy, from 0 to 1.
     pub fn value(&self) -> f64 {
-        yes(self.correct)
+        self.fraction.unwrap_or_else(|| yes(self.correct))
     }
 }
 
@@ -40,7 +60,7 @@ pub(crate) fn score(record: &Record) -> Score {
     let mut parts = BTreeMap::new();
     let mut put = |name: &str, value: f64| parts.insert(name.to_string(), value);
     put("exact", yes(gold.answers.iter().any(|answer| folded(answer) == folded(reply))));
-    if !gold.decoys.is_empty() {
+    if !gold.decoys.is_empty() && record.nearness.is_none() {
         put("decoy", yes(!answered && gold.decoys.iter().any(|decoy| contains(reply, decoy))));
     }
     if gold.metric == Metric::Subspan {
@@ -48,6 +68,10 @@ pub(crate) fn score(record: &Record) -> Score {
         put("em", yes(best(gold, |answer| yes(squad_em(field, answer))) > 0.0));
         put("f1", best(gold, |answer| squad_f1(field, answer)));
         put("anywhere", yes(gold.answers.iter().any(|answer| subspan(reply, answer))));
+    }
+    if matches!(gold.metric, Metric::StemF1 | Metric::StemF1OfParts) {
+        // F1 counts every other word of a reply against it.
+        put("contains", best(gold, |answer| yes(subspan(reply, answer))));
     }
     if gold.metric == Metric::ContainsWord {
         put("rouge_l", best(gold, |answer| rouge_l_recall(reply, answer)));
@@ -67,7 +91,48 @@ pub(crate) fn score(record: &Record) -> Score {
     if let Some(n_needless) = record.n_needless_calls() {
         put("without_needless_calls", yes(correct && n_needless == 0));
     }
-    Score { correct, parts }
+    if record.settings.task.counts_evidence()
+        && let Some(share) = seen_evidence_share(record)
+    {
+        put("evidence", share);
+    }
+    if let Some(nearness) = &record.nearness {
+        let sim_1 = mean_of_best(&nearness.answers, 1);
+        put("sim_1", sim_1);
+        put("sim_3", mean_of_best(&nearness.answers, NEAREST_FACTS));
+        if let Some(human) = &nearness.human {
+            put("sim_h", human.reply);
+            put("human_sim_1", mean_of_best(&human.answers, 1));
+            put("human_sim_3", mean_of_best(&human.answers, NEAREST_FACTS));
+        }
+        // Nearer to what this user told than to what others told, and than an echo would be; a copy
+        // of a vector may differ in its last bits.
+        let least = mean_of_best(&nearness.decoys, 1).max(nearness.echo);
+        correct = !reply.trim().is_empty() && sim_1 > least + NEARNESS_ERROR;
+    }
+    Score { correct, fraction: fraction(record), parts }
+}
+
+/// What the case adds to the accuracy, where that can be a part.
+fn fraction(record: &Record) -> Option<f64> {
+    let gold = &record.case.gold;
+    match gold.metric {
+        Metric::Contains | Metric::ContainsWord | Metric::Subspan => None,
+        Metric::NotMentioned | Metric::Abstains | Metric::Call => None,
+        Metric::StemF1 | Metric::StemF1OfParts => Some(f1(gold, &record.reply)),
+        Metric::Nearness { .. } => {
+            let nearness = record.nearness.as_ref();
+            Some(nearness.map_or(0.0, |nearness| mean_of_best(&nearness.answers, 1).max(0.0)))
+        }
+    }
+}
+
+/// The F1 over stems, the best of all answers.
+fn f1(gold: &Gold, reply: &str) -> f64 {
+    best(gold, |answer| match gold.metric {
+        Metric::StemF1OfParts => f1_of_parts(reply, answer),
+        _ => stem_f1(reply, answer),
+    })
 }
 
 fn yes(yes: bool) -> f64 {
@@ -86,6 +151,14 @@ pub(crate) fn answers(gold: &Gold, reply: &str) -> bool {
         Metric::Subspan => subspan(answer_field(reply), answer),
         // A call is more than a text: see `call_score.rs`.
         Metric::Call => false,
+        Metric::StemF1 | Metric::StemF1OfParts => f1(gold, reply) >= RIGHT_FRACTION_MIN,
+        Metric::NotMentioned => {
+            let reply = reply.to_lowercase();
+            NOT_MENTIONED.iter().any(|phrase| reply.contains(phrase))
+        }
+        Metric::Abstains => abstains(reply),
+        // Known to the record alone.
+        Metric::Nearness { .. } => false,
     })
 }
 
@@ -131,7 +204,31 @@ fn squad_f1(reply: &str, answer: &str) -> f64 {
     if reply.is_empty() || answer.is_empty() {
         return yes(reply == answer);
     }
-    let mut left = reply.clone();
+    word_f1(&reply, &answer)
+}
+
+/// LoCoMo's F1: over Porter's stems of what is left without punctuation, articles and `and`.
+fn stem_f1(reply: &str, answer: &str) -> f64 {
+    let stems = |text: &str| -> Vec<String> {
+        let text: String =
+            text.to_lowercase().chars().filter(|c| !c.is_ascii_punctuation()).collect();
+        let words =
+            text.split_whitespace().filter(|word| !["a", "an", "the", "and"].contains(word));
+        words.map(porter_stem).collect()
+    };
+    word_f1(&stems(reply), &stems(answer))
+}
+
+/// LoCoMo's F1 for an answer of several parts: the mean over its parts of the best part of the reply.
+fn f1_of_parts(reply: &str, answer: &str) -> f64 {
+    let best = |part: &str| reply.split(',').map(|said| stem_f1(said, part)).fold(0.0, f64::max);
+    let parts: Vec<f64> = answer.split(',').map(best).collect();
+    parts.iter().sum::<f64>() / parts.len().max(1) as f64
+}
+
+/// F1 over words, each as often as it occurs; 0 if no word is in both.
+fn word_f1<T: PartialEq + Clone>(reply: &[T], answer: &[T]) -> f64 {
+    let mut left = reply.to_vec();
     let n_common = answer
         .iter()
         .filter(|word| match left.iter().position(|other| other == *word) {
@@ -225,6 +322,42 @@ mod tests {
         assert!(subspan("It was in 1901, I think", "1901"));
         assert!(subspan("the U.S. Senate", "US Senate"));
         assert!(!subspan("anything", "the"));
+    }
+
+    #[test]
+    fn stems_are_scored_as_locomo_does() {
+        let check =
+            |found: f64, expected: f64| assert!((found - expected).abs() < 1e-12, "{found}");
+        // "hike" and "hiking" have one stem, and "and" is no word: 2 of 3 and 2 of 2.
+        check(stem_f1("Hiking, and the lakes there", "a hike, lake"), 0.8);
+        check(stem_f1("7 May, 2023", "7 May 2023"), 1.0);
+        check(stem_f1("", "pottery"), 0.0);
+        check(stem_f1("pottery", "painting"), 0.0);
+        // Each part of the answer has the part of the reply that fits it best.
+        check(f1_of_parts("a goat, two rabbits", "rabbits, goat, parrot"), (2.0 / 3.0 + 1.0) / 3.0);
+        check(f1_of_parts("goat and rabbit", "goat"), 2.0 / 3.0);
+    }
+
+    #[test]
+    fn that_there_is_no_answer_must_be_said() {
+        let gold = |metric| Gold {
+            metric,
+            answers: vec!["Not mentioned".into()],
+            decoys: Vec::new(),
+            evidence: Vec::new(),
+            tier: crate::memory::case::Tier::Recall,
+            edit: None,
+        };
+        for (reply, official, any) in [
+            ("That was not mentioned.", true, true),
+            ("There is NO INFORMATION AVAILABLE on it", true, true),
+            ("I don't know that.", false, true),
+            ("A cello", false, false),
+            ("", false, true),
+        ] {
+            assert_eq!(answers(&gold(Metric::NotMentioned), reply), official, "{reply}");
+            assert_eq!(answers(&gold(Metric::Abstains), reply), any, "{reply}");
+        }
     }
 
     #[test]

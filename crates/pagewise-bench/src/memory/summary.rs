@@ -12,12 +12,12 @@ use super::record::{Record, Settings};
 use super::task::Task;
 use super::tasks::nested_kv::{ASK, DIRECT};
 
-/// The share of cases that are right.
+/// The share of cases that are right, or the mean of what they score where a reply can be right in part.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Share {
     /// How many cases.
     pub n: usize,
-    /// The share that is right.
+    /// The share or the mean.
     pub accuracy: f64,
     /// Its 95% interval: Wilson's, or where several cases were asked of one store, one that takes these
     /// together, if that is wider.
@@ -149,6 +149,16 @@ pub(crate) fn share(records: &[&Record], seed: u64) -> Share {
         accuracy: values.iter().sum::<f64>() / n.max(1) as f64,
         ci95: interval(&values, &stores, seed),
         stores: n_clusters(&stores),
+    }
+}
+
+impl Share {
+    /// The mean of values from 0 to 1 that have nothing in common; `seed` seeds the bootstrap.
+    pub(crate) fn of(values: &[f64], seed: u64) -> Self {
+        let n = values.len();
+        let stores = vec![""; n];
+        let accuracy = values.iter().sum::<f64>() / n.max(1) as f64;
+        Self { n, accuracy, ci95: interval(values, &stores, seed), stores: None }
     }
 }
 

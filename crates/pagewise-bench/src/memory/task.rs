@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 
 use pagewise_agent::AgentConfig;
@@ -34,6 +34,15 @@ pub enum Task {
     FunctionCalls,
     /// What becomes of JSON schemas under a token mask; no model answers.
     Grammar,
+    /// What is said to a user who comes back (MemGPT paper, section 3.1.2).
+    Opener,
+    /// Questions about what two people told each other over months.
+    Locomo,
+    /// A user's questions about many earlier conversations, each with a history of its own.
+    Longmemeval,
+    /// How well the store's own searches find what is known to answer. There is no language model in it,
+    /// and so there are no cases: see [`measure_retrieval`](super::measure_retrieval).
+    Retrieval,
 }
 
 /// The cases of a task.
@@ -55,6 +64,10 @@ impl Task {
         Self::TopicRetrieval,
         Self::FunctionCalls,
         Self::Grammar,
+        Self::Opener,
+        Self::Locomo,
+        Self::Longmemeval,
+        Self::Retrieval,
     ];
 
     /// Returns the name on the command line and in records.
@@ -67,13 +80,17 @@ impl Task {
             Self::TopicRetrieval => "topic-retrieval",
             Self::FunctionCalls => "function-calls",
             Self::Grammar => "grammar",
+            Self::Opener => "opener",
+            Self::Locomo => "locomo",
+            Self::Longmemeval => "longmemeval",
+            Self::Retrieval => "retrieval",
         }
     }
 
     /// Whether a language model answers its cases. What needs none has no cases and no arms, but things of
     /// its own to measure.
     pub fn needs_model(self) -> bool {
-        self != Self::Grammar
+        !matches!(self, Self::Grammar | Self::Retrieval)
     }
 
     /// Whether memory is searched by meaning, so that an embedder is needed.
@@ -81,7 +98,13 @@ impl Task {
         match self {
             Self::NestedKv | Self::CoreMemory | Self::FunctionCalls | Self::Grammar => false,
             Self::Dmr | Self::DocQa | Self::TopicRetrieval => true,
+            Self::Opener | Self::Locomo | Self::Longmemeval | Self::Retrieval => true,
         }
+    }
+
+    /// Whether the share of the evidence that was read is a measure of its own.
+    pub(crate) fn counts_evidence(self) -> bool {
+        matches!(self, Self::Locomo | Self::Longmemeval)
     }
 
     /// Whether an arm can answer it: a prompt of what a search finds needs passages, and a question to
@@ -114,6 +137,10 @@ impl Task {
             Self::TopicRetrieval => Box::new(generate::topic_retrieval::cases(seed)),
             Self::FunctionCalls => Box::new(generate::function_calls::cases(seed)),
             Self::Grammar => Box::new(std::iter::empty()),
+            Self::Opener => Box::new(generate::opener::cases(seed)),
+            Self::Locomo => Box::new(generate::locomo::cases(seed)),
+            Self::Longmemeval => Box::new(generate::longmemeval::cases(seed)),
+            Self::Retrieval => Box::new(std::iter::empty()),
         }
     }
 
@@ -121,13 +148,7 @@ impl Task {
     /// data set is. Which set it is shows in the names of its files.
     pub fn load(self, folder: &Path) -> Result<CaseSet, MemoryBenchError> {
         let none = |wanted| MemoryBenchError::NoData { path: folder.into(), task: self, wanted };
-        let find = |name: &str, file: &str| -> Option<PathBuf> {
-            let inner = folder.join(name);
-            [folder, inner.as_path()]
-                .into_iter()
-                .find(|folder| load::has(folder, file))
-                .map(Into::into)
-        };
+        let find = |set: &str, file: &str| load::find(folder, set, file);
         let set = |source: &str, cases: Vec<Case>| {
             let mut ids = HashSet::new();
             match cases.iter().find(|case| !ids.insert(&case.id)) {
@@ -150,6 +171,30 @@ impl Task {
                 Some(folder) => set("letta_evals", load::letta_evals::cases(&folder)?),
                 None => Err(none("core_memory_read.jsonl and core_memory_update.jsonl")),
             },
+            Self::Opener => match find("msc", load::msc::FILE) {
+                Some(folder) => set("msc", load::msc::openers(&folder)?),
+                None => Err(none("conversations.jsonl")),
+            },
+            Self::Locomo => {
+                let files = [load::locomo::LINES, load::locomo::LIST];
+                match files.into_iter().find_map(|file| find("locomo", file)) {
+                    Some(folder) => set("locomo", load::locomo::cases(&folder)?),
+                    None => Err(none("locomo.jsonl or locomo10.json")),
+                }
+            }
+            Self::Longmemeval => {
+                let folders = [folder.to_path_buf(), folder.join("longmemeval")];
+                let found = folders
+                    .iter()
+                    .find_map(|folder| Some((folder, load::longmemeval::set_in(folder)?)));
+                match found {
+                    Some((folder, name)) => set(name, load::longmemeval::cases(folder, name)?),
+                    None => Err(none(
+                        "longmemeval_s.json, longmemeval_oracle.json or longmemeval_m.json",
+                    )),
+                }
+            }
+            Self::Retrieval => Err(none("a run of its own, without cases")),
             Self::TopicRetrieval => match find("leval", "topic_retrieval_longchat.jsonl") {
                 Some(folder) => set("leval", load::topics::cases(&folder)?),
                 None => Err(none("topic_retrieval_longchat.jsonl")),

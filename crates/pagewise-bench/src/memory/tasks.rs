@@ -5,7 +5,10 @@ pub(super) mod core_memory;
 pub(super) mod dmr;
 pub(super) mod doc_qa;
 pub(super) mod function_calls;
+pub(super) mod locomo;
+pub(super) mod longmemeval;
 pub(super) mod nested_kv;
+pub(super) mod opener;
 pub(super) mod topic_retrieval;
 
 use pagewise_memory::Block;

@@ -54,6 +54,7 @@ fn record(arm: Arm, reply: &str, steps: Vec<Step>) -> Record {
         blocks: Vec::new(),
         store: String::new(),
         prompt: None,
+        nearness: None,
         tokens: TokenUsage::default(),
         seconds: 0.0,
         error: None,
@@ -135,8 +136,15 @@ fn what_was_said_and_left_main_context_was_lost() {
 
 #[test]
 fn an_arm_without_memory_guesses_or_says_that_it_does_not_know() {
-    let prompt =
-        |has_evidence| Some(PromptRecord { n_pieces: 1, n_pieces_all: 2, tokens: 9, has_evidence });
+    let prompt = |has_evidence| {
+        Some(PromptRecord {
+            n_pieces: 1,
+            n_pieces_all: 2,
+            tokens: 9,
+            has_evidence,
+            evidence_share: None,
+        })
+    };
     let with = |reply: &str, has_evidence: bool| Record {
         prompt: prompt(has_evidence),
         ..record(Arm::FullContext, reply, Vec::new())

@@ -29,7 +29,7 @@ const fn topic(said: &'static str, fact: &'static str, words: &'static [&'static
     Topic { said, fact, words }
 }
 
-const INSTRUMENTS: &[&str] = &[
+pub(super) const INSTRUMENTS: &[&str] = &[
     "cello",
     "oboe",
     "trombone",
@@ -41,11 +41,11 @@ const INSTRUMENTS: &[&str] = &[
     "mandolin",
     "zither",
 ];
-const ANIMALS: &[&str] = &[
+pub(super) const ANIMALS: &[&str] = &[
     "ferret", "parrot", "tortoise", "hedgehog", "donkey", "goat", "iguana", "llama", "rabbit",
     "goose",
 ];
-const DISHES: &[&str] = &[
+pub(super) const DISHES: &[&str] = &[
     "lasagna",
     "goulash",
     "paella",
@@ -57,11 +57,11 @@ const DISHES: &[&str] = &[
     "dumplings",
     "pierogi",
 ];
-const PLANTS: &[&str] = &[
+pub(super) const PLANTS: &[&str] = &[
     "tomatoes", "pumpkins", "orchids", "leeks", "tulips", "radishes", "lavender", "beans", "roses",
     "cabbages",
 ];
-const TRADES: &[&str] = &[
+pub(super) const TRADES: &[&str] = &[
     "locksmith",
     "optician",
     "beekeeper",
@@ -73,7 +73,7 @@ const TRADES: &[&str] = &[
     "pilot",
     "tailor",
 ];
-const SPORTS: &[&str] = &[
+pub(super) const SPORTS: &[&str] = &[
     "fencing",
     "rowing",
     "archery",
@@ -85,7 +85,7 @@ const SPORTS: &[&str] = &[
     "handball",
     "curling",
 ];
-const TONGUES: &[&str] = &[
+pub(super) const TONGUES: &[&str] = &[
     "Finnish",
     "Welsh",
     "Swahili",
@@ -113,7 +113,7 @@ const FEARS: &[&str] = &[
     "spiders", "lifts", "thunder", "ladders", "balloons", "tunnels", "clowns", "bridges",
     "needles", "moths",
 ];
-const VEHICLES: &[&str] = &[
+pub(super) const VEHICLES: &[&str] = &[
     "scooter",
     "tram",
     "canoe",
@@ -137,7 +137,7 @@ const NAMES: &[&str] = &[
     "Yolanda",
     "Casper",
 ];
-const PLACES: &[&str] = &[
+pub(super) const PLACES: &[&str] = &[
     "Lisbon",
     "Tromso",
     "Quebec",
@@ -149,7 +149,7 @@ const PLACES: &[&str] = &[
     "Osaka",
     "Tbilisi",
 ];
-const CRAFTS: &[&str] = &[
+pub(super) const CRAFTS: &[&str] = &[
     "pottery",
     "origami",
     "embroidery",
@@ -161,7 +161,7 @@ const CRAFTS: &[&str] = &[
     "quilting",
     "glassblowing",
 ];
-const DRINKS: &[&str] = &[
+pub(super) const DRINKS: &[&str] = &[
     "espresso",
     "cocoa",
     "cider",
@@ -173,9 +173,9 @@ const DRINKS: &[&str] = &[
     "kefir",
     "rooibos",
 ];
-const STONES: &[&str] =
+pub(super) const STONES: &[&str] =
     &["opal", "garnet", "amber", "topaz", "jade", "onyx", "ruby", "quartz", "coral", "pearl"];
-const SUBJECTS: &[&str] = &[
+pub(super) const SUBJECTS: &[&str] = &[
     "geology",
     "botany",
     "astronomy",
@@ -187,7 +187,7 @@ const SUBJECTS: &[&str] = &[
     "economics",
     "acoustics",
 ];
-const SHOPS: &[&str] = &[
+pub(super) const SHOPS: &[&str] = &[
     "bakery",
     "pharmacy",
     "florist",
@@ -199,7 +199,7 @@ const SHOPS: &[&str] = &[
     "foundry",
     "brewery",
 ];
-const COLOURS: &[&str] = &[
+pub(super) const COLOURS: &[&str] = &[
     "turquoise",
     "crimson",
     "mustard",
@@ -214,10 +214,10 @@ const COLOURS: &[&str] = &[
 const TREES: &[&str] = &[
     "walnut", "cherry", "willow", "chestnut", "birch", "fig", "cedar", "linden", "maple", "poplar",
 ];
-const DANCES: &[&str] = &[
+pub(super) const DANCES: &[&str] = &[
     "tango", "waltz", "polka", "salsa", "foxtrot", "flamenco", "samba", "swing", "rumba", "minuet",
 ];
-const GAMES: &[&str] = &[
+pub(super) const GAMES: &[&str] = &[
     "chess",
     "backgammon",
     "dominoes",
@@ -378,7 +378,7 @@ const TOPICS: [Topic; 24] = [
     topic("No cake for me before {}, that is when I turn forty.", "I turn forty in {}", BIRTHDAYS),
 ];
 
-const SMALL_TALK: &[&str] = &[
+pub(super) const SMALL_TALK: &[&str] = &[
     "Hello again! How have you been?",
     "Busy days here, but I can't complain.",
     "The weather has been all over the place lately.",
@@ -433,7 +433,7 @@ fn told(speaker: Speaker, topic: &Topic, word: &str) -> NotedTurn {
     NotedTurn { speaker, text, fact }
 }
 
-fn conversations(rng: &mut ChaCha8Rng) -> Vec<Conversation> {
+pub(super) fn conversations(rng: &mut ChaCha8Rng) -> Vec<Conversation> {
     let speakers = [Speaker::User, Speaker::Assistant];
     let orders = speakers.map(|_| {
         let mut order: Vec<usize> = (0..TOPICS.len()).collect();

@@ -229,6 +229,19 @@ fn case(id: String, fact: &Fact<'_>, cloze: &Cloze, memory: &Arc<Memory>) -> Cas
 }
 
 fn memory(conversations: &[Conversation]) -> Memory {
+    let (sessions, pieces) = held(conversations);
+    Memory {
+        blocks: vec![persona(PERSONA), human("")],
+        passages: Vec::new(),
+        sessions,
+        now: None,
+        tools: Vec::new(),
+        material: Material { pieces, joiner: "\n", keep: Keep::Last },
+    }
+}
+
+/// Dates all sessions, a week apart, and returns them with the pieces that they are in a prompt.
+pub(crate) fn held(conversations: &[Conversation]) -> (Vec<PastSession>, Vec<String>) {
     let last: Timestamp = LAST_SESSION.parse().unwrap_or(Timestamp::UNIX_EPOCH);
     let all: Vec<&Vec<NotedTurn>> =
         conversations.iter().flat_map(|conversation| &conversation.sessions).collect();
@@ -251,13 +264,7 @@ fn memory(conversations: &[Conversation]) -> Memory {
             .collect();
         sessions.push(PastSession { at, turns });
     }
-    Memory {
-        blocks: vec![persona(PERSONA), human("")],
-        passages: Vec::new(),
-        sessions,
-        material: Material { pieces, joiner: "\n", keep: Keep::Last },
-        tools: Vec::new(),
-    }
+    (sessions, pieces)
 }
 
 #[cfg(test)]

@@ -58,6 +58,7 @@ pub(crate) fn memory(passages: &[String]) -> Arc<Memory> {
             .map(|text| HeldPassage { text: text.clone(), source: None })
             .collect(),
         sessions: Vec::new(),
+        now: None,
         material: Material {
             pieces: passages.iter().map(|text| format!("Document: {text}")).collect(),
             joiner: "\n",

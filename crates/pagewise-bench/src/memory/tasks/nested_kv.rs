@@ -192,6 +192,7 @@ impl Chained {
                 .map(|pair| HeldPassage { text: passage(pair), source: None })
                 .collect(),
             sessions: Vec::new(),
+            now: None,
             material: Material {
                 pieces: self
                     .pairs

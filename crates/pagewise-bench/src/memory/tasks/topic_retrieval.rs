@@ -45,6 +45,7 @@ pub(crate) fn memory(turns: &[PastTurn]) -> Arc<Memory> {
         blocks: vec![persona(PERSONA), human("")],
         passages: Vec::new(),
         sessions: vec![PastSession { at, turns: turns.to_vec() }],
+        now: None,
         material: Material { pieces, joiner: "\n", keep: Keep::Last },
         tools: Vec::new(),
     })

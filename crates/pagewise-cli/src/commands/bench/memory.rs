@@ -1,6 +1,7 @@
 mod grammar;
 mod progress;
 mod regrade;
+mod retrieval;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,14 +47,20 @@ const SHARED_DOCUMENTS: usize = 20;
 ///
 /// The table, or a JSON object for each model, window, task and arm, goes to stdout. An accuracy is the
 /// share of cases that are right, with its 95% interval; nothing is judged by a model. For nested-kv, read
-/// accuracy and control together: the control wants the first value of the same chains.
+/// accuracy and control together: the control wants the first value of the same chains. For opener and
+/// locomo it is a mean: of how near an opener comes to what the user told, and of F1.
 ///
 /// function-calls offers functions of others, and counts the one call that the model makes. Its arms have
 /// one prompt: memgpt writes under the grammar, no-memory does not. grammar has no model answer at all: the
 /// values of JSON schemas go through the masks of the model's tokenizer.
+///
+/// retrieval has no language model and no arms: it measures each way of searching the store on all sets of
+/// --data, and the index of vectors against a scan. There, --limit takes queries evenly from all there are,
+/// and an accuracy is the recall at 10.
 #[derive(Debug, Clone, Args)]
 pub(super) struct MemoryArgs {
-    /// Tasks: nested-kv, dmr, core-memory, doc-qa, topic-retrieval, function-calls, grammar
+    /// Tasks: nested-kv, dmr, core-memory, doc-qa, topic-retrieval, opener, locomo, longmemeval,
+    /// function-calls, retrieval, grammar
     #[arg(long, value_name = "TASK", value_delimiter = ',', required_unless_present_any = ["regrade", "suite"])]
     task: Vec<Task>,
     /// Run tasks together, with the arms, windows and numbers of cases that the suite has for each: quick
@@ -110,6 +117,7 @@ pub(super) fn run(
     for task in args.task.iter().filter(|task| !task.needs_model()) {
         match task {
             Task::Grammar => grammar::run(args, common, printer)?,
+            Task::Retrieval => retrieval::run(args, common, printer)?,
             task => unreachable!("{task} needs a model"),
         }
     }
@@ -128,7 +136,8 @@ pub(super) fn run(
             windows.push(*window);
         }
     }
-    let embedder = embedder(&experiments, common, printer)?;
+    let tasks: Vec<Task> = experiments.iter().map(|experiment| experiment.task).collect();
+    let embedder = embedder(&tasks, common, printer)?;
     let at = |window: &Option<u32>| {
         let window = *window;
         experiments.iter().filter(move |experiment| experiment.windows.contains(&window))
@@ -286,11 +295,11 @@ fn cases(
 
 /// The embedder, if a task needs one.
 fn embedder(
-    experiments: &[Experiment],
+    tasks: &[Task],
     common: &CommonArgs,
     printer: &Printer,
 ) -> Result<Arc<dyn Embedder>, Failure> {
-    if !experiments.iter().any(|experiment| experiment.task.needs_embedder()) {
+    if !tasks.iter().any(|task| task.needs_embedder()) {
         return Ok(Arc::new(NoEmbedder));
     }
     let Some(dir) = weights::embedder_dir(common, printer)? else {
@@ -445,6 +454,7 @@ impl From<MemoryBenchError> for Failure {
             MemoryBenchError::File { .. }
             | MemoryBenchError::Line { .. }
             | MemoryBenchError::Grammar(_)
+            | MemoryBenchError::Entry { .. }
             | MemoryBenchError::SameId { .. } => Self::new(Kind::Failure, error),
             MemoryBenchError::Store(error) => error.into(),
             MemoryBenchError::Model(error) => error.into(),
