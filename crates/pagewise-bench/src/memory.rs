@@ -27,10 +27,12 @@ mod arm;
 mod case;
 mod error;
 mod failure;
+mod game;
 mod generate;
 mod interval;
 mod lent_model;
 mod load;
+mod play;
 mod prepared;
 mod record;
 mod run;
@@ -38,12 +40,13 @@ mod score;
 mod summary;
 mod task;
 mod tasks;
+mod told;
 mod words;
 
 pub use arm::{Arm, Truncation};
 pub use case::{
-    Baseline, Case, EditGold, Gold, HeldPassage, Keep, Material, Memory, Metric, PastSession,
-    PastTurn, Speaker, Tier, UserMessage,
+    Baseline, Case, EditGold, GameTask, Gold, HeldPassage, Keep, Material, Memory, Metric,
+    PastSession, PastTurn, Speaker, Tier, ToldConversation, UserMessage,
 };
 pub use error::MemoryBenchError;
 pub use failure::Failure;
@@ -53,6 +56,7 @@ pub use record::{
     Documents, EventRecord, PromptRecord, Record, Settings, Step, read_records, rewrite_records,
 };
 pub use run::{RunObserver, Runner};
-pub use score::Score;
+pub use score::{Score, TaskScore};
 pub use summary::{Mean, Share, Summary, table};
 pub use task::{CaseSet, Task};
+pub use told::ToldRecord;

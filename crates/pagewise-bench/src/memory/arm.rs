@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -16,13 +17,16 @@ use pagewise_core::{
 };
 use pagewise_memory::{Block, Store};
 use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
 
 use super::case::{Case, Gold, Keep};
 use super::error::MemoryBenchError;
 use super::failure::has_evidence;
 use super::lent_model::Lender;
-use super::prepared::{Memories, reset};
+use super::prepared::{Memories, hear, reset, summary_of_past};
 use super::record::{EventRecord, PromptRecord, Settings, steps};
+use super::run::RunObserver;
+use super::told::{Listening, ToldRecord};
 
 /// Who answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -107,6 +111,10 @@ pub(crate) struct Answered {
     pub(crate) events: Vec<EventRecord>,
     pub(crate) blocks: Vec<Block>,
     pub(crate) prompt: Option<PromptRecord>,
+    pub(crate) told: Option<ToldRecord>,
+    pub(crate) told_tokens: Option<usize>,
+    /// A copy of what the agent wrote.
+    store: Option<TempDir>,
     /// From the first message to the last reply.
     pub(crate) seconds: f64,
     pub(crate) error: Option<String>,
@@ -118,7 +126,10 @@ pub(crate) struct Answering<'a> {
     pub(crate) lender: &'a Lender,
     pub(crate) memories: &'a mut Memories,
     pub(crate) settings: &'a Settings,
+    /// Where what an agent wrote is kept between runs.
+    pub(crate) folder: Option<&'a Path>,
     pub(crate) cancelled: &'a AtomicBool,
+    pub(crate) observer: &'a mut dyn RunObserver,
 }
 
 impl Answering<'_> {
@@ -133,16 +144,19 @@ impl Answering<'_> {
 
     /// Answers a case. What fails in it is in the answer.
     pub(crate) fn answer(&mut self, case: &Case) -> Result<Answered, MemoryBenchError> {
-        if self.needs_store(case) {
-            self.memories.get(&case.memory)?;
-        }
         let mut answered = Answered::default();
-        let started = Instant::now();
-        let result = match self.settings.arm {
-            Arm::Memgpt => self.with_agent(case, &mut answered),
-            _ => self.with_prompt(case, &mut answered),
-        };
-        answered.seconds = started.elapsed().as_secs_f64();
+        let result = self.prepare(case, &mut answered).and_then(|()| {
+            answered.told_tokens = self.told_tokens(case)?;
+            self.lender.begin_case();
+            let started = Instant::now();
+            let result = match self.settings.arm {
+                Arm::Memgpt => self.with_agent(case, &mut answered),
+                _ if !case.tasks.is_empty() => self.play(case, &mut answered),
+                _ => self.with_prompt(case, &mut answered),
+            };
+            answered.seconds = started.elapsed().as_secs_f64();
+            result
+        });
         match result {
             Ok(()) => {}
             // The model and the agent fail at one case; a disk that is full would fail at all.
@@ -154,16 +168,64 @@ impl Answering<'_> {
         Ok(answered)
     }
 
+    /// Makes memory ready, which is not part of the case.
+    fn prepare(&mut self, case: &Case, answered: &mut Answered) -> Result<(), MemoryBenchError> {
+        if !self.needs_store(case) {
+            return Ok(());
+        }
+        if case.memory.told.is_empty() {
+            self.memories.get(&case.memory)?;
+            return Ok(());
+        }
+        let embedder = Arc::clone(&self.memories.embedder);
+        let listening = Listening {
+            lender: self.lender,
+            embedder: &embedder,
+            settings: self.settings,
+            folder: self.folder,
+            cancelled: self.cancelled,
+        };
+        let told = self.memories.told(&case.memory, &listening, self.observer)?;
+        answered.told = Some(told.record.clone());
+        answered.store = Some(told.copy()?);
+        Ok(())
+    }
+
+    /// What was told in a game, in tokens.
+    fn told_tokens(&self, case: &Case) -> Result<Option<usize>, MemoryBenchError> {
+        if case.memory.heard.is_empty() {
+            return Ok(None);
+        }
+        let model = self.lender.lend();
+        let told = model.count_tokens(&one_turn(&case.memory.heard.concat().join("\n")))?;
+        Ok(Some(told - model.count_tokens(&one_turn(""))?.min(told)))
+    }
+
     fn with_agent(&mut self, case: &Case, answered: &mut Answered) -> Result<(), MemoryBenchError> {
-        let folder = self.memories.get(&case.memory)?.copy()?;
+        let is_told = answered.store.is_some();
+        let folder = match answered.store.take() {
+            Some(folder) => folder,
+            None => self.memories.get(&case.memory)?.copy()?,
+        };
         let mut agent = None;
         for (hour, message) in (0..).zip(&case.messages) {
-            let start = self.memories.now + SignedDuration::from_hours(hour);
-            if message.after_reset {
+            // A game is of one day.
+            let since = match case.tasks.is_empty() {
+                true => SignedDuration::from_hours(hour),
+                false => SignedDuration::from_mins(hour),
+            };
+            let start = self.memories.now + since;
+            if message.after_reset || (is_told && hour == 0) {
                 // The agent holds the store's folder until it is gone.
                 drop(agent.take());
                 let mut store = Store::open(folder.path(), Arc::clone(&self.memories.embedder))?;
-                reset(&mut store, &case.memory, start)?;
+                reset(&mut store, summary_of_past(case), start)?;
+            }
+            let heard = usize::try_from(hour).ok().and_then(|place| case.memory.heard.get(place));
+            if let Some(heard) = heard.filter(|heard| !heard.is_empty()) {
+                drop(agent.take());
+                let mut store = Store::open(folder.path(), Arc::clone(&self.memories.embedder))?;
+                hear(&mut store, heard, start)?;
             }
             let open = match agent.take() {
                 Some(open) => open,
@@ -182,6 +244,7 @@ impl Answering<'_> {
                 steps: steps(outcome.calls, &self.lender.written()),
                 replies: outcome.replies,
                 evicted: outcome.evicted,
+                prompt: None,
             });
         }
         if let Some(agent) = agent {
@@ -195,7 +258,7 @@ impl Answering<'_> {
         case: &Case,
         answered: &mut Answered,
     ) -> Result<(), MemoryBenchError> {
-        let mut model = self.lender.lend();
+        let model = self.lender.lend();
         let (prompt, n_pieces) = match self.settings.arm {
             Arm::NoMemory => (one_turn(&case.baseline.alone), 0),
             _ => self.prompt_with_material(case)?,
@@ -207,10 +270,22 @@ impl Answering<'_> {
             tokens: model.count_tokens(&prompt)?,
             has_evidence: has_evidence(&as_pieces(case), std::slice::from_ref(text)),
         });
-        let generation = model.generate(
+        drop(model);
+        let reply = self.reply(&prompt, answered)?;
+        answered.events.push(EventRecord { replies: vec![reply], ..EventRecord::default() });
+        Ok(())
+    }
+
+    /// Has the model answer a prompt.
+    pub(crate) fn reply(
+        &mut self,
+        prompt: &Prompt,
+        answered: &mut Answered,
+    ) -> Result<String, MemoryBenchError> {
+        let generation = self.lender.lend().generate(
             &GenerationRequest {
                 slot: SessionSlot::MainContext,
-                prompt: &prompt,
+                prompt,
                 constraint: Constraint::Text { max_chars: self.settings.agent.message_max_chars },
                 sampling: &self.settings.agent.sampling,
                 seed: self.settings.seed,
@@ -219,12 +294,8 @@ impl Answering<'_> {
             },
             &mut |_| ControlFlow::Continue(()),
         )?;
-        answered.is_cancelled = generation.finish == Finish::Cancelled;
-        answered.events.push(EventRecord {
-            replies: vec![generation.text.trim().to_string()],
-            ..EventRecord::default()
-        });
-        Ok(())
+        answered.is_cancelled |= generation.finish == Finish::Cancelled;
+        Ok(generation.text.trim().to_string())
     }
 
     /// Returns the prompt with as much of the material as fits, and of how many pieces.
@@ -289,16 +360,22 @@ impl Answering<'_> {
         pieces: &[&str],
         keep: Keep,
     ) -> Result<(Prompt, usize), MemoryBenchError> {
+        let n = self.n_fitting(case, pieces, keep)?;
+        Ok((with_pieces(case, kept(pieces, n, keep)), n))
+    }
+
+    /// How many of the pieces fit.
+    pub(crate) fn n_fitting(
+        &self,
+        case: &Case,
+        pieces: &[&str],
+        keep: Keep,
+    ) -> Result<usize, MemoryBenchError> {
         let model = self.lender.lend();
         let budget = model.context_window_tokens().saturating_sub(self.answer_tokens());
-        let kept = |n: usize| match keep {
-            Keep::Last => &pieces[pieces.len() - n..],
-            Keep::First | Keep::Best => &pieces[..n],
-        };
-        let n = largest(pieces.len(), |n| {
-            Ok(model.count_tokens(&with_pieces(case, kept(n)))? <= budget)
-        })?;
-        Ok((with_pieces(case, kept(n)), n))
+        largest(pieces.len(), |n| {
+            Ok(model.count_tokens(&with_pieces(case, kept(pieces, n, keep)))? <= budget)
+        })
     }
 
     /// The room kept for an answer, as the agent keeps it.
@@ -307,8 +384,16 @@ impl Answering<'_> {
     }
 }
 
+/// So many of the pieces, from the beginning or from the end.
+pub(crate) fn kept<'a, 'b>(pieces: &'a [&'b str], n: usize, keep: Keep) -> &'a [&'b str] {
+    match keep {
+        Keep::Last => &pieces[pieces.len() - n..],
+        Keep::First | Keep::Best => &pieces[..n],
+    }
+}
+
 /// What must be read, in the form that it has in a prompt: a passage is a piece of the material.
-fn as_pieces(case: &Case) -> Gold {
+pub(crate) fn as_pieces(case: &Case) -> Gold {
     let memory = &case.memory;
     let piece = |text: &String| {
         let place = memory.passages.iter().position(|passage| passage.text == *text);
@@ -317,12 +402,12 @@ fn as_pieces(case: &Case) -> Gold {
     Gold { evidence: case.gold.evidence.iter().map(piece).collect(), ..case.gold.clone() }
 }
 
-fn with_pieces(case: &Case, pieces: &[&str]) -> Prompt {
+pub(crate) fn with_pieces(case: &Case, pieces: &[&str]) -> Prompt {
     let material = pieces.join(case.memory.material.joiner);
     one_turn(&format!("{}{material}{}", case.baseline.before, case.baseline.after))
 }
 
-fn one_turn(text: &str) -> Prompt {
+pub(crate) fn one_turn(text: &str) -> Prompt {
     Prompt { messages: vec![PromptMessage { role: PromptRole::User, content: text.into() }] }
 }
 

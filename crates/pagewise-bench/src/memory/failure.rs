@@ -9,9 +9,9 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 
 use super::arm::Arm;
-use super::case::{Gold, Tier};
+use super::case::{Gold, Metric, Tier};
 use super::record::{Record, tier_of_search};
-use super::score::{answer_field, contains, edit_score};
+use super::score::{answer_field, answers, contains, edit_score, is_answer_seen};
 use super::words::{folded, is_telling, squad_normal, words};
 
 /// Why an answer is wrong.
@@ -36,6 +36,8 @@ pub enum Failure {
     Misread,
     /// The answer is in nothing that was in view.
     UnsupportedAnswer,
+    /// The agent had the conversation itself, and saved nothing that answers.
+    NeverSaved,
     /// What had to be read was said in this case, left main context, and was not found again.
     LostInFlush,
     /// What had to be read was not found, and another tier was searched, this one never.
@@ -59,6 +61,7 @@ impl Failure {
             Self::Abstained => "abstained",
             Self::Misread => "misread",
             Self::UnsupportedAnswer => "unsupported-answer",
+            Self::NeverSaved => "never-saved",
             Self::LostInFlush => "lost-in-flush",
             Self::WrongTier => "wrong-tier",
             Self::Loop => "loop",
@@ -102,6 +105,12 @@ pub(crate) fn classify(record: &Record) -> Failure {
             false => Failure::UnsupportedAnswer,
         };
     }
+    if let Some(told) = &record.told
+        && gold.tier != Tier::Recall
+        && !told.saved.iter().any(|text| answers(gold, text))
+    {
+        return Failure::NeverSaved;
+    }
     let n_evicted: usize = record.events.iter().map(|event| event.evicted).sum();
     let was_said = gold.evidence.iter().all(|evidence| {
         record.case.messages.iter().any(|message| contains(&message.text, evidence))
@@ -127,9 +136,13 @@ pub(crate) fn classify(record: &Record) -> Failure {
 }
 
 /// Whether everything that one must have read was in view.
-fn is_evidence_seen(record: &Record) -> bool {
+pub(crate) fn is_evidence_seen(record: &Record) -> bool {
     if let Some(prompt) = &record.prompt {
         return prompt.has_evidence;
+    }
+    // What an agent saved is in words of its own.
+    if record.told.is_some() {
+        return is_answer_seen(record);
     }
     let texts: Vec<String> = match record.case.gold.tier {
         Tier::WorkingContext => record.blocks.iter().map(|block| block.value.clone()).collect(),
@@ -140,6 +153,9 @@ fn is_evidence_seen(record: &Record) -> bool {
 
 /// Whether the texts have everything that one must have read; where that is not known, any of the answers.
 pub(crate) fn has_evidence(gold: &Gold, texts: &[String]) -> bool {
+    if gold.evidence.is_empty() && gold.metric == Metric::Phrase {
+        return texts.iter().any(|text| answers(gold, text));
+    }
     if gold.evidence.is_empty() {
         let texts: Vec<String> = texts.iter().map(|text| squad_normal(text)).collect();
         return gold

@@ -3,6 +3,7 @@
 //! What they read is from outside: every line is checked, and what is wrong with it is said with file and
 //! line. None of it is part of this repository.
 
+pub(super) mod bfcl_memory;
 pub(super) mod hotpot;
 pub(super) mod letta_evals;
 pub(super) mod leval;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use jiff::Timestamp;
 use pagewise_core::Embedder;
 
-use super::arm::Answering;
+use super::arm::{Answering, Arm};
 use super::case::Case;
 use super::error::MemoryBenchError;
 use super::failure::Failure;
@@ -22,6 +22,8 @@ pub trait RunObserver {
     fn begin(&mut self, _id: &str, _n_done: usize, _n_recorded: usize, _n: usize) {}
     /// Memory is filled and embedded, which takes its time: so many texts.
     fn preparing(&mut self, _n_texts: usize) {}
+    /// The agent has a conversation that memory comes of: `n_done` of `n` are over.
+    fn telling(&mut self, _n_done: usize, _n: usize) {}
     /// A case is done.
     fn end(&mut self, _record: &Record) {}
 }
@@ -67,10 +69,11 @@ impl<'a> Runner<'a> {
             file = Some(opened);
             recorded = records;
         }
+        let cases = distinct(cases, settings.arm);
         let find = |case: &Case| recorded.iter().find(|record| record.case.id == case.id);
         let n_recorded = cases.iter().filter(|case| find(case).is_some()).count();
         let mut records = Vec::with_capacity(cases.len());
-        for case in cases {
+        for case in cases.iter().copied() {
             if let Some(record) = find(case) {
                 records.push(record.clone());
                 continue;
@@ -79,7 +82,7 @@ impl<'a> Runner<'a> {
                 return Err(MemoryBenchError::Cancelled);
             }
             observer.begin(&case.id, records.len(), n_recorded, cases.len());
-            let record = self.run_case(case, settings, observer)?;
+            let record = self.run_case(case, settings, folder, observer)?;
             if let Some(file) = &mut file {
                 file.add(&record)?;
             }
@@ -93,18 +96,21 @@ impl<'a> Runner<'a> {
         &mut self,
         case: &Case,
         settings: &Settings,
+        folder: Option<&Path>,
         observer: &mut dyn RunObserver,
     ) -> Result<Record, MemoryBenchError> {
-        self.lender.begin_case();
         let mut answering = Answering {
             lender: self.lender,
             memories: &mut self.memories,
             settings,
+            folder,
             cancelled: self.cancelled,
+            observer,
         };
-        if answering.needs_store(case) && !answering.memories.has(&case.memory) {
-            let n_turns: usize = case.memory.sessions.iter().map(|one| one.turns.len()).sum();
-            observer.preparing(case.memory.passages.len() + n_turns);
+        let n_turns: usize = case.memory.sessions.iter().map(|one| one.turns.len()).sum();
+        let n_texts = case.memory.passages.len() + n_turns;
+        if n_texts > 0 && answering.needs_store(case) && !answering.memories.has(&case.memory) {
+            answering.observer.preparing(n_texts);
         }
         let answered = answering.answer(case)?;
         if answered.is_cancelled || self.is_cancelled() {
@@ -123,6 +129,8 @@ impl<'a> Runner<'a> {
             events: answered.events,
             blocks: answered.blocks,
             prompt: answered.prompt,
+            told: answered.told,
+            told_tokens: answered.told_tokens,
             tokens: self.lender.tokens(),
             seconds: answered.seconds,
             error: answered.error,
@@ -136,4 +144,19 @@ impl<'a> Runner<'a> {
     fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Relaxed)
     }
+}
+
+/// The cases that an arm can tell apart: without an agent there is nothing to look up, and a question that
+/// is asked both with and without what was said is the same question.
+fn distinct(cases: &[Case], arm: Arm) -> Vec<&Case> {
+    let mut distinct: Vec<&Case> = Vec::new();
+    for case in cases {
+        let is_same = |other: &&Case| {
+            Arc::ptr_eq(&other.memory, &case.memory) && other.baseline == case.baseline
+        };
+        if arm == Arm::Memgpt || case.memory.told.is_empty() || !distinct.iter().any(is_same) {
+            distinct.push(case);
+        }
+    }
+    distinct
 }

@@ -9,16 +9,39 @@ use serde::{Deserialize, Serialize};
 
 use super::arm::Arm;
 use super::case::{EditGold, Gold, Metric};
+use super::failure::Failure;
 use super::record::Record;
-use super::words::{folded, squad_normal, stem, words};
+use super::words::{folded, holds_phrase, squad_normal, stem, words};
 
 /// What a case scored.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     /// Whether it counts as right.
     pub correct: bool,
+    /// What it adds to the accuracy where a reply can be right in part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fraction: Option<f64>,
     /// Other measures of the same reply, each from 0 to 1.
     pub parts: BTreeMap<String, f64>,
+    /// The tasks of a game, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<TaskScore>,
+}
+
+/// What became of a task of a game.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskScore {
+    /// Whether it is done.
+    pub correct: bool,
+    /// Why not.
+    pub failure: Failure,
+}
+
+impl Score {
+    /// What the case adds to the accuracy, from 0 to 1.
+    pub fn value(&self) -> f64 {
+        self.fraction.unwrap_or_else(|| yes(self.correct))
+    }
 }
 
 /// Scores what a run left.
@@ -41,6 +64,13 @@ pub(crate) fn score(record: &Record) -> Score {
     if gold.metric == Metric::ContainsWord {
         put("rouge_l", best(gold, |answer| rouge_l_recall(reply, answer)));
     }
+    if gold.metric == Metric::Phrase {
+        put("first_sentence", yes(answers(gold, first_sentence(reply))));
+    }
+    if let Some(told) = &record.told {
+        put("saved", yes(told.saved.iter().any(|text| answers(gold, text))));
+        put("seen", yes(is_answer_seen(record)));
+    }
     let mut correct = answered;
     if let Some(edit) = &gold.edit
         && record.settings.arm == Arm::Memgpt
@@ -56,7 +86,7 @@ pub(crate) fn score(record: &Record) -> Score {
     if let Some(n_needless) = record.n_needless_calls() {
         put("without_needless_calls", yes(correct && n_needless == 0));
     }
-    Score { correct, parts }
+    Score { correct, parts, ..Score::default() }
 }
 
 fn yes(yes: bool) -> f64 {
@@ -73,7 +103,28 @@ pub(crate) fn answers(gold: &Gold, reply: &str) -> bool {
         Metric::Contains => contains(reply, answer),
         Metric::ContainsWord => contains_word(reply, answer),
         Metric::Subspan => subspan(answer_field(reply), answer),
+        Metric::Phrase => holds_phrase(reply, answer),
+        Metric::Only => {
+            holds_phrase(reply, answer) && !gold.decoys.iter().any(|one| holds_phrase(reply, one))
+        }
     })
+}
+
+/// A text up to the end of its first sentence.
+fn first_sentence(text: &str) -> &str {
+    let text = text.trim();
+    let ends = text.match_indices(['.', '!', '?', '\n']);
+    let end = ends
+        .map(|(at, end)| at + end.len())
+        .find(|end| text[*end..].chars().next().is_none_or(char::is_whitespace));
+    &text[..end.unwrap_or(text.len())]
+}
+
+/// Whether an answer was in view: in a block or in the result of a call.
+pub(crate) fn is_answer_seen(record: &Record) -> bool {
+    let blocks = record.blocks.iter().map(|block| &block.value);
+    let results = record.steps().map(|step| &step.result);
+    blocks.chain(results).any(|text| answers(&record.case.gold, text))
 }
 
 /// Whether `answer` is in `text`, whatever the case of letters and the width of white space.
@@ -197,6 +248,14 @@ mod tests {
         assert!(contains_word("The missing word is \"Jeep\".", "jeep"));
         assert!(!contains_word("You own a scooter.", "jeep"));
         assert!(!contains_word("A jeepney", "jeep"));
+    }
+
+    #[test]
+    fn a_sentence_ends_before_white_space() {
+        assert_eq!(first_sentence(" At 8.30 a.m. sharp. Then"), "At 8.30 a.m.");
+        assert_eq!(first_sentence("Nine!\nOr ten."), "Nine!");
+        assert_eq!(first_sentence("No end"), "No end");
+        assert_eq!(first_sentence(""), "");
     }
 
     #[test]

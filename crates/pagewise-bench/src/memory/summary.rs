@@ -6,9 +6,11 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::arm::Arm;
+use super::game;
 use super::interval::{bootstrap, wilson};
 use super::record::{Record, Settings};
 use super::task::Task;
+use super::tasks::bfcl_memory::{MEMORY, WRITTEN};
 use super::tasks::nested_kv::{ASK, DIRECT};
 
 /// The share of cases that are right.
@@ -47,10 +49,12 @@ pub struct Summary {
     /// Seeds the cases and the answers.
     pub seed: u64,
     /// Cases, and the share of them that is right. The direct control of nested key-value retrieval is
-    /// not among them.
+    /// not among them, and of a question that was asked both ways of a memory that the agent wrote, it is
+    /// the one without recall storage.
     #[serde(flatten)]
     pub share: Share,
-    /// The same for each value of each label.
+    /// The same for each value of each label. What the tasks of games are labelled with counts tasks, and the
+    /// labels of games count games.
     pub by: BTreeMap<String, BTreeMap<String, Share>>,
     /// The share of the direct control that is right.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,7 +81,7 @@ pub struct Summary {
     pub seconds_per_case: f64,
     /// Mean length of a reply: what scores a part of it rewards long ones.
     pub reply_chars: f64,
-    /// Cases by the class of their failure.
+    /// Cases by the class of their failure; tasks, where a case has several.
     pub failures: BTreeMap<&'static str, usize>,
 }
 
@@ -86,7 +90,13 @@ impl Summary {
     pub fn of(settings: &Settings, records: &[Record]) -> Self {
         let is_control =
             |record: &&Record| record.case.labels.get(ASK).is_some_and(|ask| ask == DIRECT);
-        let (control, counted): (Vec<&Record>, Vec<&Record>) = records.iter().partition(is_control);
+        let (control, others): (Vec<&Record>, Vec<&Record>) = records.iter().partition(is_control);
+        let is_written = |record: &&Record| {
+            record.case.labels.get(MEMORY).is_some_and(|memory| memory == WRITTEN)
+        };
+        // What was asked both ways counts once.
+        let written: Vec<&Record> = others.iter().copied().filter(is_written).collect();
+        let counted = if written.is_empty() { others.clone() } else { written };
         let has_control = settings.task == Task::NestedKv;
         // Controls alone were asked for: they have no share besides their own.
         let control_share = (has_control && !control.is_empty()).then(|| share(&control));
@@ -94,8 +104,13 @@ impl Summary {
         let mean = |of: &dyn Fn(&Record) -> f64| records.iter().map(of).sum::<f64>() / n;
         let mut failures = BTreeMap::new();
         for record in records {
-            *failures.entry(record.failure.name()).or_default() += 1;
+            for failure in game::failures(record) {
+                *failures.entry(failure.name()).or_default() += 1;
+            }
         }
+        let mut by = by_labels(&counted);
+        by.extend(by_labels(&others).remove_entry(MEMORY));
+        by.extend(game::by_task_labels(&counted));
         Self {
             task: settings.task,
             source: settings.source.clone(),
@@ -104,7 +119,7 @@ impl Summary {
             window: settings.window,
             seed: settings.seed,
             share: share(&counted),
-            by: by_labels(&counted),
+            by,
             control: control_share.as_ref().map(|share| share.accuracy),
             control_ci95: control_share.as_ref().map(|share| share.ci95),
             control_by: control_share.is_some().then(|| by_labels(&control)),
@@ -125,7 +140,7 @@ impl Summary {
         }
     }
 
-    /// How many cases there are, control included.
+    /// How many cases there are, control included; tasks, where a case has several.
     pub fn n_run(&self) -> usize {
         self.failures.values().sum()
     }
@@ -137,6 +152,9 @@ impl Summary {
 }
 
 fn share(records: &[&Record]) -> Share {
+    if records.iter().any(|record| !record.score.tasks.is_empty()) {
+        return game::share_of_games(records);
+    }
     let n_right = records.iter().filter(|record| record.score.correct).count();
     let n = records.len();
     Share { n, accuracy: n_right as f64 / n.max(1) as f64, ci95: wilson(n_right, n) }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::arm::Arm;
 use super::case::Case;
 use super::error::MemoryBenchError;
-use super::tasks::nested_kv;
+use super::tasks::{bfcl_memory, nested_kv, quest};
 use super::{generate, load};
 
 /// One experiment.
@@ -30,6 +30,10 @@ pub enum Task {
     DocQa,
     /// Which topic of a long conversation was the first, second or third.
     TopicRetrieval,
+    /// Questions about conversations that the agent had itself, of what it saved of them.
+    BfclMemory,
+    /// A guided walk, told turn by turn, with tasks that need what was seen long ago.
+    Quest,
 }
 
 /// The cases of a task.
@@ -43,8 +47,15 @@ pub struct CaseSet {
 
 impl Task {
     /// All that there are.
-    pub const ALL: &'static [Self] =
-        &[Self::NestedKv, Self::Dmr, Self::CoreMemory, Self::DocQa, Self::TopicRetrieval];
+    pub const ALL: &'static [Self] = &[
+        Self::NestedKv,
+        Self::Dmr,
+        Self::CoreMemory,
+        Self::DocQa,
+        Self::TopicRetrieval,
+        Self::BfclMemory,
+        Self::Quest,
+    ];
 
     /// Returns the name on the command line and in records.
     pub fn name(self) -> &'static str {
@@ -54,6 +65,8 @@ impl Task {
             Self::CoreMemory => "core-memory",
             Self::DocQa => "doc-qa",
             Self::TopicRetrieval => "topic-retrieval",
+            Self::BfclMemory => "bfcl-memory",
+            Self::Quest => "quest",
         }
     }
 
@@ -61,7 +74,7 @@ impl Task {
     pub fn needs_embedder(self) -> bool {
         match self {
             Self::NestedKv | Self::CoreMemory => false,
-            Self::Dmr | Self::DocQa | Self::TopicRetrieval => true,
+            Self::Dmr | Self::DocQa | Self::TopicRetrieval | Self::BfclMemory | Self::Quest => true,
         }
     }
 
@@ -76,6 +89,8 @@ impl Task {
     pub fn agent_config(self, usual: AgentConfig) -> AgentConfig {
         match self {
             Self::NestedKv => nested_kv::agent_config(usual),
+            Self::BfclMemory => bfcl_memory::agent_config(usual),
+            Self::Quest => quest::agent_config(usual),
             Self::Dmr | Self::CoreMemory | Self::DocQa | Self::TopicRetrieval => usual,
         }
     }
@@ -88,6 +103,8 @@ impl Task {
             Self::CoreMemory => Box::new(generate::core_memory::cases(seed)),
             Self::DocQa => Box::new(generate::doc_qa::cases(seed)),
             Self::TopicRetrieval => Box::new(generate::topic_retrieval::cases(seed)),
+            Self::BfclMemory => Box::new(generate::bfcl_memory::cases(seed)),
+            Self::Quest => Box::new(generate::quest::cases(seed)),
         }
     }
 
@@ -128,6 +145,16 @@ impl Task {
                 Some(folder) => set("leval", load::topics::cases(&folder)?),
                 None => Err(none("topic_retrieval_longchat.jsonl")),
             },
+            Self::BfclMemory => {
+                let files = [load::bfcl_memory::QUESTIONS, load::bfcl_memory::UPSTREAM_QUESTIONS];
+                match files.into_iter().find_map(|file| find("bfcl", file)) {
+                    Some(folder) => set("bfcl", load::bfcl_memory::cases(&folder)?),
+                    None => Err(none(
+                        "memory.jsonl, memory_answers.jsonl and memory_prereq_conversation.jsonl",
+                    )),
+                }
+            }
+            Self::Quest => Err(none("nothing from outside, since its games are generated")),
             Self::DocQa => {
                 if let Some(folder) = find("nq_closed", "questions.jsonl") {
                     return set("nq_closed", load::nq_closed::cases(&folder)?);

@@ -225,6 +225,7 @@ fn case(id: String, fact: &Fact<'_>, cloze: &Cloze, memory: &Arc<Memory>) -> Cas
             tier: Tier::Recall,
             edit: None,
         },
+        tasks: Vec::new(),
     }
 }
 
@@ -256,6 +257,7 @@ fn memory(conversations: &[Conversation]) -> Memory {
         passages: Vec::new(),
         sessions,
         material: Material { pieces, joiner: "\n", keep: Keep::Last },
+        ..Memory::default()
     }
 }
 

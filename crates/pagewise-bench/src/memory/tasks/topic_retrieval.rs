@@ -46,6 +46,7 @@ pub(crate) fn memory(turns: &[PastTurn]) -> Arc<Memory> {
         passages: Vec::new(),
         sessions: vec![PastSession { at, turns: turns.to_vec() }],
         material: Material { pieces, joiner: "\n", keep: Keep::Last },
+        ..Memory::default()
     })
 }
 
@@ -74,5 +75,6 @@ pub(crate) fn case(id: String, asked: &Asked, memory: &Arc<Memory>) -> Case {
             tier: Tier::Recall,
             edit: None,
         },
+        tasks: Vec::new(),
     }
 }

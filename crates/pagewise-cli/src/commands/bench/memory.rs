@@ -45,7 +45,7 @@ const SHARED_DOCUMENTS: usize = 20;
 /// accuracy and control together: the control wants the first value of the same chains.
 #[derive(Debug, Args)]
 pub(super) struct MemoryArgs {
-    /// Tasks: nested-kv, dmr, core-memory, doc-qa, topic-retrieval
+    /// Tasks: nested-kv, dmr, core-memory, doc-qa, topic-retrieval, bfcl-memory, quest
     #[arg(long, value_name = "TASK", value_delimiter = ',', required_unless_present = "regrade")]
     task: Vec<Task>,
     /// Models, each as --model names one elsewhere
@@ -314,6 +314,10 @@ impl RunObserver for Progress<'_> {
 
     fn preparing(&mut self, n_texts: usize) {
         self.printer.detail(&format!("memory is filled with {n_texts} texts"));
+    }
+
+    fn telling(&mut self, n_done: usize, n: usize) {
+        self.printer.talk(&format!("the agent has conversation {} of {n}", n_done + 1));
     }
 
     fn end(&mut self, record: &Record) {
