@@ -16,6 +16,10 @@
 //! kept as long as they fit: the first pairs of a dictionary, the last turns of conversations, the passages
 //! that a search finds best. [`Truncation`] names the other rules for documents.
 //!
+//! Most memory is given: the material is put where the experiment wants it. In two tasks it comes about. The agent
+//! has conversations of which memory is what it made of them ([`ToldRecord`]), and a game is told while it is
+//! played ([`GameTask`]).
+//!
 //! The [`Runner`] gives each case a fresh copy of its memory and a model that has forgotten the case before,
 //! with a clock that is fixed: a record depends on nothing but the case and the [`Settings`]. Each
 //! [`Record`] holds the whole trajectory, so that a run that was stopped goes on where it was, and all can

@@ -113,8 +113,6 @@ pub(crate) struct Answered {
     pub(crate) prompt: Option<PromptRecord>,
     pub(crate) told: Option<ToldRecord>,
     pub(crate) told_tokens: Option<usize>,
-    /// A copy of what the agent wrote.
-    store: Option<TempDir>,
     /// From the first message to the last reply.
     pub(crate) seconds: f64,
     pub(crate) error: Option<String>,
@@ -145,14 +143,14 @@ impl Answering<'_> {
     /// Answers a case. What fails in it is in the answer.
     pub(crate) fn answer(&mut self, case: &Case) -> Result<Answered, MemoryBenchError> {
         let mut answered = Answered::default();
-        let result = self.prepare(case, &mut answered).and_then(|()| {
+        let result = self.prepare(case, &mut answered).and_then(|store| {
             answered.told_tokens = self.told_tokens(case)?;
             self.lender.begin_case();
             let started = Instant::now();
-            let result = match self.settings.arm {
-                Arm::Memgpt => self.with_agent(case, &mut answered),
-                _ if !case.tasks.is_empty() => self.play(case, &mut answered),
-                _ => self.with_prompt(case, &mut answered),
+            let result = match store {
+                Some(store) => self.with_agent(case, store.path(), &mut answered),
+                None if !case.tasks.is_empty() => self.play(case, &mut answered),
+                None => self.with_prompt(case, &mut answered),
             };
             answered.seconds = started.elapsed().as_secs_f64();
             result
@@ -168,14 +166,18 @@ impl Answering<'_> {
         Ok(answered)
     }
 
-    /// Makes memory ready, which is not part of the case.
-    fn prepare(&mut self, case: &Case, answered: &mut Answered) -> Result<(), MemoryBenchError> {
+    /// Makes memory ready, which is not part of the case; returns a copy of it if an agent answers.
+    fn prepare(
+        &mut self,
+        case: &Case,
+        answered: &mut Answered,
+    ) -> Result<Option<TempDir>, MemoryBenchError> {
         if !self.needs_store(case) {
-            return Ok(());
+            return Ok(None);
         }
         if case.memory.told.is_empty() {
-            self.memories.get(&case.memory)?;
-            return Ok(());
+            let prepared = self.memories.get(&case.memory)?;
+            return (self.settings.arm == Arm::Memgpt).then(|| prepared.copy()).transpose();
         }
         let embedder = Arc::clone(&self.memories.embedder);
         let listening = Listening {
@@ -187,8 +189,7 @@ impl Answering<'_> {
         };
         let told = self.memories.told(&case.memory, &listening, self.observer)?;
         answered.told = Some(told.record.clone());
-        answered.store = Some(told.copy()?);
-        Ok(())
+        Ok(Some(told.copy()?))
     }
 
     /// What was told in a game, in tokens.
@@ -198,15 +199,16 @@ impl Answering<'_> {
         }
         let model = self.lender.lend();
         let told = model.count_tokens(&one_turn(&case.memory.heard.concat().join("\n")))?;
-        Ok(Some(told - model.count_tokens(&one_turn(""))?.min(told)))
+        Ok(Some(told.saturating_sub(model.count_tokens(&one_turn(""))?)))
     }
 
-    fn with_agent(&mut self, case: &Case, answered: &mut Answered) -> Result<(), MemoryBenchError> {
-        let is_told = answered.store.is_some();
-        let folder = match answered.store.take() {
-            Some(folder) => folder,
-            None => self.memories.get(&case.memory)?.copy()?,
-        };
+    fn with_agent(
+        &mut self,
+        case: &Case,
+        folder: &Path,
+        answered: &mut Answered,
+    ) -> Result<(), MemoryBenchError> {
+        let is_told = !case.memory.told.is_empty();
         let mut agent = None;
         for (hour, message) in (0..).zip(&case.messages) {
             // A game is of one day.
@@ -218,19 +220,19 @@ impl Answering<'_> {
             if message.after_reset || (is_told && hour == 0) {
                 // The agent holds the store's folder until it is gone.
                 drop(agent.take());
-                let mut store = Store::open(folder.path(), Arc::clone(&self.memories.embedder))?;
+                let mut store = Store::open(folder, Arc::clone(&self.memories.embedder))?;
                 reset(&mut store, summary_of_past(case), start)?;
             }
             let heard = usize::try_from(hour).ok().and_then(|place| case.memory.heard.get(place));
             if let Some(heard) = heard.filter(|heard| !heard.is_empty()) {
                 drop(agent.take());
-                let mut store = Store::open(folder.path(), Arc::clone(&self.memories.embedder))?;
+                let mut store = Store::open(folder, Arc::clone(&self.memories.embedder))?;
                 hear(&mut store, heard, start)?;
             }
             let open = match agent.take() {
                 Some(open) => open,
                 None => {
-                    let store = Store::open(folder.path(), Arc::clone(&self.memories.embedder))?;
+                    let store = Store::open(folder, Arc::clone(&self.memories.embedder))?;
                     let clock = Box::new(FixedClock::new(start, TimeZone::UTC));
                     let config = self.settings.agent.clone();
                     Agent::open(store, self.lender.lend(), clock, config)?
@@ -393,7 +395,7 @@ pub(crate) fn kept<'a, 'b>(pieces: &'a [&'b str], n: usize, keep: Keep) -> &'a [
 }
 
 /// What must be read, in the form that it has in a prompt: a passage is a piece of the material.
-pub(crate) fn as_pieces(case: &Case) -> Gold {
+fn as_pieces(case: &Case) -> Gold {
     let memory = &case.memory;
     let piece = |text: &String| {
         let place = memory.passages.iter().position(|passage| passage.text == *text);

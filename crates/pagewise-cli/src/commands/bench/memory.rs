@@ -42,7 +42,9 @@ const SHARED_DOCUMENTS: usize = 20;
 ///
 /// The table, or a JSON object for each model, window, task and arm, goes to stdout. An accuracy is the
 /// share of cases that are right, with its 95% interval; nothing is judged by a model. For nested-kv, read
-/// accuracy and control together: the control wants the first value of the same chains.
+/// accuracy and control together: the control wants the first value of the same chains. For bfcl-memory it is
+/// over the questions that only what the agent saved may answer, for quest the mean share of a game's
+/// tasks that are done.
 #[derive(Debug, Args)]
 pub(super) struct MemoryArgs {
     /// Tasks: nested-kv, dmr, core-memory, doc-qa, topic-retrieval, bfcl-memory, quest
@@ -326,7 +328,14 @@ impl RunObserver for Progress<'_> {
         let n_before = self.n_before.unwrap_or(0);
         let n_left = self.n.saturating_sub(n_before + self.n_done);
         let per_case = self.started.elapsed().as_secs_f64() / self.n_done as f64;
-        let right = if record.score.correct { "right" } else { record.failure.name() };
+        let right = match record.score.tasks.as_slice() {
+            [] if record.score.correct => "right".to_string(),
+            [] => record.failure.name().to_string(),
+            tasks => {
+                let n_done = tasks.iter().filter(|task| task.correct).count();
+                format!("{n_done} of {} tasks done", tasks.len())
+            }
+        };
         self.printer.talk(&format!(
             "{}/{} {}: {right}, {:.1} s; {} of {} right, {} left",
             n_before + self.n_done,

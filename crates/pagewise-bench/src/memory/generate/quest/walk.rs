@@ -11,7 +11,7 @@ use super::wordlist::{GLANCES, LAYS_DOWN, REMARKS, WISHES};
 use crate::memory::generate::any;
 
 /// Turns in a wing, at least.
-const TURNS_IN_WING: usize = 84;
+const TURNS_IN_WING: usize = 120;
 
 /// Moves of things by the guide in a wing, at least.
 const MOVES_IN_WING: usize = 3;
