@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use pagewise_agent::AgentConfig;
 use pagewise_bench::memory::{
     Arm, Case, Documents, Failure, Lender, Memory, MemoryBenchError, Record, RunObserver, Runner,
-    Settings, Summary, Task, Truncation,
+    Score, Settings, Summary, Task, Truncation,
 };
 use pagewise_core::Embedder;
 use pagewise_testkit::{Asked, HashEmbedder, ScriptedModel, call};
@@ -128,7 +128,7 @@ fn what_the_agent_saved_is_asked_about_when_its_conversations_are_over() {
     let told = records[0].told.clone().unwrap();
     assert_eq!((told.n_conversations, told.n_turns, told.n_calls), (4, 20, n_calls));
     assert_eq!((told.n_edits, told.n_notes, told.n_refused, told.n_flushes), (1, 0, 0, 0));
-    assert_eq!(told.saved, [noted.clone()]);
+    assert_eq!(told.saved, std::slice::from_ref(&noted));
     assert_eq!(records[1].told.as_ref(), Some(&told));
     let failures: Vec<Failure> = records.iter().map(|record| record.failure).collect();
     assert_eq!(failures, [Failure::None, Failure::Abstained]);
@@ -314,6 +314,11 @@ fn a_game_is_scored_task_by_task() {
     assert!((record.score.value() - 0.75).abs() < 1e-12 && !record.score.correct);
     assert!((record.score.parts["named"] - 7.0 / 8.0).abs() < 1e-12, "{:?}", record.score.parts);
     assert!(record.told_tokens.unwrap() > 4_000, "{:?}", record.told_tokens);
+    // What the record holds is enough to score it again.
+    let mut again: Record = serde_json::from_str(&serde_json::to_string(record).unwrap()).unwrap();
+    again.score = Score::default();
+    again.grade();
+    assert_eq!(again.score, record.score);
 
     // In so large a window, what is told before a task is in view, and nothing of what is told later.
     let prompts = fixture.prompts();

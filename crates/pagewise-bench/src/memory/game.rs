@@ -109,10 +109,12 @@ pub(crate) fn share_of_games(records: &[&Record]) -> Share {
     Share { n: records.len(), accuracy, ci95 }
 }
 
+/// The tasks of each game, by its place: those that are done, and all.
+type ByGame = BTreeMap<usize, (f64, f64)>;
+
 /// The share of tasks that is done, for each value of each label of a task.
 pub(crate) fn by_task_labels(records: &[&Record]) -> BTreeMap<String, BTreeMap<String, Share>> {
-    // For each value, the tasks of each game: done, and all.
-    let mut groups: BTreeMap<&str, BTreeMap<&str, BTreeMap<usize, (f64, f64)>>> = BTreeMap::new();
+    let mut groups: BTreeMap<&str, BTreeMap<&str, ByGame>> = BTreeMap::new();
     for (game, record) in records.iter().enumerate() {
         for (task, score) in record.case.tasks.iter().zip(&record.score.tasks) {
             for (label, value) in &task.labels {
@@ -123,7 +125,7 @@ pub(crate) fn by_task_labels(records: &[&Record]) -> BTreeMap<String, BTreeMap<S
             }
         }
     }
-    let share = |games: BTreeMap<usize, (f64, f64)>| {
+    let share = |games: ByGame| {
         let games: Vec<(f64, f64)> = games.into_values().collect();
         let n = games.iter().map(|(_, n)| *n as usize).sum();
         let (accuracy, ci95) = clustered(&games, n);

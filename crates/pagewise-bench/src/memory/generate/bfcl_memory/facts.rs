@@ -281,7 +281,7 @@ pub(super) const GREETINGS: &[&str] = &[
 pub(super) const LEAD_INS: &[&str] = &[
     "Before I forget:",
     "There is news.",
-    "By the way,",
+    "By the way:",
     "Something else.",
     "I wanted to tell you this.",
     "Listen:",
