@@ -33,7 +33,7 @@ impl Player {
                 self.doors.entry(room.into()).or_default().push(from.into());
                 self.doors.entry(from.into()).or_default().push(room.into());
             }
-            let here: Vec<String> = between(turn, "Here you see ", ".")
+            let here: Vec<String> = between(turn, " you see ", ".")
                 .map(|list| list.replace(" and ", ", "))
                 .iter()
                 .flat_map(|list| list.split(", "))

@@ -105,7 +105,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Tells what one sees in the room, and what happens there.
+    /// Tells what one sees in the room, and what happens there. The sentence about things names the room again:
+    /// the one before it names two.
     fn arrive(&mut self, from: Option<usize>, rng: &mut ChaCha8Rng) {
         let house = self.house;
         let room = self.room;
@@ -134,7 +135,7 @@ impl<'a> Walk<'a> {
             self.lying[room].iter().map(|thing| format!("the {}", house.things[*thing])).collect();
         if !lying.is_empty() {
             let lying: Vec<&str> = lying.iter().map(String::as_str).collect();
-            text.push_str(&format!(" Here you see {}.", list(&lying)));
+            text.push_str(&format!(" In the {name} you see {}.", list(&lying)));
         }
         if let Some(person) = house.rooms[room].person {
             text.push_str(&format!(" {} is here.", house.people[person].name));
