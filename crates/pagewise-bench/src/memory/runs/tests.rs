@@ -200,7 +200,7 @@ fn a_leaderboard_counts_each_task_once() {
     | better | 4096   | 0.80 (0.58 to 0.90, n 20) | 0.75 (0.60 to 0.86, n 40) | 0.78 (0.64 to 0.85, 2 of 2) |
     | pushed | 4096   | 0.50 (0.36 to 0.64, n 20) | 0.75 (0.60 to 0.86, n 40) | 0.62 (0.52 to 0.71, 2 of 2) |
     | partly | 4096   | –                         | 1.00 (0.91 to 1.00, n 40) | 1.00 (0.91 to 1.00, 1 of 2) |
-    The memgpt arm. Each task counts once in the mean; nested-kv is the mean of accuracy and control.
+    The memgpt arm. Each task counts once in the mean; nested-kv is the mean of accuracy and control, and bfcl-memory has only what the agent saved to answer from.
     "#);
 }
 
