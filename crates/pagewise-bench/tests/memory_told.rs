@@ -46,6 +46,7 @@ impl Fixture {
             task,
             source: "generated".into(),
             model: "scripted".into(),
+            weights: String::new(),
             arm,
             window,
             seed: 1,

@@ -1,11 +1,14 @@
 use super::*;
 use crate::memory::card::{Advice, Card};
+use crate::memory::case::GameTask;
 use crate::memory::csv::csv;
 use crate::memory::diff::Diff;
+use crate::memory::failure::Failure;
 use crate::memory::leaderboard::Leaderboard;
 use crate::memory::made_up::{cell, record, runs, settings};
 use crate::memory::merge::merge;
 use crate::memory::record::rewrite_records;
+use crate::memory::score::GameTaskScore;
 
 fn write(cells: &[Cell]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -202,6 +205,58 @@ fn a_leaderboard_counts_each_task_once() {
     | partly | 4096   | –                         | 1.00 (0.91 to 1.00, n 40) | 1.00 (0.91 to 1.00, 1 of 2) |
     The memgpt arm. Each task counts once in the mean; nested-kv is the mean of accuracy and control, and bfcl-memory has only what the agent saved to answer from.
     "#);
+}
+
+#[test]
+fn a_question_that_was_asked_both_ways_counts_once() {
+    let settings = settings(Task::BfclMemory, Arm::Memgpt);
+    let mut both = cell(&settings, 0, 0);
+    for (kind, n_right) in [("written", 2), ("recall", 9)] {
+        let one = |n| record(&settings, &format!("q{n}-{kind}"), n < n_right, &[("memory", kind)]);
+        both.records.extend((0..10).map(one));
+    }
+    let accuracies = |cell: &Cell| {
+        let share = |part: &Part<'_>| part.figures(0).share.accuracy;
+        cell.parts().iter().map(|part| (part.name.clone(), share(part))).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        accuracies(&both),
+        [("bfcl-memory".into(), 0.2), ("bfcl-memory recall".into(), 0.9)]
+    );
+    let summary = both.summary();
+    assert_eq!((summary.share.n, summary.share.accuracy), (10, 0.2));
+    assert_eq!((summary.by["memory"]["recall"].n, summary.n_run()), (10, 20));
+    let score = |cell: &Cell| {
+        let board = Leaderboard::of(&runs(vec![cell.clone()]));
+        board.standings[0].scores[0].as_ref().map(|score| (score.n, score.score))
+    };
+    assert_eq!(score(&both), Some((10, 0.2)));
+    // What was asked one way alone is all there is to count.
+    both.records.drain(..10);
+    assert_eq!(score(&both), Some((10, 0.9)));
+}
+
+#[test]
+fn a_card_counts_the_tasks_of_games() {
+    let settings = settings(Task::Quest, Arm::Memgpt);
+    let mut games = cell(&settings, 0, 2);
+    for (record, n_done) in games.records.iter_mut().zip([3, 1]) {
+        for number in 0..4 {
+            let age = if number < 2 { "new" } else { "old" };
+            record.case.tasks.push(GameTask {
+                labels: BTreeMap::from([("age".into(), age.into())]),
+                gold: record.case.gold.clone(),
+            });
+            let correct = number < n_done;
+            let failure = if correct { Failure::None } else { Failure::Misread };
+            record.score.tasks.push(GameTaskScore { correct, failure });
+        }
+        record.score.fraction = Some(f64::from(n_done) / 4.0);
+    }
+    let cards = Card::all(&runs(vec![games]));
+    let line = &cards[0].lines[0];
+    assert_eq!((line.memgpt.n, line.memgpt.accuracy), (2, 0.5));
+    assert_eq!(line.details(), "4 of 8 wrong (misread 4); by age: new: 3/4, old: 1/4");
 }
 
 #[test]
