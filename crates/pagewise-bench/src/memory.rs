@@ -16,6 +16,10 @@
 //! kept as long as they fit: the first pairs of a dictionary, the last turns of conversations, the passages
 //! that a search finds best. [`Truncation`] names the other rules for documents.
 //!
+//! Most memory is given: the material is put where the experiment wants it. In two tasks it comes about. The agent
+//! has conversations of which memory is what it made of them ([`ToldRecord`]), and a game is told while it is
+//! played ([`GameTask`]).
+//!
 //! The [`Runner`] gives each case a fresh copy of its memory and a model that has forgotten the case before,
 //! with a clock that is fixed: a record depends on nothing but the case and the [`Settings`]. Each
 //! [`Record`] holds the whole trajectory, so that a run that was stopped goes on where it was, and all can
@@ -38,6 +42,7 @@ mod csv;
 mod diff;
 mod error;
 mod failure;
+mod game;
 mod generate;
 mod html;
 mod interval;
@@ -49,6 +54,7 @@ mod load;
 mod made_up;
 mod merge;
 mod nearness;
+mod play;
 mod porter;
 mod prepared;
 mod record;
@@ -61,14 +67,15 @@ mod suite;
 mod summary;
 mod task;
 mod tasks;
+mod told;
 mod tool;
 mod words;
 
 pub use arm::{Arm, Truncation};
 pub use card::{ADVISED_AGAINST_BELOW, ADVISED_FROM, Advice, Card, CardLine};
 pub use case::{
-    Baseline, Case, EditGold, Gold, HeldPassage, Keep, Material, Memory, Metric, PastSession,
-    PastTurn, Speaker, Tier, UserMessage,
+    Baseline, Case, EditGold, GameTask, Gold, HeldPassage, Keep, Material, Memory, Metric,
+    PastSession, PastTurn, Speaker, Tier, ToldConversation, UserMessage,
 };
 pub use csv::csv;
 pub use diff::{CellDiff, Diff};
@@ -97,8 +104,9 @@ pub use schemas::{
     GrammarSummary, Instance, MeasuredSchema, Percentiles, SchemaCase, SchemaSet, Verdict,
     grammar_table, measure_schemas,
 };
-pub use score::Score;
+pub use score::{GameTaskScore, Score};
 pub use suite::{Suite, SuiteRow};
 pub use summary::{Mean, Share, Summary, table};
 pub use task::{CaseSet, Task};
+pub use told::ToldRecord;
 pub use tool::Tool;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -16,13 +17,16 @@ use pagewise_core::{
 };
 use pagewise_memory::{Block, Store};
 use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
 
 use super::case::{Case, Gold, Keep};
 use super::error::MemoryBenchError;
 use super::failure::{evidence_share, has_evidence};
 use super::lent_model::Lender;
-use super::prepared::{Memories, reset};
+use super::prepared::{Memories, hear, reset, summary_of_past};
 use super::record::{EventRecord, PromptRecord, Settings, steps};
+use super::run::RunObserver;
+use super::told::{Listening, ToldRecord};
 
 /// Who answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -107,6 +111,8 @@ pub(crate) struct Answered {
     pub(crate) events: Vec<EventRecord>,
     pub(crate) blocks: Vec<Block>,
     pub(crate) prompt: Option<PromptRecord>,
+    pub(crate) told: Option<ToldRecord>,
+    pub(crate) told_tokens: Option<usize>,
     /// From the first message to the last reply.
     pub(crate) seconds: f64,
     pub(crate) error: Option<String>,
@@ -118,7 +124,10 @@ pub(crate) struct Answering<'a> {
     pub(crate) lender: &'a Lender,
     pub(crate) memories: &'a mut Memories,
     pub(crate) settings: &'a Settings,
+    /// Where what an agent wrote is kept between runs.
+    pub(crate) folder: Option<&'a Path>,
     pub(crate) cancelled: &'a AtomicBool,
+    pub(crate) observer: &'a mut dyn RunObserver,
 }
 
 impl Answering<'_> {
@@ -134,17 +143,20 @@ impl Answering<'_> {
 
     /// Answers a case. What fails in it is in the answer.
     pub(crate) fn answer(&mut self, case: &Case) -> Result<Answered, MemoryBenchError> {
-        if self.needs_store(case) {
-            self.memories.get(&case.memory)?;
-        }
         let mut answered = Answered::default();
-        let started = Instant::now();
-        let result = match self.settings.arm {
-            _ if !case.memory.tools.is_empty() => self.with_tools(case, &mut answered),
-            Arm::Memgpt => self.with_agent(case, &mut answered),
-            _ => self.with_prompt(case, &mut answered),
-        };
-        answered.seconds = started.elapsed().as_secs_f64();
+        let result = self.prepare(case, &mut answered).and_then(|store| {
+            answered.told_tokens = self.told_tokens(case)?;
+            self.lender.begin_case();
+            let started = Instant::now();
+            let result = match store {
+                Some(store) => self.with_agent(case, store.path(), &mut answered),
+                None if !case.memory.tools.is_empty() => self.with_tools(case, &mut answered),
+                None if !case.tasks.is_empty() => self.play(case, &mut answered),
+                None => self.with_prompt(case, &mut answered),
+            };
+            answered.seconds = started.elapsed().as_secs_f64();
+            result
+        });
         match result {
             Ok(()) => {}
             // The model and the agent fail at one case; a disk that is full would fail at all.
@@ -156,22 +168,73 @@ impl Answering<'_> {
         Ok(answered)
     }
 
-    fn with_agent(&mut self, case: &Case, answered: &mut Answered) -> Result<(), MemoryBenchError> {
-        let folder = self.memories.get(&case.memory)?.copy()?;
+    /// Makes memory ready, which is not part of the case; returns a copy of it if an agent answers.
+    fn prepare(
+        &mut self,
+        case: &Case,
+        answered: &mut Answered,
+    ) -> Result<Option<TempDir>, MemoryBenchError> {
+        if !self.needs_store(case) {
+            return Ok(None);
+        }
+        if case.memory.told.is_empty() {
+            let prepared = self.memories.get(&case.memory)?;
+            return (self.settings.arm == Arm::Memgpt).then(|| prepared.copy()).transpose();
+        }
+        let embedder = Arc::clone(&self.memories.embedder);
+        let listening = Listening {
+            lender: self.lender,
+            embedder: &embedder,
+            settings: self.settings,
+            folder: self.folder,
+            cancelled: self.cancelled,
+        };
+        let told = self.memories.told(&case.memory, &listening, self.observer)?;
+        answered.told = Some(told.record.clone());
+        Ok(Some(told.copy()?))
+    }
+
+    /// What was told in a game, in tokens.
+    fn told_tokens(&self, case: &Case) -> Result<Option<usize>, MemoryBenchError> {
+        if case.memory.heard.is_empty() {
+            return Ok(None);
+        }
+        let model = self.lender.lend();
+        let told = model.count_tokens(&one_turn(&case.memory.heard.concat().join("\n")))?;
+        Ok(Some(told.saturating_sub(model.count_tokens(&one_turn(""))?)))
+    }
+
+    fn with_agent(
+        &mut self,
+        case: &Case,
+        folder: &Path,
+        answered: &mut Answered,
+    ) -> Result<(), MemoryBenchError> {
+        let is_told = !case.memory.told.is_empty();
         let mut agent = None;
         for (hour, message) in (0..).zip(&case.messages) {
-            let now = case.memory.now.unwrap_or(self.memories.now);
-            let start = now + SignedDuration::from_hours(hour);
-            if message.after_reset {
+            // A game is of one day.
+            let since = match case.tasks.is_empty() {
+                true => SignedDuration::from_hours(hour),
+                false => SignedDuration::from_mins(hour),
+            };
+            let start = case.memory.now.unwrap_or(self.memories.now) + since;
+            if message.after_reset || (is_told && hour == 0) {
                 // The agent holds the store's folder until it is gone.
                 drop(agent.take());
-                let mut store = Store::open(folder.path(), Arc::clone(&self.memories.embedder))?;
-                reset(&mut store, &case.memory, start)?;
+                let mut store = Store::open(folder, Arc::clone(&self.memories.embedder))?;
+                reset(&mut store, summary_of_past(case), start)?;
+            }
+            let heard = usize::try_from(hour).ok().and_then(|place| case.memory.heard.get(place));
+            if let Some(heard) = heard.filter(|heard| !heard.is_empty()) {
+                drop(agent.take());
+                let mut store = Store::open(folder, Arc::clone(&self.memories.embedder))?;
+                hear(&mut store, heard, start)?;
             }
             let open = match agent.take() {
                 Some(open) => open,
                 None => {
-                    let store = Store::open(folder.path(), Arc::clone(&self.memories.embedder))?;
+                    let store = Store::open(folder, Arc::clone(&self.memories.embedder))?;
                     let clock = Box::new(FixedClock::new(start, TimeZone::UTC));
                     let config = self.settings.agent.clone();
                     Agent::open(store, self.lender.lend(), clock, config)?
@@ -193,6 +256,7 @@ impl Answering<'_> {
                 steps: steps(outcome.calls, &self.lender.written()),
                 replies: outcome.replies,
                 evicted: outcome.evicted,
+                prompt: None,
             });
         }
         if let Some(agent) = agent {
@@ -206,7 +270,7 @@ impl Answering<'_> {
         case: &Case,
         answered: &mut Answered,
     ) -> Result<(), MemoryBenchError> {
-        let mut model = self.lender.lend();
+        let model = self.lender.lend();
         let (prompt, n_pieces) = match self.settings.arm {
             Arm::NoMemory => (one_turn(&case.baseline.alone), 0),
             _ => self.prompt_with_material(case)?,
@@ -220,10 +284,22 @@ impl Answering<'_> {
             has_evidence: has_evidence(&gold, std::slice::from_ref(text)),
             evidence_share: evidence_share(&gold, std::slice::from_ref(text)),
         });
-        let generation = model.generate(
+        drop(model);
+        let reply = self.reply(&prompt, answered)?;
+        answered.events.push(EventRecord { replies: vec![reply], ..EventRecord::default() });
+        Ok(())
+    }
+
+    /// Has the model answer a prompt.
+    pub(crate) fn reply(
+        &mut self,
+        prompt: &Prompt,
+        answered: &mut Answered,
+    ) -> Result<String, MemoryBenchError> {
+        let generation = self.lender.lend().generate(
             &GenerationRequest {
                 slot: SessionSlot::MainContext,
-                prompt: &prompt,
+                prompt,
                 constraint: Constraint::Text { max_chars: self.settings.agent.message_max_chars },
                 sampling: &self.settings.agent.sampling,
                 seed: self.settings.seed,
@@ -232,12 +308,8 @@ impl Answering<'_> {
             },
             &mut |_| ControlFlow::Continue(()),
         )?;
-        answered.is_cancelled = generation.finish == Finish::Cancelled;
-        answered.events.push(EventRecord {
-            replies: vec![generation.text.trim().to_string()],
-            ..EventRecord::default()
-        });
-        Ok(())
+        answered.is_cancelled |= generation.finish == Finish::Cancelled;
+        Ok(generation.text.trim().to_string())
     }
 
     /// Returns the prompt with as much of the material as fits, and of how many pieces.
@@ -302,16 +374,22 @@ impl Answering<'_> {
         pieces: &[&str],
         keep: Keep,
     ) -> Result<(Prompt, usize), MemoryBenchError> {
+        let n = self.n_fitting(case, pieces, keep)?;
+        Ok((with_pieces(case, kept(pieces, n, keep)), n))
+    }
+
+    /// How many of the pieces fit.
+    pub(crate) fn n_fitting(
+        &self,
+        case: &Case,
+        pieces: &[&str],
+        keep: Keep,
+    ) -> Result<usize, MemoryBenchError> {
         let model = self.lender.lend();
         let budget = model.context_window_tokens().saturating_sub(self.answer_tokens());
-        let kept = |n: usize| match keep {
-            Keep::Last => &pieces[pieces.len() - n..],
-            Keep::First | Keep::Best => &pieces[..n],
-        };
-        let n = largest(pieces.len(), |n| {
-            Ok(model.count_tokens(&with_pieces(case, kept(n)))? <= budget)
-        })?;
-        Ok((with_pieces(case, kept(n)), n))
+        largest(pieces.len(), |n| {
+            Ok(model.count_tokens(&with_pieces(case, kept(pieces, n, keep)))? <= budget)
+        })
     }
 
     /// The room kept for an answer, as the agent keeps it.
@@ -352,7 +430,16 @@ impl Seen {
             replies: self.calls.iter().filter(is_reply).filter_map(text).collect(),
             steps: steps(self.calls, &lender.written()),
             evicted: self.evicted,
+            prompt: None,
         }
+    }
+}
+
+/// So many of the pieces, from the beginning or from the end.
+pub(crate) fn kept<'a, 'b>(pieces: &'a [&'b str], n: usize, keep: Keep) -> &'a [&'b str] {
+    match keep {
+        Keep::Last => &pieces[pieces.len() - n..],
+        Keep::First | Keep::Best => &pieces[..n],
     }
 }
 
@@ -366,12 +453,12 @@ fn as_pieces(case: &Case) -> Gold {
     Gold { evidence: case.gold.evidence.iter().map(piece).collect(), ..case.gold.clone() }
 }
 
-fn with_pieces(case: &Case, pieces: &[&str]) -> Prompt {
+pub(crate) fn with_pieces(case: &Case, pieces: &[&str]) -> Prompt {
     let material = pieces.join(case.memory.material.joiner);
     one_turn(&format!("{}{material}{}", case.baseline.before, case.baseline.after))
 }
 
-fn one_turn(text: &str) -> Prompt {
+pub(crate) fn one_turn(text: &str) -> Prompt {
     Prompt { messages: vec![PromptMessage { role: PromptRole::User, content: text.into() }] }
 }
 

@@ -36,7 +36,7 @@ pub(crate) fn score(accepted: &[String], reply: &str) -> Score {
     if !accepted.is_empty() {
         parts.insert("function".into(), yes(is_function));
     }
-    Score { correct: failure(accepted, &called) == Failure::None, fraction: None, parts }
+    Score { correct: failure(accepted, &called) == Failure::None, parts, ..Score::default() }
 }
 
 /// Says what is wrong with a reply.

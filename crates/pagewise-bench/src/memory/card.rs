@@ -53,11 +53,13 @@ pub struct CardLine {
     pub tokens_per_case: f64,
     /// Time.
     pub seconds_per_case: f64,
-    /// How many answers are wrong.
+    /// How many answers there are: one a case, but for games, which have one for each task.
+    pub n_answers: usize,
+    /// How many of them are wrong.
     pub n_wrong: usize,
     /// The most frequent reasons for wrong answers, with their number of cases.
     pub failures: Vec<(&'static str, usize)>,
-    /// For each value of each label, how many of how many cases are right.
+    /// For each value of each label, how many of how many answers are right.
     pub by: BTreeMap<String, BTreeMap<String, [usize; 2]>>,
     /// What follows.
     pub advice: Advice,
@@ -194,16 +196,26 @@ impl CardLine {
             }
         }
         let mut by: BTreeMap<String, BTreeMap<String, [usize; 2]>> = BTreeMap::new();
+        let mut count = |label: &str, value: &str, is_right: bool| {
+            let [n_right, n] = by.entry(label.into()).or_default().entry(value.into()).or_default();
+            *n_right += usize::from(is_right);
+            *n += 1;
+        };
         for record in &part.records {
+            let tasks = &record.score.tasks;
             for (label, value) in &record.case.labels {
-                let [n_right, n] =
-                    by.entry(label.clone()).or_default().entry(value.clone()).or_default();
-                *n_right += usize::from(record.score.correct);
-                *n += 1;
+                match tasks.as_slice() {
+                    [] => count(label, value, record.score.correct),
+                    tasks => tasks.iter().for_each(|task| count(label, value, task.correct)),
+                }
+            }
+            for (task, score) in record.case.tasks.iter().zip(tasks) {
+                task.labels.iter().for_each(|(label, value)| count(label, value, score.correct));
             }
         }
         // A label with one value divides nothing.
         by.retain(|_, values| values.len() > 1);
+        let n_answers = failures.values().sum();
         let mut failures: Vec<(&'static str, usize)> = failures
             .into_iter()
             .filter(|(class, _)| *class != Failure::None)
@@ -225,6 +237,7 @@ impl CardLine {
             steps_per_case: steps,
             tokens_per_case: tokens,
             seconds_per_case: seconds,
+            n_answers,
             n_wrong,
             failures,
             by,
@@ -234,8 +247,8 @@ impl CardLine {
     /// Returns why answers are wrong, and where, in words.
     pub(crate) fn details(&self) -> String {
         let mut text = match self.n_wrong {
-            0 => format!("all {} right", self.memgpt.n),
-            n => format!("{n} of {} wrong", self.memgpt.n),
+            0 => format!("all {} right", self.n_answers),
+            n => format!("{n} of {} wrong", self.n_answers),
         };
         if !self.failures.is_empty() {
             let named: Vec<String> =

@@ -30,6 +30,18 @@ pub struct Case {
     pub baseline: Baseline,
     /// What makes an answer right.
     pub gold: Gold,
+    /// Where each message is a task of its own: what makes its answer right.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<GameTask>,
+}
+
+/// A task of a game.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GameTask {
+    /// What it is counted under, besides the labels of the game.
+    pub labels: BTreeMap<String, String>,
+    /// What makes an answer right.
+    pub gold: Gold,
 }
 
 /// What the user says.
@@ -43,7 +55,7 @@ pub struct UserMessage {
 }
 
 /// How a case is asked in one prompt.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Baseline {
     /// What stands before the material.
     pub before: String,
@@ -66,6 +78,11 @@ pub struct Memory {
     pub sessions: Vec<PastSession>,
     /// What the clock says when a case begins, if the data says it; else the run does.
     pub now: Option<Timestamp>,
+    /// Conversations that the agent itself has before, turn by turn: memory is what it makes of them.
+    pub told: Vec<ToldConversation>,
+    /// What the user says before each message of a game and wants no answer to: it is in recall storage and in
+    /// the queue, and the model is not run for it.
+    pub heard: Vec<Vec<String>>,
     /// The same for a prompt without an agent.
     pub material: Material,
     /// Functions that are offered in the place of the agent's own, where there is no memory to manage.
@@ -79,6 +96,17 @@ pub struct HeldPassage {
     pub text: String,
     /// The document it is from.
     pub source: Option<String>,
+}
+
+/// What a user says in one conversation; the replies are the agent's own.
+///
+/// The next conversation begins with an empty queue: only memory carries over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ToldConversation {
+    /// When it takes place.
+    pub at: Timestamp,
+    /// The user's messages, in order.
+    pub turns: Vec<String>,
 }
 
 /// A conversation of the past.
@@ -155,7 +183,8 @@ pub struct Gold {
     pub decoys: Vec<String>,
     /// Texts each of which must have been read.
     pub evidence: Vec<String>,
-    /// Where they are.
+    /// Where they are. Of conversations that the agent had itself: whether what was said may be looked
+    /// up ([`Tier::Recall`]), or only what it saved.
     pub tier: Tier,
     /// What must have become of working context.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -188,6 +217,10 @@ pub enum Metric {
         /// What a human wrote in its place, to compare with.
         human: Option<String>,
     },
+    /// The answer stands in the reply as whole words, both normalised as the Berkeley leaderboard does.
+    Phrase,
+    /// The same, and none of the decoys does.
+    Only,
 }
 
 /// A tier of memory.

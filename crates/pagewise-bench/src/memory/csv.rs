@@ -1,4 +1,4 @@
-//! Runs as CSV: a line for each cell, and one of its own for the control of a cell.
+//! Runs as CSV: a line for each cell, and one of its own for what is counted beside it, as the control is.
 
 use std::fmt::Write;
 

@@ -28,7 +28,7 @@ pub struct Diff {
 /// A cell of both runs.
 #[derive(Debug, Clone, Serialize)]
 pub struct CellDiff {
-    /// The task, with `control` behind it for the direct control.
+    /// The task, with `control` behind it for the direct control, `recall` where recall storage answers too.
     pub part: String,
     /// Where its cases are from.
     pub source: String,

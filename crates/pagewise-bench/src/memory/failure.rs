@@ -12,7 +12,7 @@ use super::arm::Arm;
 use super::call_score;
 use super::case::{Gold, Metric, Tier};
 use super::record::{Record, tier_of_search};
-use super::score::{answer_field, contains, edit_score};
+use super::score::{answer_field, answers, contains, edit_score, is_answer_seen};
 use super::words::{folded, is_telling, squad_normal, words};
 
 /// Why an answer is wrong.
@@ -39,6 +39,8 @@ pub enum Failure {
     UnsupportedAnswer,
     /// It could be said to anybody: it is nearer to what others told than to what this user told.
     Impersonal,
+    /// The agent had the conversation itself, and saved nothing that answers.
+    NeverSaved,
     /// What had to be read was said in this case, left main context, and was not found again.
     LostInFlush,
     /// What had to be read was not found, and another tier was searched, this one never.
@@ -75,6 +77,7 @@ impl Failure {
             Self::Misread => "misread",
             Self::UnsupportedAnswer => "unsupported-answer",
             Self::Impersonal => "impersonal",
+            Self::NeverSaved => "never-saved",
             Self::LostInFlush => "lost-in-flush",
             Self::WrongTier => "wrong-tier",
             Self::Loop => "loop",
@@ -138,6 +141,12 @@ pub(crate) fn classify(record: &Record) -> Failure {
             false => Failure::UnsupportedAnswer,
         };
     }
+    if let Some(told) = &record.told
+        && gold.tier != Tier::Recall
+        && !told.saved.iter().any(|text| answers(gold, text))
+    {
+        return Failure::NeverSaved;
+    }
     let n_evicted: usize = record.events.iter().map(|event| event.evicted).sum();
     let was_said = gold.evidence.iter().all(|evidence| {
         record.case.messages.iter().any(|message| contains(&message.text, evidence))
@@ -163,9 +172,13 @@ pub(crate) fn classify(record: &Record) -> Failure {
 }
 
 /// Whether everything that one must have read was in view.
-fn is_evidence_seen(record: &Record) -> bool {
+pub(crate) fn is_evidence_seen(record: &Record) -> bool {
     if let Some(prompt) = &record.prompt {
         return prompt.has_evidence;
+    }
+    // What an agent saved is in words of its own.
+    if record.told.is_some() {
+        return is_answer_seen(record);
     }
     has_evidence(&record.case.gold, &seen_texts(record))
 }
@@ -188,6 +201,9 @@ pub(crate) fn seen_evidence_share(record: &Record) -> Option<f64> {
 
 /// Whether the texts have everything that one must have read; where that is not known, any of the answers.
 pub(crate) fn has_evidence(gold: &Gold, texts: &[String]) -> bool {
+    if gold.evidence.is_empty() && gold.metric == Metric::Phrase {
+        return texts.iter().any(|text| answers(gold, text));
+    }
     if gold.evidence.is_empty() {
         let texts: Vec<String> = texts.iter().map(|text| squad_normal(text)).collect();
         return gold

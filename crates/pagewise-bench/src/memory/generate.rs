@@ -1,6 +1,7 @@
 //! Generators of cases, one file for each task: seeded, so that they need no data and no two seeds give the
 //! same. There is no end of cases, and each depends on the seed and on its number alone.
 
+pub(super) mod bfcl_memory;
 pub(super) mod core_memory;
 pub(super) mod dmr;
 pub(super) mod doc_qa;
@@ -11,6 +12,7 @@ pub(super) mod longmemeval;
 pub(super) mod nested_kv;
 pub(super) mod opener;
 mod people;
+pub(super) mod quest;
 pub(super) mod retrieval;
 pub(super) mod schemas;
 pub(super) mod topic_retrieval;

@@ -16,12 +16,17 @@ pub fn wilson(n_right: usize, n: usize) -> [f64; 2] {
     if n == 0 {
         return [0.0, 1.0];
     }
-    let (n, share) = (n as f64, n_right as f64 / n as f64);
+    wilson_of_share(n_right as f64 / n as f64, n as f64)
+}
+
+/// The same for a share of `n` cases, more than none, which need not be a whole number: what dependent cases
+/// are worth.
+pub(crate) fn wilson_of_share(share: f64, n: f64) -> [f64; 2] {
     let denominator = 1.0 + Z * Z / n;
     let centre = (share + Z * Z / (2.0 * n)) / denominator;
     let half = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt() / denominator;
     // At its ends the interval is exact, whatever the last bits say.
-    let low = if n_right == 0 { 0.0 } else { centre - half };
+    let low = if share <= 0.0 { 0.0 } else { centre - half };
     let high = if share >= 1.0 { 1.0 } else { centre + half };
     [low.max(0.0), high.min(1.0)]
 }

@@ -41,17 +41,22 @@ pub struct Standing {
 pub struct TaskScore {
     /// Cases, control included.
     pub n: usize,
-    /// The share that is right; of nested key-value retrieval, the mean of that and of its control's.
+    /// The share that is right; of nested key-value retrieval, the mean of that and of its control's, and of
+    /// memory that the agent wrote, over what only that may answer.
     pub score: f64,
     /// Its 95% interval.
     pub ci95: [f64; 2],
 }
 
 impl TaskScore {
-    /// Scores a cell; each of its parts counts the same.
+    /// Scores a cell; each of its parts counts the same, but for one that repeats another's questions.
     pub(crate) fn of(cell: &Cell) -> Self {
-        let shares: Vec<Share> =
-            cell.parts().iter().map(|part| share(&part.records, cell.settings.seed)).collect();
+        let shares: Vec<Share> = cell
+            .parts()
+            .iter()
+            .filter(|part| !part.is_repetition)
+            .map(|part| share(&part.records, cell.settings.seed))
+            .collect();
         let parts: Vec<(f64, [f64; 2])> =
             shares.iter().map(|share| (share.accuracy, share.ci95)).collect();
         let (score, ci95) = mean(&parts);
@@ -131,7 +136,8 @@ impl Leaderboard {
         let mut text = text_table(&rows);
         let _ = writeln!(
             text,
-            "The memgpt arm. Each task counts once in the mean; nested-kv is the mean of accuracy and control."
+            "The memgpt arm. Each task counts once in the mean; nested-kv is the mean of accuracy and control, and \
+             bfcl-memory has only what the agent saved to answer from."
         );
         text
     }

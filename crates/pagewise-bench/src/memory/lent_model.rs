@@ -68,6 +68,11 @@ impl Lender {
         *self.tokens.borrow()
     }
 
+    /// Counts the tokens of a prompt.
+    pub(crate) fn count_tokens(&self, prompt: &Prompt) -> Result<usize, ModelError> {
+        self.model.borrow().count_tokens(prompt)
+    }
+
     /// Returns the window, in tokens.
     pub fn window_tokens(&self) -> usize {
         self.model.borrow().context_window_tokens()

@@ -4,6 +4,7 @@
 //! line. None of it is part of this repository.
 
 pub(super) mod bfcl_calls;
+pub(super) mod bfcl_memory;
 pub(super) mod cranfield;
 pub(super) mod hotpot;
 pub(super) mod letta_evals;

@@ -11,25 +11,47 @@ use pagewise_memory::{
 };
 use tempfile::TempDir;
 
-use super::case::{Memory, PastTurn, Speaker};
+use super::case::{Case, Memory, PastSession, PastTurn, Speaker, Tier};
 use super::error::MemoryBenchError;
+use super::run::RunObserver;
+use super::told::{Listening, Told};
 
-/// Prepares memories, and keeps the last: cases that ask about the same one follow each other.
+/// Prepares memories. It keeps the last: cases that ask about the same one follow each other. Those that an
+/// agent wrote it keeps all, for the settings of one run.
 pub(crate) struct Memories {
     pub(crate) embedder: Arc<dyn Embedder>,
     /// When the cases begin.
     pub(crate) now: Timestamp,
     last: Option<Prepared>,
+    told: Vec<Told>,
 }
 
 impl Memories {
     pub(crate) fn new(embedder: Arc<dyn Embedder>, now: Timestamp) -> Self {
-        Self { embedder, now, last: None }
+        Self { embedder, now, last: None, told: Vec::new() }
     }
 
     /// Whether this memory is ready.
     pub(crate) fn has(&self, memory: &Arc<Memory>) -> bool {
         self.last.as_ref().is_some_and(|prepared| Arc::ptr_eq(&prepared.memory, memory))
+    }
+
+    /// Returns this memory, which the agent writes if it has not yet.
+    pub(crate) fn told(
+        &mut self,
+        memory: &Arc<Memory>,
+        listening: &Listening<'_>,
+        observer: &mut dyn RunObserver,
+    ) -> Result<&Told, MemoryBenchError> {
+        let known = self.told.iter().position(|told| Arc::ptr_eq(&told.memory, memory));
+        let place = match known {
+            Some(place) => place,
+            None => {
+                self.told.push(listening.listen(memory, observer)?);
+                self.told.len() - 1
+            }
+        };
+        Ok(&self.told[place])
     }
 
     /// Returns this memory, which is made ready if it is not.
@@ -77,7 +99,7 @@ impl Prepared {
             }
             Ok(())
         })?;
-        hide_messages(&mut store, past_summary(memory))?;
+        hide_messages(&mut store, past_summary(&memory.sessions))?;
         if embedder.dimensions() > 0 {
             store.embed_pending(usize::MAX)?;
         }
@@ -88,14 +110,7 @@ impl Prepared {
     /// Copies it for a case.
     pub(crate) fn copy(&self) -> Result<TempDir, MemoryBenchError> {
         let copy = new_folder()?;
-        let error = |error: std::io::Error| MemoryBenchError::file(copy.path(), &error);
-        for entry in fs::read_dir(self.folder.path()).map_err(error)? {
-            let entry = entry.map_err(error)?;
-            // The lock is the opener's own.
-            if entry.file_type().map_err(error)?.is_file() && entry.file_name() != "lock" {
-                fs::copy(entry.path(), copy.path().join(entry.file_name())).map_err(error)?;
-            }
-        }
+        copy_files(self.folder.path(), copy.path())?;
         Ok(copy)
     }
 
@@ -116,6 +131,19 @@ impl Prepared {
     }
 }
 
+/// Copies the files of a closed store.
+pub(crate) fn copy_files(from: &Path, to: &Path) -> Result<(), MemoryBenchError> {
+    let error = |error: std::io::Error| MemoryBenchError::file(to, &error);
+    for entry in fs::read_dir(from).map_err(error)? {
+        let entry = entry.map_err(error)?;
+        // The lock is the opener's own.
+        if entry.file_type().map_err(error)?.is_file() && entry.file_name() != "lock" {
+            fs::copy(entry.path(), to.join(entry.file_name())).map_err(error)?;
+        }
+    }
+    Ok(())
+}
+
 /// Takes all messages out of the queue; recall storage keeps them. With a summary at the head of the
 /// queue the agent may search them, without one it does not know of them.
 fn hide_messages(store: &mut Store, summary: Option<Summary>) -> Result<(), StoreError> {
@@ -124,29 +152,61 @@ fn hide_messages(store: &mut Store, summary: Option<Summary>) -> Result<(), Stor
     store.transact(|tx| tx.set_queue(&state))
 }
 
-/// Empties the queue of an agent that has gone: it will know what memory holds, and nothing else.
-pub(crate) fn reset(store: &mut Store, memory: &Memory, now: Timestamp) -> Result<(), StoreError> {
+/// Puts what the user says into recall storage and into the queue; the model is not run for it.
+pub(crate) fn hear(store: &mut Store, texts: &[String], at: Timestamp) -> Result<(), StoreError> {
+    store.transact(|tx| {
+        texts.iter().try_for_each(|text| {
+            tx.append(at, MessageBody::User { text: text.clone() }).map(|_| ())
+        })
+    })
+}
+
+/// Empties the queue of an agent that has gone: it will know what memory holds, and of conversations what the
+/// summary says.
+pub(crate) fn reset(
+    store: &mut Store,
+    summary: Option<Summary>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     // An edit is shown as a line of the conversation until the next flush; there is no such line any
     // more, so the blocks are saved as the user's own, which are shown in their place.
     let blocks = store.working_context()?;
     store.transact(|tx| {
         blocks.blocks().iter().try_for_each(|block| tx.save_block(block, now, None))
     })?;
-    hide_messages(store, past_summary(memory))
+    hide_messages(store, summary)
+}
+
+/// What stands at the head of the queue when a case begins, if anything is to be looked up.
+pub(crate) fn summary_of_past(case: &Case) -> Option<Summary> {
+    match case.memory.told.as_slice() {
+        [] => past_summary(&case.memory.sessions),
+        told if case.gold.tier == Tier::Recall => {
+            let n_messages = told.iter().map(|one| one.turns.len() as u64).sum();
+            let days: Vec<Timestamp> = told.iter().map(|one| one.at).collect();
+            summary_of_days(&days, n_messages)
+        }
+        _ => None,
+    }
+}
+
+fn past_summary(sessions: &[PastSession]) -> Option<Summary> {
+    let n_messages = sessions.iter().map(|session| session.turns.len() as u64).sum();
+    let days: Vec<Timestamp> = sessions.iter().map(|session| session.at).collect();
+    summary_of_days(&days, n_messages)
 }
 
 /// What stands at the head of the queue for conversations of the past: that there were any, and nothing
 /// of what was said.
-fn past_summary(memory: &Memory) -> Option<Summary> {
-    let (first, last) = (memory.sessions.first()?, memory.sessions.last()?);
-    let n_messages = memory.sessions.iter().map(|session| session.turns.len() as u64).sum();
-    let day = |at: Timestamp| at.to_zoned(jiff::tz::TimeZone::UTC).date();
-    let when = match memory.sessions.len() {
-        1 => format!("There was one conversation with the user, on {}", day(first.at)),
+fn summary_of_days(days: &[Timestamp], n_messages: u64) -> Option<Summary> {
+    let (first, last) = (days.first()?, days.last()?);
+    let day = |at: &Timestamp| at.to_zoned(jiff::tz::TimeZone::UTC).date();
+    let when = match days.len() {
+        1 => format!("There was one conversation with the user, on {}", day(first)),
         n => format!(
             "There were {n} conversations with the user, the first on {}, the last on {}",
-            day(first.at),
-            day(last.at)
+            day(first),
+            day(last)
         ),
     };
     let text = format!("{when}. What was said is in recall storage.");
@@ -166,7 +226,7 @@ fn body(turn: &PastTurn) -> MessageBody {
     }
 }
 
-fn new_folder() -> Result<TempDir, MemoryBenchError> {
+pub(crate) fn new_folder() -> Result<TempDir, MemoryBenchError> {
     tempfile::tempdir()
         .map_err(|error| MemoryBenchError::file(Path::new("a temporary folder"), &error))
 }

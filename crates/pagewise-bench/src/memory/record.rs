@@ -14,11 +14,13 @@ use super::arm::{Arm, Truncation};
 use super::case::{Case, Tier};
 use super::error::MemoryBenchError;
 use super::failure::{Failure, classify};
+use super::game::{failure_of_game, score_game};
 use super::judge::Judgement;
 use super::lent_model::Written;
 use super::nearness::Nearness;
 use super::score::{Score, score};
 use super::task::Task;
+use super::told::ToldRecord;
 
 /// The layout of a record.
 const FORMAT: u32 = 2;
@@ -150,6 +152,12 @@ pub struct Record {
     /// How near the last reply comes to the answers in meaning, where that is what is scored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nearness: Option<Nearness>,
+    /// How memory was written, where the agent did that itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<ToldRecord>,
+    /// What the user told in a game, in tokens of the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told_tokens: Option<usize>,
     /// Summaries included.
     pub tokens: TokenUsage,
     /// From the first message to the last reply, without the preparation of memory.
@@ -180,6 +188,9 @@ pub struct EventRecord {
     pub replies: Vec<String>,
     /// How many messages left main context.
     pub evicted: usize,
+    /// What a prompt without an agent had of the material, if it is the prompt of this message alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<PromptRecord>,
 }
 
 /// One call.
@@ -296,8 +307,13 @@ impl Record {
 
     /// Scores and classifies it by what it holds.
     pub fn grade(&mut self) {
-        self.score = score(self);
-        self.failure = classify(self);
+        if self.case.tasks.is_empty() {
+            self.score = score(self);
+            self.failure = classify(self);
+        } else {
+            self.score = score_game(self);
+            self.failure = failure_of_game(self);
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use jiff::Timestamp;
 use pagewise_core::Embedder;
 
-use super::arm::Answering;
+use super::arm::{Answering, Arm};
 use super::case::{Case, Memory};
 use super::error::MemoryBenchError;
 use super::failure::Failure;
@@ -26,6 +26,8 @@ pub trait RunObserver {
     fn again(&mut self, _n_failed: usize) {}
     /// Memory is filled and embedded, which takes its time: so many texts.
     fn preparing(&mut self, _n_texts: usize) {}
+    /// The agent has a conversation that memory comes of: `n_done` of `n` are over.
+    fn telling(&mut self, _n_done: usize, _n: usize) {}
     /// A case is done.
     fn end(&mut self, _record: &Record) {}
 }
@@ -79,10 +81,11 @@ impl<'a> Runner<'a> {
                 observer.again(opened.n_left_out);
             }
         }
+        let cases = distinct(cases, settings.arm);
         let find = |case: &Case| recorded.iter().find(|record| record.case.id == case.id);
         let n_recorded = cases.iter().filter(|case| find(case).is_some()).count();
         let mut records = Vec::with_capacity(cases.len());
-        for case in cases {
+        for case in cases.iter().copied() {
             if let Some(record) = find(case) {
                 records.push(record.clone());
                 continue;
@@ -91,7 +94,7 @@ impl<'a> Runner<'a> {
                 return Err(MemoryBenchError::Cancelled);
             }
             observer.begin(&case.id, records.len(), n_recorded, cases.len());
-            let record = self.run_case(case, settings, observer)?;
+            let record = self.run_case(case, settings, folder, observer)?;
             if let Some(file) = &mut file {
                 file.add(&record)?;
             }
@@ -105,18 +108,21 @@ impl<'a> Runner<'a> {
         &mut self,
         case: &Case,
         settings: &Settings,
+        folder: Option<&Path>,
         observer: &mut dyn RunObserver,
     ) -> Result<Record, MemoryBenchError> {
-        self.lender.begin_case();
         let mut answering = Answering {
             lender: self.lender,
             memories: &mut self.memories,
             settings,
+            folder,
             cancelled: self.cancelled,
+            observer,
         };
-        if answering.needs_store(case) && !answering.memories.has(&case.memory) {
-            let n_turns: usize = case.memory.sessions.iter().map(|one| one.turns.len()).sum();
-            observer.preparing(case.memory.passages.len() + n_turns);
+        let n_turns: usize = case.memory.sessions.iter().map(|one| one.turns.len()).sum();
+        let n_texts = case.memory.passages.len() + n_turns;
+        if n_texts > 0 && answering.needs_store(case) && !answering.memories.has(&case.memory) {
+            answering.observer.preparing(n_texts);
         }
         let answered = answering.answer(case)?;
         if answered.is_cancelled || self.is_cancelled() {
@@ -145,6 +151,8 @@ impl<'a> Runner<'a> {
             store: self.store_of(case),
             prompt: answered.prompt,
             nearness,
+            told: answered.told,
+            told_tokens: answered.told_tokens,
             tokens: self.lender.tokens(),
             seconds: answered.seconds,
             error: answered.error,
@@ -172,20 +180,38 @@ impl<'a> Runner<'a> {
     }
 }
 
+/// The cases that an arm can tell apart: without an agent there is nothing to look up, and a question that
+/// is asked both with and without what was said is the same question.
+fn distinct(cases: &[Case], arm: Arm) -> Vec<&Case> {
+    let mut distinct: Vec<&Case> = Vec::new();
+    for case in cases {
+        let is_same = |other: &&Case| {
+            Arc::ptr_eq(&other.memory, &case.memory) && other.baseline == case.baseline
+        };
+        if arm == Arm::Memgpt || case.memory.told.is_empty() || !distinct.iter().any(is_same) {
+            distinct.push(case);
+        }
+    }
+    distinct
+}
+
 /// Hashes what memory holds, but for who the agent is: that is the same in many stores.
 fn hash(memory: &Memory) -> String {
     // Tools are offered and not held.
-    let Memory { blocks, passages, sessions, material, tools: _, now: _ } = memory;
-    if passages.is_empty() && sessions.is_empty() && material.pieces.is_empty() {
-        return String::new();
-    }
+    let Memory { blocks, passages, sessions, told, heard, material, tools: _, now: _ } = memory;
     let blocks = blocks.iter().filter(|block| !block.read_only).map(|block| &*block.value);
     let passages = passages.iter().map(|passage| &*passage.text);
     let turns = sessions.iter().flat_map(|session| &session.turns).map(|turn| &*turn.text);
+    let told = told.iter().flat_map(|one| &one.turns).map(String::as_str);
+    let heard = heard.iter().flatten().map(String::as_str);
     let pieces = material.pieces.iter().map(String::as_str);
-    let texts = blocks.chain(passages).chain(turns).chain(pieces);
+    let mut held = passages.chain(turns).chain(told).chain(heard).chain(pieces).peekable();
+    if held.peek().is_none() {
+        return String::new();
+    }
     // FNV-1a, which is the same everywhere; a zero byte, which no text has, ends each.
-    let hash = texts
+    let hash = blocks
+        .chain(held)
         .flat_map(|text| text.bytes().chain([0]))
         .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)

@@ -15,6 +15,7 @@ use super::judge::{JudgeRates, read_rates};
 use super::record::{Record, Settings, read_records};
 use super::summary::{Figures, Summary};
 use super::task::Task;
+use super::tasks::bfcl_memory::{self, RECALL};
 use super::tasks::nested_kv::{ASK, DIRECT};
 
 /// What folders have.
@@ -53,11 +54,15 @@ pub struct Contradiction {
     pub id: String,
 }
 
-/// Cases that are counted together. Nested key-value retrieval has two such parts, every other task one.
+/// Cases that are counted together. Nested key-value retrieval has two such parts, and so have questions on
+/// memory that the agent wrote; every other task has one.
 #[derive(Debug, Clone)]
 pub(crate) struct Part<'a> {
-    /// The task, with `control` behind it for the direct control.
+    /// The task, with `control` behind it for the direct control, and `recall` for questions that recall
+    /// storage answers as well.
     pub(crate) name: String,
+    /// Whether it has questions that another part has too: then the other one alone counts in a mean.
+    pub(crate) is_repetition: bool,
     pub(crate) records: Vec<&'a Record>,
 }
 
@@ -165,19 +170,28 @@ pub(crate) fn parts<'a>(
     settings: &Settings,
     records: impl Iterator<Item = &'a Record>,
 ) -> Vec<Part<'a>> {
-    let mut parts: BTreeMap<bool, Vec<&Record>> = BTreeMap::new();
+    let mut parts: BTreeMap<Option<&str>, Vec<&Record>> = BTreeMap::new();
     for record in records {
         let is_control = settings.task == Task::NestedKv
             && record.case.labels.get(ASK).is_some_and(|ask| ask == DIRECT);
-        parts.entry(is_control).or_default().push(record);
+        let beside = match () {
+            () if is_control => Some("control"),
+            () if bfcl_memory::is_recall(record) => Some(RECALL),
+            () => None,
+        };
+        parts.entry(beside).or_default().push(record);
     }
-    let name = |is_control| match is_control {
-        true => format!("{} control", settings.task),
-        false => settings.task.to_string(),
-    };
+    let n = parts.len();
     parts
         .into_iter()
-        .map(|(is_control, records)| Part { name: name(is_control), records })
+        .map(|(beside, records)| Part {
+            name: match beside {
+                Some(beside) => format!("{} {beside}", settings.task),
+                None => settings.task.to_string(),
+            },
+            is_repetition: beside == Some(RECALL) && n > 1,
+            records,
+        })
         .collect()
 }
 
@@ -218,7 +232,11 @@ fn compared(first: &Record, second: &Record) -> Compared {
         let calls = record.steps().map(|step| (step.function.clone(), step.arguments.clone()));
         calls.collect::<Vec<_>>()
     };
+    let replies = |record: &Record| {
+        record.events.iter().flat_map(|event| event.replies.clone()).collect::<Vec<_>>()
+    };
     let is_same = first.reply == second.reply
+        && replies(first) == replies(second)
         && first.score.correct == second.score.correct
         && calls(first) == calls(second);
     if is_same { Compared::Same } else { Compared::Different }

@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 use super::arm::Arm;
 use super::call_score;
 use super::case::{EditGold, Gold, Metric};
-use super::failure::{abstains, seen_evidence_share};
+use super::failure::{Failure, abstains, seen_evidence_share};
 use super::nearness::mean_of_best;
 use super::porter::porter_stem;
 use super::record::Record;
-use super::words::{folded, squad_normal, stem, words};
+use super::words::{folded, holds_phrase, squad_normal, stem, words};
 
 /// The least fraction with which a case counts as right where a score is one: its failure is classified
 /// below.
@@ -40,6 +40,18 @@ pub struct Score {
     pub fraction: Option<f64>,
     /// Other measures of the same reply, each from 0 to 1.
     pub parts: BTreeMap<String, f64>,
+    /// The tasks of a game, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<GameTaskScore>,
+}
+
+/// What became of a task of a game.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GameTaskScore {
+    /// Whether it is done.
+    pub correct: bool,
+    /// Why not.
+    pub failure: Failure,
 }
 
 impl Score {
@@ -76,6 +88,13 @@ pub(crate) fn score(record: &Record) -> Score {
     if gold.metric == Metric::ContainsWord {
         put("rouge_l", best(gold, |answer| rouge_l_recall(reply, answer)));
     }
+    if gold.metric == Metric::Phrase {
+        put("first_sentence", yes(answers(gold, first_sentence(reply))));
+    }
+    if let Some(told) = &record.told {
+        put("saved", yes(told.saved.iter().any(|text| answers(gold, text))));
+        put("seen", yes(is_answer_seen(record)));
+    }
     let mut correct = answered;
     if let Some(edit) = &gold.edit
         && record.settings.arm == Arm::Memgpt
@@ -110,7 +129,7 @@ pub(crate) fn score(record: &Record) -> Score {
         let least = mean_of_best(&nearness.decoys, 1).max(nearness.echo);
         correct = !reply.trim().is_empty() && sim_1 > least + NEARNESS_ERROR;
     }
-    Score { correct, fraction: fraction(record), parts }
+    Score { correct, fraction: fraction(record), parts, tasks: Vec::new() }
 }
 
 /// What the case adds to the accuracy, where that can be a part.
@@ -118,6 +137,7 @@ fn fraction(record: &Record) -> Option<f64> {
     let gold = &record.case.gold;
     match gold.metric {
         Metric::Contains | Metric::ContainsWord | Metric::Subspan => None,
+        Metric::Phrase | Metric::Only => None,
         Metric::NotMentioned | Metric::Abstains | Metric::Call => None,
         Metric::StemF1 | Metric::StemF1OfParts => Some(f1(gold, &record.reply)),
         Metric::Nearness { .. } => {
@@ -149,6 +169,10 @@ pub(crate) fn answers(gold: &Gold, reply: &str) -> bool {
         Metric::Contains => contains(reply, answer),
         Metric::ContainsWord => contains_word(reply, answer),
         Metric::Subspan => subspan(answer_field(reply), answer),
+        Metric::Phrase => holds_phrase(reply, answer),
+        Metric::Only => {
+            holds_phrase(reply, answer) && !gold.decoys.iter().any(|one| holds_phrase(reply, one))
+        }
         // A call is more than a text: see `call_score.rs`.
         Metric::Call => false,
         Metric::StemF1 | Metric::StemF1OfParts => f1(gold, reply) >= RIGHT_FRACTION_MIN,
@@ -160,6 +184,23 @@ pub(crate) fn answers(gold: &Gold, reply: &str) -> bool {
         // Known to the record alone.
         Metric::Nearness { .. } => false,
     })
+}
+
+/// A text up to the end of its first sentence.
+fn first_sentence(text: &str) -> &str {
+    let text = text.trim();
+    let ends = text.match_indices(['.', '!', '?', '\n']);
+    let end = ends
+        .map(|(at, end)| at + end.len())
+        .find(|end| text[*end..].chars().next().is_none_or(char::is_whitespace));
+    &text[..end.unwrap_or(text.len())]
+}
+
+/// Whether an answer was in view: in a block or in the result of a call.
+pub(crate) fn is_answer_seen(record: &Record) -> bool {
+    let blocks = record.blocks.iter().map(|block| &block.value);
+    let results = record.steps().map(|step| &step.result);
+    blocks.chain(results).any(|text| answers(&record.case.gold, text))
 }
 
 /// Whether `answer` is in `text`, whatever the case of letters and the width of white space.
@@ -307,6 +348,14 @@ mod tests {
         assert!(contains_word("The missing word is \"Jeep\".", "jeep"));
         assert!(!contains_word("You own a scooter.", "jeep"));
         assert!(!contains_word("A jeepney", "jeep"));
+    }
+
+    #[test]
+    fn a_sentence_ends_before_white_space() {
+        assert_eq!(first_sentence(" At 8.30 a.m. sharp. Then"), "At 8.30 a.m.");
+        assert_eq!(first_sentence("Nine!\nOr ten."), "Nine!");
+        assert_eq!(first_sentence("No end"), "No end");
+        assert_eq!(first_sentence(""), "");
     }
 
     #[test]

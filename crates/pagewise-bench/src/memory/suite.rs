@@ -30,7 +30,8 @@ pub struct SuiteRow {
     pub arms: &'static [Arm],
     /// The context windows, in tokens.
     pub windows: &'static [u32],
-    /// The cases. Of nested key-value retrieval half of them are the control.
+    /// The cases. Of nested key-value retrieval half of them are the control; a question on memory that the
+    /// agent wrote is two, with and without recall storage, and a case of the quest is a whole game.
     pub n_cases: u32,
 }
 
@@ -73,7 +74,9 @@ const FULL: &[SuiteRow] = &[
     row(Task::Opener,         WITH_PROMPTS, USUAL, 24),
     row(Task::Locomo,         WITH_PROMPTS, USUAL, 48),
     row(Task::Longmemeval,    WITH_PROMPTS, USUAL, 48),
+    row(Task::BfclMemory,     WITH_PROMPTS, USUAL, 96),
     row(Task::FunctionCalls,  WITH_FLOOR,   USUAL, 48),
+    row(Task::Quest,          WITH_PROMPTS, USUAL,  4),
 ];
 
 const fn row(task: Task, arms: &'static [Arm], windows: &'static [u32], n_cases: u32) -> SuiteRow {

@@ -7,9 +7,11 @@ use serde::Serialize;
 
 use super::arm::Arm;
 use super::failure::Failure;
+use super::game;
 use super::interval::{interval, n_clusters};
 use super::record::{Record, Settings};
 use super::task::Task;
+use super::tasks::bfcl_memory::{self, MEMORY};
 use super::tasks::nested_kv::{ASK, DIRECT};
 
 /// The share of cases that are right, or the mean of what they score where a reply can be right in part.
@@ -20,7 +22,7 @@ pub struct Share {
     /// The share or the mean.
     pub accuracy: f64,
     /// Its 95% interval: Wilson's, or where several cases were asked of one store, one that takes these
-    /// together, if that is wider.
+    /// together, if that is wider; of games, Wilson's for as many tasks as their spread allows.
     pub ci95: [f64; 2],
     /// How many stores the cases were asked of, if fewer than there are cases.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,10 +56,12 @@ pub struct Summary {
     /// Seeds the cases and the answers.
     pub seed: u64,
     /// Cases, and the share of them that is right. The direct control of nested key-value retrieval is
-    /// not among them.
+    /// not among them, and of a question that was asked both ways of a memory that the agent wrote, it is
+    /// the one without recall storage.
     #[serde(flatten)]
     pub share: Share,
-    /// The same for each value of each label.
+    /// The same for each value of each label. What the tasks of games are labelled with counts tasks, and the
+    /// labels of games count games.
     pub by: BTreeMap<String, BTreeMap<String, Share>>,
     /// The share of the direct control that is right.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,7 +88,7 @@ pub struct Summary {
     pub seconds_per_case: f64,
     /// Mean length of a reply: what scores a part of it rewards long ones.
     pub reply_chars: f64,
-    /// Cases by the class of their failure.
+    /// Cases by the class of their failure; tasks, where a case has several.
     pub failures: BTreeMap<&'static str, usize>,
     /// Other settings in which it differs from the first of its task, source, model, arm and window.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -96,13 +100,20 @@ impl Summary {
     pub fn of(settings: &Settings, records: &[Record]) -> Self {
         let is_control =
             |record: &&Record| record.case.labels.get(ASK).is_some_and(|ask| ask == DIRECT);
-        let (control, counted): (Vec<&Record>, Vec<&Record>) = records.iter().partition(is_control);
+        let (control, others): (Vec<&Record>, Vec<&Record>) = records.iter().partition(is_control);
+        // What was asked both ways counts once.
+        let written: Vec<&Record> =
+            others.iter().copied().filter(|record| !bfcl_memory::is_recall(record)).collect();
+        let counted = if written.is_empty() { others.clone() } else { written };
         let has_control = settings.task == Task::NestedKv;
         // Controls alone were asked for: they have no share besides their own.
         let control_share =
             (has_control && !control.is_empty()).then(|| share(&control, settings.seed));
         let all = Figures::of(&records.iter().collect::<Vec<_>>(), settings.seed);
         let failures = all.failures.iter().map(|(class, n)| (class.name(), *n)).collect();
+        let mut by = by_labels(&counted, settings.seed);
+        by.extend(by_labels(&others, settings.seed).remove_entry(MEMORY));
+        by.extend(game::by_task_labels(&counted));
         Self {
             task: settings.task,
             source: settings.source.clone(),
@@ -112,7 +123,7 @@ impl Summary {
             window: settings.window,
             seed: settings.seed,
             share: share(&counted, settings.seed),
-            by: by_labels(&counted, settings.seed),
+            by,
             control: control_share.as_ref().map(|share| share.accuracy),
             control_ci95: control_share.as_ref().map(|share| share.ci95),
             control_by: control_share.is_some().then(|| by_labels(&control, settings.seed)),
@@ -129,7 +140,7 @@ impl Summary {
         }
     }
 
-    /// How many cases there are, control included.
+    /// How many cases there are, control included; tasks, where a case has several.
     pub fn n_run(&self) -> usize {
         self.failures.values().sum()
     }
@@ -141,6 +152,9 @@ impl Summary {
 }
 
 pub(crate) fn share(records: &[&Record], seed: u64) -> Share {
+    if records.iter().any(|record| !record.score.tasks.is_empty()) {
+        return game::share_of_games(records);
+    }
     let values: Vec<f64> = records.iter().map(|record| record.score.value()).collect();
     let stores: Vec<&str> = records.iter().map(|record| &*record.store).collect();
     let n = records.len();
@@ -206,7 +220,7 @@ pub(crate) struct Figures {
     pub(crate) written: f64,
     pub(crate) seconds: f64,
     pub(crate) reply_chars: f64,
-    /// Cases by the class of their failure.
+    /// Cases by the class of their failure; tasks, where a case has several.
     pub(crate) failures: BTreeMap<Failure, usize>,
 }
 
@@ -217,7 +231,9 @@ impl Figures {
             |of: &dyn Fn(&Record) -> f64| records.iter().map(|record| of(record)).sum::<f64>() / n;
         let mut failures = BTreeMap::new();
         for record in records {
-            *failures.entry(record.failure).or_default() += 1;
+            for failure in game::failures(record) {
+                *failures.entry(failure).or_default() += 1;
+            }
         }
         let written = |record: &Record| (record.tokens.generated + record.tokens.forced) as f64;
         Self {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::arm::Arm;
 use super::case::Case;
 use super::error::MemoryBenchError;
-use super::tasks::nested_kv;
+use super::tasks::{bfcl_memory, nested_kv, quest};
 use super::{generate, load};
 
 /// One experiment.
@@ -30,19 +30,23 @@ pub enum Task {
     DocQa,
     /// Which topic of a long conversation was the first, second or third.
     TopicRetrieval,
-    /// Which of the functions of others a request wants, and with what.
-    FunctionCalls,
-    /// What becomes of JSON schemas under a token mask; no model answers.
-    Grammar,
     /// What is said to a user who comes back (MemGPT paper, section 3.1.2).
     Opener,
     /// Questions about what two people told each other over months.
     Locomo,
     /// A user's questions about many earlier conversations, each with a history of its own.
     Longmemeval,
+    /// Questions about conversations that the agent had itself, of what it saved of them.
+    BfclMemory,
+    /// Which of the functions of others a request wants, and with what.
+    FunctionCalls,
+    /// A guided walk, told turn by turn, with tasks that need what was seen long ago.
+    Quest,
     /// How well the store's own searches find what is known to answer. There is no language model in it,
     /// and so there are no cases: see [`measure_retrieval`](super::measure_retrieval).
     Retrieval,
+    /// What becomes of JSON schemas under a token mask; no model answers.
+    Grammar,
 }
 
 /// The cases of a task.
@@ -62,12 +66,14 @@ impl Task {
         Self::CoreMemory,
         Self::DocQa,
         Self::TopicRetrieval,
-        Self::FunctionCalls,
-        Self::Grammar,
         Self::Opener,
         Self::Locomo,
         Self::Longmemeval,
+        Self::BfclMemory,
+        Self::FunctionCalls,
+        Self::Quest,
         Self::Retrieval,
+        Self::Grammar,
     ];
 
     /// Returns the name on the command line and in records.
@@ -78,12 +84,14 @@ impl Task {
             Self::CoreMemory => "core-memory",
             Self::DocQa => "doc-qa",
             Self::TopicRetrieval => "topic-retrieval",
-            Self::FunctionCalls => "function-calls",
-            Self::Grammar => "grammar",
             Self::Opener => "opener",
             Self::Locomo => "locomo",
             Self::Longmemeval => "longmemeval",
+            Self::BfclMemory => "bfcl-memory",
+            Self::FunctionCalls => "function-calls",
+            Self::Quest => "quest",
             Self::Retrieval => "retrieval",
+            Self::Grammar => "grammar",
         }
     }
 
@@ -97,7 +105,7 @@ impl Task {
     pub fn needs_embedder(self) -> bool {
         match self {
             Self::NestedKv | Self::CoreMemory | Self::FunctionCalls | Self::Grammar => false,
-            Self::Dmr | Self::DocQa | Self::TopicRetrieval => true,
+            Self::Dmr | Self::DocQa | Self::TopicRetrieval | Self::BfclMemory | Self::Quest => true,
             Self::Opener | Self::Locomo | Self::Longmemeval | Self::Retrieval => true,
         }
     }
@@ -122,6 +130,8 @@ impl Task {
     pub fn agent_config(self, usual: AgentConfig) -> AgentConfig {
         match self {
             Self::NestedKv => nested_kv::agent_config(usual),
+            Self::BfclMemory => bfcl_memory::agent_config(usual),
+            Self::Quest => quest::agent_config(usual),
             _ => usual,
         }
     }
@@ -135,12 +145,13 @@ impl Task {
             Self::CoreMemory => Box::new(generate::core_memory::cases(seed)),
             Self::DocQa => Box::new(generate::doc_qa::cases(seed)),
             Self::TopicRetrieval => Box::new(generate::topic_retrieval::cases(seed)),
-            Self::FunctionCalls => Box::new(generate::function_calls::cases(seed)),
-            Self::Grammar => Box::new(std::iter::empty()),
             Self::Opener => Box::new(generate::opener::cases(seed)),
             Self::Locomo => Box::new(generate::locomo::cases(seed)),
             Self::Longmemeval => Box::new(generate::longmemeval::cases(seed)),
-            Self::Retrieval => Box::new(std::iter::empty()),
+            Self::BfclMemory => Box::new(generate::bfcl_memory::cases(seed)),
+            Self::FunctionCalls => Box::new(generate::function_calls::cases(seed)),
+            Self::Quest => Box::new(generate::quest::cases(seed)),
+            Self::Retrieval | Self::Grammar => Box::new(std::iter::empty()),
         }
     }
 
@@ -199,6 +210,15 @@ impl Task {
                 Some(folder) => set("leval", load::topics::cases(&folder)?),
                 None => Err(none("topic_retrieval_longchat.jsonl")),
             },
+            Self::BfclMemory => {
+                let files = [load::bfcl_memory::QUESTIONS, load::bfcl_memory::UPSTREAM_QUESTIONS];
+                match files.into_iter().find_map(|file| find("bfcl", file)) {
+                    Some(folder) => set("bfcl", load::bfcl_memory::cases(&folder)?),
+                    None => Err(none(
+                        "memory.jsonl, memory_answers.jsonl and memory_prereq_conversation.jsonl",
+                    )),
+                }
+            }
             Self::FunctionCalls => {
                 let found = load::bfcl_calls::FILES
                     .iter()
@@ -211,6 +231,7 @@ impl Task {
                     )),
                 }
             }
+            Self::Quest => Err(none("nothing from outside, since its games are generated")),
             Self::Grammar => Err(none("no cases for a model")),
             Self::DocQa => {
                 if let Some(folder) = find("nq_closed", "questions.jsonl") {

@@ -1,6 +1,7 @@
 //! The experiments: what is asked, in which words, and what makes an answer right. A generator and the
 //! loaders of the public data make the same cases from their own material.
 
+pub(super) mod bfcl_memory;
 pub(super) mod core_memory;
 pub(super) mod dmr;
 pub(super) mod doc_qa;
@@ -9,6 +10,7 @@ pub(super) mod locomo;
 pub(super) mod longmemeval;
 pub(super) mod nested_kv;
 pub(super) mod opener;
+pub(super) mod quest;
 pub(super) mod topic_retrieval;
 
 use pagewise_memory::Block;

@@ -17,6 +17,26 @@ pub(crate) fn folded(text: &str) -> String {
     text.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// Returns a text as the Berkeley leaderboard's memory questions compare it: lower case, some punctuation
+/// deleted, one kind of quote.
+fn bfcl_normal(text: &str) -> String {
+    let letters = text.chars().filter(|c| !",./-_*^()".contains(*c));
+    letters.collect::<String>().to_lowercase().replace('\'', "\"")
+}
+
+/// Whether `phrase` stands in `text` as whole words, both in that form.
+pub(crate) fn holds_phrase(text: &str, phrase: &str) -> bool {
+    let (text, phrase) = (bfcl_normal(text), bfcl_normal(phrase));
+    // As the boundaries of a regular expression: between a character of a word and another one.
+    let is_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    let is_boundary =
+        |at: usize| is_word(text[..at].chars().next_back()) != is_word(text[at..].chars().next());
+    !phrase.trim().is_empty()
+        && text
+            .match_indices(&phrase)
+            .any(|(at, found)| is_boundary(at) && is_boundary(at + found.len()))
+}
+
 /// Returns the words of a text in lower case; an apostrophe ends a word.
 pub(crate) fn words(text: &str) -> Vec<String> {
     text.to_lowercase()
@@ -80,6 +100,26 @@ mod tests {
         assert_eq!(squad_normal("  The U.S.A.'s \n“Anthem”, a song!"), "usas anthem song");
         assert_eq!(squad_normal("An answer: the theatre"), "answer theatre");
         assert_eq!(squad_normal("?!"), "");
+    }
+
+    #[test]
+    fn a_phrase_is_held_as_whole_words() {
+        for (text, phrase) in [
+            ("It is Type-2 Diabetes.", "type2 diabetes"),
+            ("At 8:00 a.m., I think", "8:00 AM"),
+            ("You have 1,250 euros", "1250"),
+            ("(seventeen)", "Seventeen"),
+            ("Zwölf Äpfel", "äpfel"),
+        ] {
+            assert!(holds_phrase(text, phrase), "{text}: {phrase}");
+        }
+        for (text, phrase) in
+            [("2010", "10"), ("a walker", "walk"), ("35th", "35"), ("x", " "), ("", "x")]
+        {
+            assert!(!holds_phrase(text, phrase), "{text}: {phrase}");
+        }
+        // A quote at the end is no character of a word, so no boundary stands behind it.
+        assert!(!holds_phrase("it is 'so'", "'so'"));
     }
 
     #[test]

@@ -5,8 +5,10 @@ use std::fmt::Write;
 use pagewise_core::Status;
 
 use super::escape::{long_text, text};
+use crate::memory::case::GameTask;
 use crate::memory::record::{Record, Step};
 use crate::memory::runs::{Cell, Runs};
+use crate::memory::score::GameTaskScore;
 
 /// The most that all cases together take, in bytes; each cell gets the same share.
 const CASES_BYTES_MAX: usize = 12 << 20;
@@ -62,7 +64,11 @@ fn case(record: &Record) -> String {
         text(&labels.join(", ")),
         record.seconds
     );
-    pair(&mut html, "right answer", &case.gold.answers.join("\n"));
+    if case.tasks.is_empty() {
+        pair(&mut html, "right answer", &case.gold.answers.join("\n"));
+    } else {
+        pair(&mut html, "tasks", &tasks(record));
+    }
     pair(&mut html, "reply", &record.reply);
     if let Some(error) = &record.error {
         pair(&mut html, "failed", error);
@@ -129,6 +135,16 @@ fn case(record: &Record) -> String {
         html += "</dl>\n";
     }
     html + "</details>\n"
+}
+
+/// The tasks of a game, a line each: the right answer, and what became of it.
+fn tasks(record: &Record) -> String {
+    let line = |(number, (task, score)): (usize, (&GameTask, &GameTaskScore))| {
+        let became = if score.correct { "done" } else { score.failure.name() };
+        format!("{}. {}: {became}", number + 1, task.gold.answers.join(" or "))
+    };
+    let tasks = record.case.tasks.iter().zip(&record.score.tasks).enumerate();
+    tasks.map(line).collect::<Vec<String>>().join("\n")
 }
 
 fn step(step: &Step) -> String {

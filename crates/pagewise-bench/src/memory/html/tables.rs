@@ -18,7 +18,7 @@ pub(super) fn leaderboard(runs: &Runs) -> String {
     }
     let mut html = String::from(
         "<h3>Leaderboard</h3>\n<p class=\"note\">The memgpt arm. Each task counts once in the mean; nested-kv is the \
-         mean of accuracy and control.</p>\n",
+         mean of accuracy and control, and bfcl-memory has only what the agent saved to answer from.</p>\n",
     );
     let mut header = vec!["model".to_string(), "window".into()];
     header.extend(board.tasks.iter().cloned());

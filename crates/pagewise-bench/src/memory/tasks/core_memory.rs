@@ -71,6 +71,7 @@ pub(crate) fn read(id: &str, facts: &[String], asked: &Asked) -> Case {
             query: String::new(),
         },
         gold: gold(&asked.answer, evidence(facts, asked), None),
+        tasks: Vec::new(),
     }
 }
 
@@ -97,6 +98,7 @@ pub(crate) fn update(id: &str, facts: &[String], asked: &Asked, change: &Change)
             decoys: vec![asked.answer.clone()],
             ..gold(&change.answer, vec![change.answer.clone()], Some(edit))
         },
+        tasks: Vec::new(),
     }
 }
 
@@ -125,6 +127,7 @@ pub(crate) fn write(id: &str, facts: &[String], asked: &Asked) -> Case {
             query: String::new(),
         },
         gold: gold(&asked.answer, vec![asked.answer.clone()], Some(edit)),
+        tasks: Vec::new(),
     }
 }
 

@@ -225,6 +225,7 @@ fn case(id: String, fact: &Fact<'_>, cloze: &Cloze, memory: &Arc<Memory>) -> Cas
             tier: Tier::Recall,
             edit: None,
         },
+        tasks: Vec::new(),
     }
 }
 
@@ -232,11 +233,9 @@ fn memory(conversations: &[Conversation]) -> Memory {
     let (sessions, pieces) = held(conversations);
     Memory {
         blocks: vec![persona(PERSONA), human("")],
-        passages: Vec::new(),
         sessions,
-        now: None,
-        tools: Vec::new(),
         material: Material { pieces, joiner: "\n", keep: Keep::Last },
+        ..Memory::default()
     }
 }
 

@@ -57,14 +57,12 @@ pub(crate) fn memory(passages: &[String]) -> Arc<Memory> {
             .iter()
             .map(|text| HeldPassage { text: text.clone(), source: None })
             .collect(),
-        sessions: Vec::new(),
-        now: None,
         material: Material {
             pieces: passages.iter().map(|text| format!("Document: {text}")).collect(),
             joiner: "\n",
             keep: Keep::Best,
         },
-        tools: Vec::new(),
+        ..Memory::default()
     })
 }
 
@@ -91,5 +89,6 @@ pub(crate) fn case(question: Question, memory: &Arc<Memory>) -> Case {
             tier: Tier::Archival,
             edit: None,
         },
+        tasks: Vec::new(),
     }
 }

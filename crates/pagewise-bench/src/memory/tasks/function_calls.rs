@@ -44,6 +44,7 @@ pub(crate) fn case(asked: Asked) -> Case {
             tier: Tier::WorkingContext,
             edit: None,
         },
+        tasks: Vec::new(),
     }
 }
 

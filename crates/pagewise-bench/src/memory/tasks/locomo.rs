@@ -155,6 +155,7 @@ fn case(question: &Question, talk: &Talk, memory: &Arc<Memory>) -> Case {
             tier: Tier::Recall,
             edit: None,
         },
+        tasks: Vec::new(),
     }
 }
 
@@ -179,11 +180,10 @@ fn memory(talk: &Talk) -> Memory {
     let last = talk.sessions.iter().map(|session| session.at).max();
     Memory {
         blocks: vec![persona(&who), human("")],
-        passages: Vec::new(),
         sessions,
-        tools: Vec::new(),
         now: last.map(|last| last + SignedDuration::from_hours(HOURS_AFTER)),
         material: Material { pieces, joiner: "\n", keep: Keep::Last },
+        ..Memory::default()
     }
 }
 

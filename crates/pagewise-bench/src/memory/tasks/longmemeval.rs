@@ -70,11 +70,10 @@ pub(crate) fn case(question: Question) -> Case {
         ]),
         memory: Arc::new(Memory {
             blocks: vec![persona(PERSONA), human("")],
-            passages: Vec::new(),
             sessions,
             now: Some(at),
-            tools: Vec::new(),
             material: Material { pieces, joiner: "\n", keep: Keep::Last },
+            ..Memory::default()
         }),
         messages: vec![UserMessage { text, after_reset: false }],
         baseline: Baseline {
@@ -91,6 +90,7 @@ pub(crate) fn case(question: Question) -> Case {
             tier: Tier::Recall,
             edit: None,
         },
+        tasks: Vec::new(),
         id,
     }
 }

@@ -162,6 +162,7 @@ impl Chained {
             messages: vec![UserMessage { text: request.clone(), after_reset: false }],
             baseline: Baseline { alone: request, ..baseline },
             gold,
+            tasks: Vec::new(),
         })
     }
 
@@ -191,8 +192,6 @@ impl Chained {
                 .iter()
                 .map(|pair| HeldPassage { text: passage(pair), source: None })
                 .collect(),
-            sessions: Vec::new(),
-            now: None,
             material: Material {
                 pieces: self
                     .pairs
@@ -202,7 +201,7 @@ impl Chained {
                 joiner: ",\n",
                 keep: Keep::First,
             },
-            tools: Vec::new(),
+            ..Memory::default()
         }
     }
 }

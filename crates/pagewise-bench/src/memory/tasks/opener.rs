@@ -81,6 +81,7 @@ fn case(id: &str, one: &Acquaintance, other: &Acquaintance, is_noted: bool) -> C
             tier: Tier::Recall,
             edit: None,
         },
+        tasks: Vec::new(),
     }
 }
 
@@ -95,11 +96,9 @@ fn memory(conversation: &Conversation, noted: &[String]) -> Memory {
     }
     Memory {
         blocks: vec![persona(PERSONA), human(lines.trim_end())],
-        passages: Vec::new(),
         sessions,
-        now: None,
-        tools: Vec::new(),
         material: Material { pieces, joiner: "\n", keep: Keep::Last },
+        ..Memory::default()
     }
 }
 

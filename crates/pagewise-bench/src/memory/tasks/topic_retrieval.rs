@@ -47,7 +47,7 @@ pub(crate) fn memory(turns: &[PastTurn]) -> Arc<Memory> {
         sessions: vec![PastSession { at, turns: turns.to_vec() }],
         now: None,
         material: Material { pieces, joiner: "\n", keep: Keep::Last },
-        tools: Vec::new(),
+        ..Memory::default()
     })
 }
 
@@ -76,5 +76,6 @@ pub(crate) fn case(id: String, asked: &Asked, memory: &Arc<Memory>) -> Case {
             tier: Tier::Recall,
             edit: None,
         },
+        tasks: Vec::new(),
     }
 }

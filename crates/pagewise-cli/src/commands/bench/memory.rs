@@ -48,7 +48,9 @@ const SHARED_DOCUMENTS: usize = 20;
 /// The table, or a JSON object for each model, window, task and arm, goes to stdout. An accuracy is the
 /// share of cases that are right, with its 95% interval; nothing is judged by a model. For nested-kv, read
 /// accuracy and control together: the control wants the first value of the same chains. For opener and
-/// locomo it is a mean: of how near an opener comes to what the user told, and of F1.
+/// locomo it is a mean: of how near an opener comes to what the user told, and of F1. For bfcl-memory it is
+/// over the questions that only what the agent saved may answer, for quest the mean share of a game's tasks
+/// that are done.
 ///
 /// function-calls offers functions of others, and counts the one call that the model makes. Its arms have
 /// one prompt: memgpt writes under the grammar, no-memory does not. grammar has no model answer at all: the
@@ -59,8 +61,8 @@ const SHARED_DOCUMENTS: usize = 20;
 /// and an accuracy is the recall at 10.
 #[derive(Debug, Clone, Args)]
 pub(super) struct MemoryArgs {
-    /// Tasks: nested-kv, dmr, core-memory, doc-qa, topic-retrieval, opener, locomo, longmemeval,
-    /// function-calls, retrieval, grammar
+    /// Tasks: nested-kv, dmr, core-memory, doc-qa, topic-retrieval, opener, locomo, longmemeval, bfcl-memory,
+    /// function-calls, quest, retrieval, grammar
     #[arg(long, value_name = "TASK", value_delimiter = ',', required_unless_present_any = ["regrade", "suite"])]
     task: Vec<Task>,
     /// Run tasks together, with the arms, windows and numbers of cases that the suite has for each: quick

@@ -105,6 +105,10 @@ impl RunObserver for Progress<'_> {
         self.printer.detail(&format!("memory is filled with {n_texts} texts"));
     }
 
+    fn telling(&mut self, n_done: usize, n: usize) {
+        self.printer.talk(&format!("the agent has conversation {} of {n}", n_done + 1));
+    }
+
     fn end(&mut self, record: &Record) {
         // What was prepared for it is part of the time that a case takes.
         let seconds = self.last.elapsed().as_secs_f64();
@@ -120,7 +124,14 @@ impl RunObserver for Progress<'_> {
             Some(more) => format!(", {} in all", time(left + more)),
             None => String::new(),
         };
-        let right = if record.score.correct { "right" } else { record.failure.name() };
+        let right = match record.score.tasks.as_slice() {
+            [] if record.score.correct => "right".to_string(),
+            [] => record.failure.name().to_string(),
+            tasks => {
+                let n_done = tasks.iter().filter(|task| task.correct).count();
+                format!("{n_done} of {} tasks done", tasks.len())
+            }
+        };
         self.printer.talk(&format!(
             "{}/{} {}: {right}, {:.1} s; {} of {} right, {} left{all}",
             n_before + self.n_done,
