@@ -30,8 +30,17 @@ fn a_line_is_an_event_and_an_event_is_an_object() {
     for event in &events {
         assert_eq!(
             keys(event),
-            ["replies", "calls", "tokens", "context", "evicted", "seconds", "first_token_seconds"]
-                .into(),
+            [
+                "replies",
+                "plan",
+                "calls",
+                "tokens",
+                "context",
+                "evicted",
+                "seconds",
+                "first_token_seconds"
+            ]
+            .into(),
             "{event}"
         );
         assert_eq!(

@@ -88,6 +88,11 @@ fn snapshot(home: &Home) -> PathBuf {
     home.join("agents").join("default").join("main_context.kv")
 }
 
+/// What was read for the decision before the first step.
+fn intake_snapshot(home: &Home) -> PathBuf {
+    snapshot(home).with_file_name("intake.kv")
+}
+
 /// An event without the times that it took and the tokens that it need not read.
 fn what_was_said(event: &Value) -> Value {
     Value::Array(["replies", "calls", "context"].map(|name| event[name].clone()).into())
@@ -131,7 +136,8 @@ fn a_real_model_reads_only_what_is_new() {
     let event = say(&home, &model, SECOND, &[]);
     let warm = Tokens::of(&event);
     assert!(warm.reused >= history - END_TOKENS, "{history} tokens, {event}");
-    assert!(warm.prefilled <= n_steps(&event) * STEP_TOKENS, "{event}");
+    // The decision before the first step reads the message too.
+    assert!(warm.prefilled <= (n_steps(&event) + 1) * STEP_TOKENS, "{event}");
 
     let again = say(&cold, &model, SECOND, &["--no-snapshot"]);
     assert!(Tokens::of(&again).prefilled >= history - END_TOKENS, "{history} tokens, {again}");
@@ -202,9 +208,11 @@ fn a_snapshot_that_cannot_be_used_costs_time_and_nothing_else() {
     ];
     for (name, damage) in damages {
         let home = whole.copy();
-        let mut bytes = fs::read(snapshot(&home)).expect("the snapshot");
-        damage(&mut bytes);
-        fs::write(snapshot(&home), &bytes).expect("the snapshot is damaged");
+        for path in [snapshot(&home), intake_snapshot(&home)] {
+            let mut bytes = fs::read(&path).expect("the snapshot");
+            damage(&mut bytes);
+            fs::write(&path, &bytes).expect("the snapshot is damaged");
+        }
         let event = say(&home, &model, SECOND, &[]);
         assert_eq!(event["tokens"], expected["tokens"], "{name}");
         assert_eq!(what_was_said(&event), what_was_said(&expected), "{name}");

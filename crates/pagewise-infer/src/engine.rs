@@ -111,8 +111,9 @@ pub struct Engine {
     guess_tokens: usize,
 }
 
-/// Where main context's KV cache is kept between two runs, and what it must be of.
+/// Where KV caches are kept between two runs, and what they must be of.
 struct Snapshot {
+    /// Main context's; that of the intake stands beside it.
     path: PathBuf,
     key: SnapshotKey,
 }
@@ -156,10 +157,13 @@ impl Engine {
         // Now and not with the first question, which would wait for both.
         let (restored, grammar) = thread::scope(|scope| {
             let grammar = scope.spawn(|| CallGrammar::new(model.tokenizer.vocabulary(n_logits)));
-            let restored = snapshot.as_ref().and_then(|snapshot| snapshot.restore(&model.decoder));
+            let restore = |slot| {
+                let session = snapshot.as_ref()?.restore(slot, &model.decoder)?;
+                Some((slot, session))
+            };
+            let restored = Snapshot::SLOTS.into_iter().filter_map(restore).collect();
             (restored, grammar.join())
         });
-        let sessions = restored.map(|session| (SessionSlot::MainContext, session));
         Ok(Self {
             thinking,
             snapshot,
@@ -167,7 +171,7 @@ impl Engine {
             guess_tokens: options.guess_tokens,
             description: model.description(),
             model,
-            sessions: sessions.into_iter().collect(),
+            sessions: restored,
             // What went wrong is said when it is needed.
             grammar: grammar.ok().and_then(Result::ok),
             text_mask,
@@ -272,13 +276,12 @@ impl LanguageModel for Engine {
     }
 
     fn keep(&mut self, prompt: &Prompt, cancelled: &AtomicBool) -> Result<(), ModelError> {
-        let slot = SessionSlot::MainContext;
-        let (Some(snapshot), Some(session)) = (&self.snapshot, self.sessions.get_mut(&slot)) else {
-            return Ok(());
-        };
+        let Some(snapshot) = &self.snapshot else { return Ok(()) };
         let prompt = self.model.encode(prompt)?;
         let decoder = &self.model.decoder;
-        if !prompt.is_empty() && prompt.len() <= decoder.window_tokens() {
+        let main_context = self.sessions.get_mut(&SessionSlot::MainContext);
+        let fits = !prompt.is_empty() && prompt.len() <= decoder.window_tokens();
+        if let Some(session) = main_context.filter(|_| fits) {
             let is_cancelled = || cancelled.load(Ordering::Relaxed);
             match session.sync(decoder, &prompt, &is_cancelled) {
                 // What was read so far is worth keeping.
@@ -286,15 +289,30 @@ impl LanguageModel for Engine {
                 Err(error) => return Err(model_error(error)),
             }
         }
-        let saved = session.save(snapshot.key, &snapshot.path);
-        saved.map_err(|error| ModelError::NotKept(error.to_string()))
+        for slot in Snapshot::SLOTS {
+            if let Some(session) = self.sessions.get(&slot) {
+                let saved = session.save(snapshot.key, &snapshot.path_of(slot));
+                saved.map_err(|error| ModelError::NotKept(error.to_string()))?;
+            }
+        }
+        Ok(())
     }
 }
 
 impl Snapshot {
+    /// What is kept: a summary has little in common with the one before it.
+    const SLOTS: [SessionSlot; 2] = [SessionSlot::MainContext, SessionSlot::Intake];
+
+    fn path_of(&self, slot: SessionSlot) -> PathBuf {
+        match slot {
+            SessionSlot::Intake => self.path.with_file_name("intake.kv"),
+            _ => self.path.clone(),
+        }
+    }
+
     /// Returns the session of the last run; what cannot be used is as good as not there.
-    fn restore(&self, decoder: &Decoder) -> Option<Session> {
-        match Session::restore(decoder, self.key, &self.path) {
+    fn restore(&self, slot: SessionSlot, decoder: &Decoder) -> Option<Session> {
+        match Session::restore(decoder, self.key, &self.path_of(slot)) {
             Ok(session) => session,
             Err(error) => {
                 tracing::info!(%error, "the KV cache of the last run is not used");

@@ -1,3 +1,4 @@
+mod agent_settings;
 mod grammar;
 mod progress;
 mod regrade;
@@ -93,6 +94,10 @@ pub(super) struct MemoryArgs {
     /// Run only cases with this label, such as lookups=4; can be given again
     #[arg(long, value_name = "LABEL=VALUE", value_parser = label)]
     only: Vec<(String, String)>,
+    /// Give the agent another setting than usual, such as intake=false or page_size=3; can be given again.
+    /// Records have all settings, and those of other ones are never counted together
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = agent_settings::setting)]
+    set: Vec<(String, serde_json::Value)>,
     /// Where to put a line for each case
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -126,6 +131,7 @@ pub(super) fn run(
     if args.suite.is_none() && !args.task.iter().any(|task| task.needs_model()) {
         return Ok(());
     }
+    agent_settings::with_settings(AgentConfig::default(), &args.set)?;
     // Before a model is loaded for data that is not there.
     let experiments = experiments(args, common, printer)?;
     let models = match args.model.as_slice() {
@@ -370,7 +376,7 @@ impl<'a> Bench<'a> {
         let mut runner = Runner::new(&self.lender, embedder, now, cancelled);
         let mut summaries = Vec::new();
         for arm in arms {
-            let settings = self.settings(task, set, *arm, &embedder_id);
+            let settings = self.settings(task, set, *arm, &embedder_id)?;
             let mut progress = Progress::new(self.printer, &settings, pace);
             let records = while_replying(cancelled, || {
                 runner.run(&set.cases, &settings, self.args.out.as_deref(), &mut progress)
@@ -389,20 +395,26 @@ impl<'a> Bench<'a> {
         Ok(summaries)
     }
 
-    fn settings(&self, task: Task, set: &CaseSet, arm: Arm, embedder: &str) -> Settings {
+    fn settings(
+        &self,
+        task: Task,
+        set: &CaseSet,
+        arm: Arm,
+        embedder: &str,
+    ) -> Result<Settings, Failure> {
         let usual = AgentConfig {
             sampling: weights::sampling(self.common),
             seed: self.common.seed,
             ..AgentConfig::default()
         };
-        let agent = task.agent_config(usual);
+        let agent = agent_settings::with_settings(task.agent_config(usual), &self.args.set)?;
         let truncation = self.args.truncation;
         let n_max = match (self.args.documents, truncation) {
             (Some(n), _) => n.into(),
             (None, Truncation::Whole) => agent.page_size as usize,
             (None, Truncation::Tokens | Truncation::Paper) => SHARED_DOCUMENTS,
         };
-        Settings {
+        Ok(Settings {
             format: Settings::FORMAT,
             task,
             source: set.source.clone(),
@@ -415,7 +427,7 @@ impl<'a> Bench<'a> {
             prompts: Settings::prompts(),
             documents: Documents { n_max, truncation },
             agent,
-        }
+        })
     }
 }
 
