@@ -1,13 +1,14 @@
 //! The loop: take an event, put it in the queue, run the model until it yields.
 
+mod decisions;
+
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use pagewise_core::{
     CallFormat, Clock, Constraint, Finish, FunctionCall, FunctionSpec, Generation,
-    GenerationRequest, LanguageModel, Message, MessageBody, MessageId, Prompt, Sampling,
-    SessionSlot, Status,
+    GenerationRequest, LanguageModel, Message, MessageBody, MessageId, Prompt, SessionSlot, Status,
 };
 use pagewise_memory::{Block, FifoQueue, QueueState, Store, Summary, WorkingContext};
 
@@ -15,10 +16,9 @@ use crate::chain::{Chain, Task};
 use crate::config::{AgentConfig, Heartbeats};
 use crate::context_report::{ContextReport, Region};
 use crate::error::AgentError;
-use crate::event::{CallRecord, ContextUse, Event, Observer, Outcome, Plan};
+use crate::event::{CallRecord, ContextUse, Event, Observer, Outcome};
 use crate::functions::{self, Done, Effect, Execution, Purpose, State};
-use crate::intake::{self, Decision};
-use crate::main_context::{MainContext, PRESSURE_WARNING, Shown, clip};
+use crate::main_context::{MainContext, PRESSURE_WARNING, Shown};
 use crate::queue_manager::{Levels, plan_eviction};
 use crate::reply_stream::ReplyStream;
 use crate::shown_working_context::ShownWorkingContext;
@@ -151,66 +151,6 @@ impl Agent {
             }
             self.rehearse(&mut chain, handling)?;
         }
-    }
-
-    /// Has the model decide what to do first with the message.
-    fn take_in(
-        &mut self,
-        chain: &mut Chain,
-        handling: &mut Handling<'_>,
-    ) -> Result<(), AgentError> {
-        if self.config.intake {
-            let text = clip(&chain.event_text, self.config.shown_message_chars);
-            let decided = self.decide(&intake::intake(&text), handling)?;
-            chain.first = decided.map_or(chain.first, |call| intake::read_intake(&call));
-            handling.plan(chain);
-        }
-        Ok(())
-    }
-
-    /// Has the model decide whether to search for what a search for an identifier has found, once.
-    fn rehearse(
-        &mut self,
-        chain: &mut Chain,
-        handling: &mut Handling<'_>,
-    ) -> Result<(), AgentError> {
-        let is_undecided = self.config.intake && chain.follows.is_none();
-        let Some(start) = chain.trail_start().filter(|_| is_undecided && chain.is_question())
-        else {
-            return Ok(());
-        };
-        let text = clip(&chain.event_text, self.config.shown_message_chars);
-        let decided = self.decide(&intake::rehearsal(&text, start), handling)?;
-        chain.follows = decided.map(|call| intake::read_rehearsal(&call));
-        handling.plan(chain);
-        Ok(())
-    }
-
-    /// Has the model make a decision; `None` if the window has no room for it, or it was stopped.
-    fn decide(
-        &mut self,
-        decision: &Decision,
-        handling: &mut Handling<'_>,
-    ) -> Result<Option<FunctionCall>, AgentError> {
-        if self.model.count_tokens(&decision.prompt)? > self.levels.budget_tokens {
-            return Ok(None);
-        }
-        let functions = std::slice::from_ref(&decision.function);
-        let format = CallFormat::default();
-        let generation = self.model.generate(
-            &GenerationRequest {
-                slot: SessionSlot::Intake,
-                prompt: &decision.prompt,
-                constraint: Constraint::Call { functions, format: &format },
-                sampling: &Sampling::default(),
-                seed: self.config.seed,
-                max_tokens: self.levels.answer_tokens,
-                cancelled: handling.cancelled,
-            },
-            &mut |_| ControlFlow::Continue(()),
-        )?;
-        handling.outcome.tokens += generation.tokens;
-        Ok(FunctionCall::parse(&generation.text, functions, &format).ok())
     }
 
     /// Whether the model now waits for the next event instead of running again.
@@ -666,14 +606,6 @@ struct Handling<'a> {
     cancelled: &'a AtomicBool,
     started: Instant,
     outcome: Outcome,
-}
-
-impl Handling<'_> {
-    fn plan(&mut self, chain: &Chain) {
-        let plan = Plan { first: chain.first, follows: chain.follows };
-        self.outcome.plan = Some(plan);
-        self.observer.plan(plan);
-    }
 }
 
 /// The blocks of a new agent's working context (MemGPT paper, section 2.1: facts about the user,
