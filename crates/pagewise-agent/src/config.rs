@@ -72,7 +72,7 @@ pub struct AgentConfig {
     pub intake: bool,
     /// Whether a question is answered only after one search, once there is something to find.
     pub search_before_answer: bool,
-    /// Whether the event's own words join the model's words in a search.
+    /// Whether what the event says is wanted joins the model's words in a search.
     pub event_words_in_search: bool,
     /// What makes a text a hit of a search.
     pub search_mode: SearchMode,

@@ -26,6 +26,7 @@ mod shown_working_context;
 mod summary;
 mod tool_rules;
 mod transcript;
+mod wanted;
 
 pub use agent::Agent;
 pub use config::{AgentConfig, Heartbeats, Rendering};

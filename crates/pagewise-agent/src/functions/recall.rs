@@ -9,6 +9,7 @@ use crate::{
     config::Heartbeats,
     main_context::clip,
     tool_rules::{Must, must},
+    wanted::wanted,
 };
 
 pub(crate) static CONVERSATION_SEARCH: Function = Function {
@@ -98,7 +99,7 @@ pub(super) fn search_words(call: &FunctionCall, execution: &Execution<'_>) -> St
     // A text that has both in a row is found by no substring.
     let joins = config.event_words_in_search && config.search_mode != SearchMode::Substring;
     if joins && !execution.chain.event_text.is_empty() {
-        format!("{words} {}", execution.chain.event_text)
+        format!("{words} {}", wanted(&execution.chain.event_text))
     } else {
         words.to_string()
     }
