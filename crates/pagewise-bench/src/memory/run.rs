@@ -85,7 +85,7 @@ impl<'a> Runner<'a> {
         let find = |case: &Case| recorded.iter().find(|record| record.case.id == case.id);
         let n_recorded = cases.iter().filter(|case| find(case).is_some()).count();
         let mut records = Vec::with_capacity(cases.len());
-        for case in cases.iter().copied() {
+        for (number, case) in cases.iter().copied().enumerate() {
             if let Some(record) = find(case) {
                 records.push(record.clone());
                 continue;
@@ -94,6 +94,7 @@ impl<'a> Runner<'a> {
                 return Err(MemoryBenchError::Cancelled);
             }
             observer.begin(&case.id, records.len(), n_recorded, cases.len());
+            self.memories.keep_for(&cases[number..]);
             let record = self.run_case(case, settings, folder, observer)?;
             if let Some(file) = &mut file {
                 file.add(&record)?;
