@@ -60,7 +60,8 @@ impl<'a> Runner<'a> {
     /// the records of all, in order. Without a folder nothing is written.
     ///
     /// A case is run as if it were the only one: with a copy of its memory, and a model that has
-    /// forgotten the case before. So its record does not depend on which cases were run with it.
+    /// forgotten the case before. So its record does not depend on which cases were run with it, but for the
+    /// time and the tokens of what all decisions on messages begin with, which are the first one's.
     pub fn run(
         &mut self,
         cases: &[Case],
