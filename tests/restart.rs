@@ -93,6 +93,26 @@ fn intake_snapshot(home: &Home) -> PathBuf {
     snapshot(home).with_file_name("intake.kv")
 }
 
+#[cfg(unix)]
+#[test]
+fn what_is_kept_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let home = Home::new();
+    say(&home, &home.model(), FIRST, &[]);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(home.join("agents").join("default")).expect("a folder") {
+        let entry = entry.expect("a file");
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let mode = entry.metadata().expect("a file").permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{name}");
+        names.push(name);
+    }
+    for name in ["memory.db", "main_context.kv", "intake.kv"] {
+        assert!(names.iter().any(|other| other == name), "no {name} in {names:?}");
+    }
+}
+
 /// An event without the times that it took and the tokens that it need not read.
 fn what_was_said(event: &Value) -> Value {
     Value::Array(["replies", "calls", "context"].map(|name| event[name].clone()).into())

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use pagewise_agent::{Agent, AgentConfig, AgentError, Event, Observer, Outcome, Rendering};
 use pagewise_core::{FixedClock, MessageBody, MessageId, Prompt, Status};
-use pagewise_memory::{NewPassage, SearchMode, Store};
+use pagewise_memory::{NewPassage, QueueState, SearchMode, Store, Summary};
 use pagewise_testkit::{Asked, HashEmbedder, ScriptedModel, call, random_text};
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
@@ -174,6 +174,49 @@ fn a_question_is_searched_before_it_is_answered_once_something_has_left_the_view
     assert!(may(2, "send_message") && !may(2, "conversation_search"), "masked after a repeat");
     assert!(outcome.calls[0].result.contains("the user said: My dog is called Biscuit."));
     assert!(outcome.calls[1].result.contains("already shown above"));
+}
+
+#[test]
+fn days_are_read_from_their_beginning_whatever_was_shown_before() {
+    let home = tempfile::tempdir().unwrap();
+    let mut store = Store::open(home.path(), Arc::new(HashEmbedder::new())).unwrap();
+    let at = "2026-01-04T09:00:00Z".parse().unwrap();
+    let texts = (1..=8).map(|n| format!("Topic {n} now."));
+    let summary = Summary { text: "Topics were discussed.".into(), n_messages: 8 };
+    store
+        .transact(|tx| {
+            texts
+                .clone()
+                .try_for_each(|text| tx.append(at, MessageBody::User { text }).map(|_| ()))?;
+            let (first_in_view, summary) = (MessageId(9), Some(summary.clone()));
+            tx.set_queue(&QueueState { first_in_view, summary, warned: false })
+        })
+        .unwrap();
+    drop(store);
+    let days = [("from", "2026-01-04"), ("to", "2026-01-04")];
+    let list = |page: usize| {
+        let page = format!("\", \"page\": {page}}}}}");
+        call("conversation_search_date", &days).replace("\"}}", &page)
+    };
+    let search = call("conversation_search", &[("words", "topic")]);
+    let model = ScriptedModel::new(4096, [search, list(1), list(2), reply("Topic 1.")]);
+    let mut fixture = Fixture::open(home.path(), model, quiet()).unwrap();
+    let outcome = fixture.say("What was the first topic?");
+    insta::assert_snapshot!(outcome.calls[1].result, @r"
+    Page 1 of 2, 6 of 8 messages, oldest first:
+    - 2026-01-04, the user said: Topic 1 now.
+    - 2026-01-04, the user said: Topic 2 now.
+    - 2026-01-04, the user said: Topic 3 now.
+    - 2026-01-04, the user said: Topic 4 now.
+    - 2026-01-04, the user said: Topic 5 now.
+    - 2026-01-04, the user said: Topic 6 now.
+    ");
+    insta::assert_snapshot!(outcome.calls[2].result, @r"
+    Page 2 of 2, 2 of 8 messages, oldest first:
+    - 2026-01-04, the user said: Topic 7 now.
+    - 2026-01-04, the user said: Topic 8 now.
+    ");
+    assert_eq!(outcome.replies, ["Topic 1."]);
 }
 
 #[test]

@@ -446,6 +446,29 @@ fn the_first_topic_is_in_recall_storage() {
     );
 }
 
+#[test]
+fn a_memory_is_prepared_once_though_its_cases_do_not_follow_each_other() {
+    #[derive(Default)]
+    struct Counting {
+        n_prepared: usize,
+    }
+    impl RunObserver for Counting {
+        fn preparing(&mut self, _n_texts: usize) {
+            self.n_prepared += 1;
+        }
+    }
+    let cases = generated(Task::TopicRetrieval, 6);
+    let in_turn = [0, 3, 1, 4, 2, 5].map(|place| cases[place].clone());
+    let script = in_turn.iter().flat_map(|case| {
+        [call("conversation_search", &[("words", "topic")]), reply(&case.gold.answers[0])]
+    });
+    let fixture = Fixture::new(Task::TopicRetrieval, Arm::Memgpt, WINDOW, script.collect());
+    let mut counting = Counting::default();
+    let records = fixture.run_watched(&in_turn, None, &mut counting).unwrap();
+    assert!(records.iter().all(|record| record.score.correct), "{records:?}");
+    assert_eq!(counting.n_prepared, 2);
+}
+
 /// The call that a case of function-calls wants, with the first of the accepted values.
 fn wanted_call(case: &Case) -> String {
     fn first(values: &Value) -> Option<Value> {

@@ -11,6 +11,7 @@ mod embed;
 mod function;
 mod message;
 mod model;
+mod private;
 
 pub use argument::{ArgumentKind, ArgumentSpec, MAX_KEY_CHARS, MAX_NAME_CHARS};
 pub use clock::{Clock, FixedClock, SystemClock};
@@ -21,3 +22,4 @@ pub use model::{
     Constraint, Finish, Generation, GenerationRequest, LanguageModel, ModelError, Prompt,
     PromptMessage, PromptRole, Sampling, SessionSlot, TokenUsage,
 };
+pub use private::for_owner_alone;

@@ -29,7 +29,8 @@ pub trait LanguageModel {
     ) -> Result<Generation, ModelError>;
 
     /// Forgets what was read, so that the next answer cannot depend on what came before it: in the
-    /// last bits, what is computed depends on how much of a prompt is already in a KV cache.
+    /// last bits, what is computed depends on how much of a prompt is already in a KV cache. It may keep
+    /// what makes no such difference.
     fn forget(&mut self) {}
 
     /// Reads `prompt`, which is how main context is expected to begin when it is next asked for, and
@@ -80,7 +81,8 @@ pub enum SessionSlot {
     MainContext,
     /// The summariser's prompt.
     Summary,
-    /// What is decided of a message before main context is asked.
+    /// What is decided of a message before main context is asked. All turns but the last are read by
+    /// themselves, so that no decision depends on another one.
     Intake,
 }
 

@@ -14,6 +14,7 @@ use pagewise_core::{
 };
 use pagewise_grammar::{CallGrammar, GrammarError, TokenMask};
 
+use crate::session::common_prefix;
 use crate::thinking::Thinking;
 use crate::{
     Compute, Decoder, Detokenizer, InferError, LoadError, LoadedModel, ModelDescription, ModelPlan,
@@ -202,6 +203,17 @@ impl Engine {
     pub fn session(&self, slot: SessionSlot) -> Option<&Session> {
         self.sessions.get(&slot)
     }
+
+    /// Returns how many of `tokens`, which are those of `prompt`, stand before its last turn.
+    fn n_before_last_turn(&self, prompt: &Prompt, tokens: &[u32]) -> Result<usize, ModelError> {
+        let Some((_, before)) = prompt.messages.split_last().filter(|(_, rest)| !rest.is_empty())
+        else {
+            return Ok(0);
+        };
+        // An answer would follow these turns, so they end otherwise.
+        let before = self.model.encode(&Prompt { messages: before.to_vec() })?;
+        Ok(common_prefix(&before, tokens).min(tokens.len() - 1))
+    }
 }
 
 impl LanguageModel for Engine {
@@ -227,6 +239,10 @@ impl LanguageModel for Engine {
         if prompt.len() >= window_tokens {
             return Err(ModelError::PromptTooLong { prompt_tokens: prompt.len(), window_tokens });
         }
+        let n_apart = match request.slot {
+            SessionSlot::Intake => self.n_before_last_turn(request.prompt, &prompt)?,
+            SessionSlot::MainContext | SessionSlot::Summary => 0,
+        };
         let decoder = &self.model.decoder;
         let session = match self.sessions.entry(request.slot) {
             Entry::Occupied(entry) => entry.into_mut(),
@@ -240,6 +256,7 @@ impl LanguageModel for Engine {
             decoder,
             session,
             prompt,
+            n_apart,
             cache_reuse_tokens: self.cache_reuse_tokens,
             guess_tokens: self.guess_tokens,
             ahead: VecDeque::new(),
@@ -272,7 +289,8 @@ impl LanguageModel for Engine {
     }
 
     fn forget(&mut self) {
-        self.sessions.clear();
+        // No decision depends on another.
+        self.sessions.retain(|slot, _| *slot == SessionSlot::Intake);
     }
 
     fn keep(&mut self, prompt: &Prompt, cancelled: &AtomicBool) -> Result<(), ModelError> {
@@ -330,6 +348,8 @@ struct Answer<'a, 'r> {
     decoder: &'a Decoder,
     session: &'a mut Session,
     prompt: Vec<u32>,
+    /// Tokens at the beginning of the prompt that are read by themselves.
+    n_apart: usize,
     cache_reuse_tokens: usize,
     guess_tokens: usize,
     /// Guessed tokens that have gone through the model, each with the logits of what follows it.
@@ -505,14 +525,33 @@ impl Answer<'_, '_> {
     }
 
     fn run_prompt(&mut self, pending: &[u32]) -> Result<Vec<f32>, InferError> {
-        let is_cancelled = || self.request.cancelled.load(Ordering::Relaxed);
+        let request = self.request;
+        let is_cancelled = || request.cancelled.load(Ordering::Relaxed);
         let tokens = [self.prompt.as_slice(), pending].concat();
+        let n_read_apart = self.read_apart(&is_cancelled)?;
         let pieces = self.cache_reuse_tokens;
         let synced = self.session.sync_moving(self.decoder, &tokens, pieces, &is_cancelled)?;
         self.is_synced = true;
-        self.usage.reused = synced.reused.min(self.prompt.len());
+        self.usage.reused = synced.reused.min(self.prompt.len()) - n_read_apart;
         self.usage.prefilled = self.prompt.len() - self.usage.reused;
         Ok(synced.logits)
+    }
+
+    /// Makes the session stand for exactly the beginning that is read by itself, if there is one: so the rest
+    /// is read in the same pieces whatever was read before, and comes to the same in every bit. Returns how
+    /// many tokens had to be read.
+    fn read_apart(&mut self, is_cancelled: &dyn Fn() -> bool) -> Result<usize, InferError> {
+        let beginning = &self.prompt[..self.n_apart];
+        if beginning.is_empty() {
+            return Ok(0);
+        }
+        if self.session.tokens().starts_with(beginning) {
+            self.session.truncate(beginning.len());
+            return Ok(0);
+        }
+        self.session.truncate(0);
+        self.session.extend(self.decoder, beginning, is_cancelled)?;
+        Ok(beginning.len())
     }
 
     /// Takes from `pending` what was guessed rightly, and returns the logits of what follows that.

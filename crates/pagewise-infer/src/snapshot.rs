@@ -11,11 +11,12 @@
 //! checksum 32 bytes    SHA-256 of all before
 //! ```
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use pagewise_core::for_owner_alone;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
@@ -86,11 +87,18 @@ impl SnapshotKey {
 impl Session {
     /// Writes the session to the file `path`.
     ///
-    /// The file appears whole or not at all. It is not forced to the disk: after a power cut its
+    /// The file appears whole or not at all, and only its owner may read it. It is not forced to the disk: after a power cut its
     /// checksum is wrong, and it is ignored.
     pub fn save(&self, key: SnapshotKey, path: &Path) -> Result<(), SnapshotError> {
         let unfinished = path.with_extension("unfinished");
-        let written = write(self, key, &unfinished).and_then(|()| fs::rename(&unfinished, path));
+        // What a killed process has left would keep its mode.
+        let cleared = match fs::remove_file(&unfinished) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+        let written = cleared
+            .and_then(|()| write(self, key, &unfinished))
+            .and_then(|()| fs::rename(&unfinished, path));
         written.map_err(|source| {
             // It may be that not even this can be done; the first error says why.
             let _ = fs::remove_file(&unfinished);
@@ -124,7 +132,8 @@ fn unusable(path: &Path, reason: &'static str) -> SnapshotError {
 }
 
 fn write(session: &Session, key: SnapshotKey, path: &Path) -> io::Result<()> {
-    let mut file = Hashing::new(BufWriter::with_capacity(BUFFER_BYTES, File::create(path)?));
+    let file = for_owner_alone(OpenOptions::new().write(true).create_new(true)).open(path)?;
+    let mut file = Hashing::new(BufWriter::with_capacity(BUFFER_BYTES, file));
     file.write_all(&MAGIC)?;
     file.write_all(&key.0)?;
     file.write_all(&(session.tokens().len() as u64).to_le_bytes())?;

@@ -199,6 +199,51 @@ fn a_grown_prompt_runs_only_what_is_new() {
     assert_eq!(other.of(&mut engine).tokens.reused, 0);
 }
 
+/// Not even in its last bits, and whatever the kernels: what all decisions have in common is kept over
+/// conversations.
+#[test]
+fn a_decision_depends_on_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tiny.gguf");
+    TinyModel::new(TinyFamily::Qwen2, 3).quantised().write(&path).unwrap();
+    let constraint = Constraint::Text { max_chars: 20 };
+    let intake = |asked: &str| {
+        let prompt = prompt(&["Decide.", "one", "first", "two", "second", asked]);
+        Ask { slot: SessionSlot::Intake, ..Ask::new(prompt, constraint) }
+    };
+    let with_tiles = Compute::new(DeviceChoice::Cpu, Some(2)).unwrap();
+    for compute in [with_tiles, cpu()] {
+        let start = || Engine::load(&path, &compute, &EngineOptions::default()).unwrap();
+        // What follows, to the bit.
+        let next = |engine: &Engine| {
+            let mut session = engine.session(SessionSlot::Intake).unwrap().try_clone().unwrap();
+            session.extend(&engine.model().decoder, &[3, 4, 5], &|| false).unwrap()
+        };
+        let mut fresh = start();
+        let expected = intake("where is the key?").of(&mut fresh);
+        assert_eq!(expected.tokens.reused, 0);
+
+        let mut engine = start();
+        Ask::new(prompt(&["s", "u"]), constraint).of(&mut engine);
+        for other in ["where is the key?", "where is the kettle?", "w"] {
+            intake(other).of(&mut engine);
+            engine.forget();
+            assert!(engine.session(SessionSlot::MainContext).is_none());
+            let again = intake("where is the key?").of(&mut engine);
+            assert_eq!(again.text, expected.text, "after {other}");
+            assert_eq!(next(&engine), next(&fresh), "after {other}");
+            assert!(again.tokens.reused > again.tokens.prefilled, "{:?}", again.tokens);
+        }
+        // What was asked with other examples takes its place, whole.
+        let mut other = intake("where is the key?");
+        other.prompt.messages[1].content = "another".into();
+        other.of(&mut engine);
+        let again = intake("where is the key?").of(&mut engine);
+        assert_eq!((again.tokens.reused, &again.text), (0, &expected.text));
+        assert_eq!(next(&engine), next(&fresh));
+    }
+}
+
 #[test]
 fn what_was_read_outlives_the_program() {
     let dir = tempfile::tempdir().unwrap();

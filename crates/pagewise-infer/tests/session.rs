@@ -200,6 +200,29 @@ fn damaged_snapshots_of_every_kind_are_not_used() {
     }
 }
 
+/// Keys and values say what was read.
+#[cfg(unix)]
+#[test]
+fn a_snapshot_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.kv");
+    let (decoder, key) = tiny(TinyModel::new(TinyFamily::Llama, 1), WINDOW_TOKENS, &ours());
+    let session = read(&decoder, &tokens(5, 1));
+    for left_behind in [None, Some("a.kv"), Some("a.unfinished")] {
+        if let Some(name) = left_behind {
+            let file = dir.path().join(name);
+            fs::write(&file, "left by another program").unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        }
+        session.save(key, &path).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{left_behind:?} was there");
+        assert!(Session::restore(&decoder, key, &path).unwrap().is_some());
+    }
+}
+
 #[test]
 fn a_session_without_tokens_is_kept_too() {
     let dir = tempfile::tempdir().unwrap();

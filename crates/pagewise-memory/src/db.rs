@@ -13,13 +13,13 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use pagewise_core::for_owner_alone;
 use rusqlite::config::DbConfig;
 use rusqlite::{
     Connection, OpenFlags, OptionalExtension, Params, Row, Transaction, TransactionBehavior,
 };
 
 use crate::StoreError;
-use crate::lock::private;
 
 /// The database's name in an agent's folder.
 pub(crate) const FILE_NAME: &str = "memory.db";
@@ -195,7 +195,9 @@ fn look_at_header(path: &Path) -> Result<bool, StoreError> {
             file.take(schema::HEADER_BYTES as u64).read_to_end(&mut header).map_err(io)?;
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            private(OpenOptions::new().write(true).create_new(true)).open(path).map_err(io)?;
+            for_owner_alone(OpenOptions::new().write(true).create_new(true))
+                .open(path)
+                .map_err(io)?;
         }
         Err(error) => return Err(io(error)),
     }

@@ -14,6 +14,7 @@ use hnsw_rs::anndists::dist::distances::Distance;
 use hnsw_rs::api::AnnT;
 use hnsw_rs::hnsw::Hnsw;
 use hnsw_rs::hnswio::HnswIo;
+use pagewise_core::for_owner_alone;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -239,7 +240,7 @@ impl GraphFiles {
         let wanted = format!("{}-{number}", self.tier.name());
         // hnsw_rs panics if it cannot make its files, so it is tried first.
         for path in self.dump_paths(&wanted) {
-            crate::lock::private(fs::OpenOptions::new().write(true).create(true).truncate(true))
+            for_owner_alone(fs::OpenOptions::new().write(true).create(true).truncate(true))
                 .open(path)?;
         }
         for path in self.dump_paths(&wanted) {

@@ -4,6 +4,8 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::Path;
 
+use pagewise_core::for_owner_alone;
+
 use crate::StoreError;
 
 /// Holds the folder for as long as it lives. The system lets go of it when the process ends,
@@ -18,7 +20,7 @@ impl FolderLock {
     pub(crate) fn take(folder: &Path) -> Result<Self, StoreError> {
         let path = folder.join("lock");
         let mut file =
-            private(OpenOptions::new().read(true).write(true).create(true).truncate(false))
+            for_owner_alone(OpenOptions::new().read(true).write(true).create(true).truncate(false))
                 .open(&path)
                 .map_err(|error| StoreError::of_io(&path, &error))?;
         match file.try_lock() {
@@ -57,11 +59,4 @@ pub(crate) fn make_folder(folder: &Path) -> Result<(), StoreError> {
         return Err(StoreError::NotWritable { path: folder.into(), reason: "not a folder".into() });
     }
     Ok(())
-}
-
-/// Lets only the owner read a file that is made.
-pub(crate) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
-    options
 }

@@ -17,7 +17,8 @@ const RANK_CONSTANT: f64 = 5.0;
 /// A search of recall storage.
 #[derive(Debug, Clone)]
 pub struct RecallQuery {
-    /// What to look for; `None` or blank lists everything in scope, newest first.
+    /// What to look for; `None` or blank lists everything in scope: oldest first, as days are read, if days
+    /// are asked for, else newest first.
     pub words: Option<String>,
     /// Who spoke; empty is the user and the assistant.
     pub roles: Vec<Role>,

@@ -281,7 +281,10 @@ impl Store {
     pub fn recall_search(&mut self, query: &RecallQuery) -> Result<Page<RecallHit>, StoreError> {
         let scope = self.db().recall_scope(query)?;
         let words = query.words.as_deref().unwrap_or_default();
-        let all = self.rank(Tier::Recall, words, &scope, query.mode)?;
+        let mut all = self.rank(Tier::Recall, words, &scope, query.mode)?;
+        if words.trim().is_empty() && (query.from.is_some() || query.to.is_some()) {
+            all.reverse();
+        }
         Page::cut(&all, query.page, query.page_size).try_map(|(id, score)| {
             let message = self.db().message(id)?;
             let spoken = message.body.spoken().unwrap_or_default().to_string();

@@ -64,7 +64,7 @@ pub(crate) static ARCHIVAL_SEARCH: Function = Function {
 
 fn show(page: &Page<ArchivalHit>, execution: &mut Execution<'_>) -> String {
     execution.chain.n_pages = page.n_pages;
-    let mut lines = vec![heading(page.hits.len(), page.total, page.page, page.n_pages)];
+    let mut lines = vec![heading(page, "results")];
     let mut n_known = 0;
     for ArchivalHit { passage, .. } in &page.hits {
         if !execution.chain.shown_passages.insert(passage.id) {

@@ -59,7 +59,7 @@ pub(crate) static CONVERSATION_SEARCH_DATE: Function = Function {
         }
         let query = RecallQuery { from, to, ..recall_query(call, execution) };
         let page = execution.store.recall_search(&query)?;
-        Ok(Done::ok(call, show(&page, execution), Effect::None))
+        Ok(Done::ok(call, list(&page, execution), Effect::None))
     },
 };
 
@@ -105,12 +105,13 @@ pub(super) fn search_words(call: &FunctionCall, execution: &Execution<'_>) -> St
     }
 }
 
-/// Says how many there are, before the results of a page.
-pub(super) fn heading(n_hits: usize, total: u64, page: u32, n_pages: u32) -> String {
-    match (n_hits, total) {
+/// Says what there is of it and how much, before what a page has.
+pub(super) fn heading<T>(page: &Page<T>, what: &str) -> String {
+    let Page { hits, total, page, n_pages } = page;
+    match (hits.len(), total) {
         (_, 0) => "Nothing was found.".into(),
         (0, _) => format!("There is no page {page}: the last one is {n_pages}."),
-        _ => format!("Page {page} of {n_pages}, {n_hits} of {total} results:"),
+        (n_hits, _) => format!("Page {page} of {n_pages}, {n_hits} of {total} {what}:"),
     }
 }
 
@@ -144,7 +145,7 @@ fn recall_query(call: &FunctionCall, execution: &Execution<'_>) -> RecallQuery {
 fn show(page: &Page<RecallHit>, execution: &mut Execution<'_>) -> String {
     execution.chain.n_pages = page.n_pages;
     let time_zone = execution.time_zone();
-    let mut lines = vec![heading(page.hits.len(), page.total, page.page, page.n_pages)];
+    let mut lines = vec![heading(page, "results")];
     let mut n_known = 0;
     for hit in &page.hits {
         if execution.chain.shown_messages.insert(hit.message.id) {
@@ -155,6 +156,19 @@ fn show(page: &Page<RecallHit>, execution: &mut Execution<'_>) -> String {
         }
     }
     lines.extend(known(n_known, page.hits.len(), execution));
+    lines.join("\n")
+}
+
+/// Shows all of a page, whatever was shown before: it may be the place of a message that is asked for.
+fn list(page: &Page<RecallHit>, execution: &mut Execution<'_>) -> String {
+    execution.chain.n_pages = page.n_pages;
+    let time_zone = execution.time_zone();
+    let mut lines = vec![heading(page, "messages, oldest first")];
+    for hit in &page.hits {
+        execution.chain.shown_messages.insert(hit.message.id);
+        execution.chain.read(&clip(&hit.spoken, execution.config.shown_result_chars));
+        lines.push(line(hit, &time_zone, execution.config.shown_result_chars));
+    }
     lines.join("\n")
 }
 

@@ -243,21 +243,9 @@ impl Answering<'_> {
             let open = agent.insert(open);
             let event = Event::UserMessage { text: message.text.clone() };
             let mut seen = Seen::default();
-            let outcome = match open.handle(event, &mut seen, self.cancelled) {
-                Ok(outcome) => outcome,
-                Err(error) => {
-                    answered.events.push(seen.record(self.lender));
-                    return Err(error.into());
-                }
-            };
-            answered.is_cancelled |= outcome.error.is_some();
-            answered.events.push(EventRecord {
-                plan: outcome.plan,
-                steps: steps(outcome.calls, &self.lender.written()),
-                replies: outcome.replies,
-                evicted: outcome.evicted,
-                prompt: None,
-            });
+            let outcome = open.handle(event, &mut seen, self.cancelled);
+            answered.events.push(seen.record(self.lender));
+            answered.is_cancelled |= outcome?.error.is_some();
         }
         if let Some(agent) = agent {
             answered.blocks = agent.store().working_context()?.blocks().to_vec();
@@ -398,7 +386,7 @@ impl Answering<'_> {
     }
 }
 
-/// What happened before an event failed.
+/// What happened in an event, up to its end or to where it failed.
 #[derive(Debug, Default)]
 struct Seen {
     plan: Option<Plan>,

@@ -1,5 +1,6 @@
 //! Two runs of the same cases, compared case by case.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::fmt::Write;
 
@@ -40,7 +41,7 @@ pub struct CellDiff {
     pub models: [String; 2],
     /// Cases that both have.
     pub n: usize,
-    /// The share that is right, in the first and in the second.
+    /// The share that is right, in the first and in the second; of games, the mean share of tasks that are done.
     pub accuracy: [f64; 2],
     /// The second less the first.
     pub difference: f64,
@@ -48,9 +49,9 @@ pub struct CellDiff {
     pub ci95: [f64; 2],
     /// The probability of so uneven changes, or more so, if neither run is better (McNemar's exact test).
     pub p: f64,
-    /// Cases that only the second has right.
+    /// Cases that only the second has right, and games of which it has done more.
     pub gained: Vec<String>,
-    /// Cases that only the first has right.
+    /// Cases that only the first has right, and games of which it has done more.
     pub lost: Vec<String>,
     /// The settings that differ.
     pub settings: Vec<Change>,
@@ -206,11 +207,11 @@ impl Paired {
             [n_with(true, true), n_with(true, false)],
             [n_with(false, true), n_with(false, false)],
         ];
-        let ids = |a: bool, b: bool| {
-            let changed =
-                pairs.iter().filter(|(x, y)| (x.score.correct, y.score.correct) == (a, b));
+        let changed = |how: Ordering| {
+            let changed = pairs.iter().filter(|(a, b)| order(b, a) == how);
             changed.map(|(one, _)| one.case.id.clone()).collect::<Vec<_>>()
         };
+        let (gained, lost) = (changed(Ordering::Greater), changed(Ordering::Less));
         let n = pairs.len();
         let mean =
             |of: &dyn Fn(&(&Record, &Record)) -> f64| pairs.iter().map(of).sum::<f64>() / n as f64;
@@ -219,11 +220,16 @@ impl Paired {
         let changes: Vec<f64> =
             pairs.iter().map(|(a, b)| b.score.value() - a.score.value()).collect();
         let stores: Vec<&str> = pairs.iter().map(|(one, _)| &*one.store).collect();
-        let groups = grouped(&changes, &stores);
+        let mut groups = grouped(&changes, &stores);
+        if groups.len() < 2 {
+            // One store shows nothing of how stores differ.
+            groups = changes.iter().map(|change| vec![*change]).collect();
+        }
         let is_whole = changes.iter().all(|change| change.fract() == 0.0);
         let [low, high] = bootstrap_clusters(&groups, 0);
         if !is_whole {
-            ci95 = [low.max(-1.0), high.min(1.0)];
+            // One case shows nothing of how cases differ.
+            ci95 = if n == 1 { [-1.0, 1.0] } else { [low.max(-1.0), high.min(1.0)] };
         } else if (2..n).contains(&groups.len()) {
             // Cases of one store may change together.
             ci95 = [ci95[0].min(low.max(-1.0)), ci95[1].max(high.min(1.0))];
@@ -233,10 +239,21 @@ impl Paired {
             accuracy,
             difference: accuracy[1] - accuracy[0],
             ci95,
-            p: mcnemar(counts[0][1], counts[1][0]),
-            gained: ids(false, true),
-            lost: ids(true, false),
+            p: mcnemar(lost.len(), gained.len()),
+            gained,
+            lost,
         })
+    }
+}
+
+/// Which of two records of a case is the better one: the one that is right, and of a game, the one with more
+/// tasks that are done.
+fn order(a: &Record, b: &Record) -> Ordering {
+    let is_game = |record: &Record| !record.score.tasks.is_empty();
+    if is_game(a) || is_game(b) {
+        a.score.value().total_cmp(&b.score.value())
+    } else {
+        a.score.correct.cmp(&b.score.correct)
     }
 }
 

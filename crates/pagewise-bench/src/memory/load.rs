@@ -19,7 +19,9 @@ pub(super) mod schemas;
 pub(super) mod topics;
 pub(super) mod xquad;
 
+use std::collections::HashMap;
 use std::fs::File;
+use std::hash::Hash;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -132,6 +134,20 @@ pub(super) fn lines<T: DeserializeOwned>(
     Ok(values)
 }
 
+/// Takes one of each group in turn, so that any stretch of what comes out is of all groups: the first of each,
+/// in the order given, then the second of each, and so on.
+pub(super) fn in_turn<G: Hash + Eq, T>(grouped: impl IntoIterator<Item = (G, T)>) -> Vec<T> {
+    let mut n_taken: HashMap<G, usize> = HashMap::new();
+    let mut in_rounds: Vec<(usize, T)> = Vec::new();
+    for (group, one) in grouped {
+        let round = n_taken.entry(group).or_default();
+        in_rounds.push((*round, one));
+        *round += 1;
+    }
+    in_rounds.sort_by_key(|(round, _)| *round);
+    in_rounds.into_iter().map(|(_, one)| one).collect()
+}
+
 /// Refuses a text that a message or a passage cannot be.
 pub(super) fn some_text<'a>(
     place: &Place,
@@ -142,4 +158,20 @@ pub(super) fn some_text<'a>(
         return Err(place.wrong(format!("{name} is empty")));
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_turn;
+
+    #[test]
+    fn groups_of_any_size_are_taken_in_turn() {
+        let check = |given: &str, expected: &str| {
+            let grouped = given.split(' ').map(|one| (one.chars().next(), one));
+            assert_eq!(in_turn(grouped).join(" "), expected);
+        };
+        check("a1 a2 a3 b1 c1 c2", "a1 b1 c1 a2 c2 a3");
+        check("a1 b1 a2 c1 b2", "a1 b1 c1 a2 b2");
+        check("a1", "a1");
+    }
 }

@@ -16,24 +16,31 @@ use super::error::MemoryBenchError;
 use super::run::RunObserver;
 use super::told::{Listening, Told};
 
-/// Prepares memories. It keeps the last: cases that ask about the same one follow each other. Those that an
-/// agent wrote it keeps all, for the settings of one run.
+/// Prepares memories, and keeps them as long as there are cases that ask about them. Those that an agent wrote
+/// it keeps all, for the settings of one run.
 pub(crate) struct Memories {
     pub(crate) embedder: Arc<dyn Embedder>,
     /// When the cases begin.
     pub(crate) now: Timestamp,
-    last: Option<Prepared>,
+    prepared: Vec<Prepared>,
     told: Vec<Told>,
 }
 
 impl Memories {
     pub(crate) fn new(embedder: Arc<dyn Embedder>, now: Timestamp) -> Self {
-        Self { embedder, now, last: None, told: Vec::new() }
+        Self { embedder, now, prepared: Vec::new(), told: Vec::new() }
     }
 
     /// Whether this memory is ready.
     pub(crate) fn has(&self, memory: &Arc<Memory>) -> bool {
-        self.last.as_ref().is_some_and(|prepared| Arc::ptr_eq(&prepared.memory, memory))
+        self.prepared.iter().any(|prepared| Arc::ptr_eq(&prepared.memory, memory))
+    }
+
+    /// Lets go of those that none of these cases asks about: each is a store of its own on the disk.
+    pub(crate) fn keep_for(&mut self, cases: &[&Case]) {
+        let is_asked =
+            |memory: &Arc<Memory>| cases.iter().any(|case| Arc::ptr_eq(&case.memory, memory));
+        self.prepared.retain(|prepared| is_asked(&prepared.memory));
     }
 
     /// Returns this memory, which the agent writes if it has not yet.
@@ -56,11 +63,16 @@ impl Memories {
 
     /// Returns this memory, which is made ready if it is not.
     pub(crate) fn get(&mut self, memory: &Arc<Memory>) -> Result<&Prepared, MemoryBenchError> {
-        let prepared = match self.last.take().filter(|last| Arc::ptr_eq(&last.memory, memory)) {
-            Some(last) => last,
-            None => Prepared::new(memory, &self.embedder, memory.now.unwrap_or(self.now))?,
+        let known = self.prepared.iter().position(|one| Arc::ptr_eq(&one.memory, memory));
+        let place = match known {
+            Some(place) => place,
+            None => {
+                let now = memory.now.unwrap_or(self.now);
+                self.prepared.push(Prepared::new(memory, &self.embedder, now)?);
+                self.prepared.len() - 1
+            }
         };
-        Ok(self.last.insert(prepared))
+        Ok(&self.prepared[place])
     }
 }
 

@@ -60,7 +60,8 @@ impl<'a> Runner<'a> {
     /// the records of all, in order. Without a folder nothing is written.
     ///
     /// A case is run as if it were the only one: with a copy of its memory, and a model that has
-    /// forgotten the case before. So its record does not depend on which cases were run with it.
+    /// forgotten the case before. So its record does not depend on which cases were run with it, but for the
+    /// time and the tokens of what all decisions on messages begin with, which are the first one's.
     pub fn run(
         &mut self,
         cases: &[Case],
@@ -85,7 +86,7 @@ impl<'a> Runner<'a> {
         let find = |case: &Case| recorded.iter().find(|record| record.case.id == case.id);
         let n_recorded = cases.iter().filter(|case| find(case).is_some()).count();
         let mut records = Vec::with_capacity(cases.len());
-        for case in cases.iter().copied() {
+        for (number, case) in cases.iter().copied().enumerate() {
             if let Some(record) = find(case) {
                 records.push(record.clone());
                 continue;
@@ -94,6 +95,7 @@ impl<'a> Runner<'a> {
                 return Err(MemoryBenchError::Cancelled);
             }
             observer.begin(&case.id, records.len(), n_recorded, cases.len());
+            self.memories.keep_for(&cases[number..]);
             let record = self.run_case(case, settings, folder, observer)?;
             if let Some(file) = &mut file {
                 file.add(&record)?;

@@ -1,7 +1,7 @@
 //! What people tell of their lives: traits that last, things that happen on a day, and things of which
 //! there is one more each time.
 
-use super::dmr::{
+use super::dmr::topics::{
     ANIMALS, COLOURS, CRAFTS, DANCES, DISHES, DRINKS, GAMES, INSTRUMENTS, PLACES, PLANTS, SHOPS,
     SPORTS, STONES, SUBJECTS, TONGUES, TRADES, VEHICLES,
 };

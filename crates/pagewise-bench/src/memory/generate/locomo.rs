@@ -7,7 +7,7 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::dmr::SMALL_TALK;
+use super::dmr::topics::SMALL_TALK;
 use super::lives::{HAPPENINGS, SERIES, SERIES_TIMES, TRAITS};
 use super::people::FIRST_NAMES;
 use super::{any, chance, shuffled, take};

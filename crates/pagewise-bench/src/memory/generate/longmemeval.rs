@@ -5,7 +5,7 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::dmr::{COLOURS, CRAFTS, DISHES, DRINKS, GAMES, PLANTS};
+use super::dmr::topics::{COLOURS, CRAFTS, DISHES, DRINKS, GAMES, PLANTS};
 use super::lives::{HAPPENINGS, SERIES, SERIES_TIMES, TRAITS};
 use super::{any, chance, take};
 use crate::memory::case::{Case, PastSession, PastTurn, Speaker};

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{Place, has, lines, some_text};
+use super::{Place, has, in_turn, lines, some_text};
 use crate::memory::case::Case;
 use crate::memory::error::MemoryBenchError;
 use crate::memory::tasks::bfcl_memory::{self, Question, Scenario};
@@ -106,7 +106,12 @@ pub(crate) fn cases(folder: &Path) -> Result<Vec<Case>, MemoryBenchError> {
     {
         return Err(place.wrong(format!("{} has no conversation", scenario.name)));
     }
-    Ok(in_turn(scenarios.iter().map(bfcl_memory::cases).collect()))
+    // A question of each scenario in turn, both ways of asking it together.
+    let pairs = scenarios.iter().enumerate().flat_map(|(number, scenario)| {
+        let cases = bfcl_memory::cases(scenario);
+        cases.chunks(2).map(|pair| (number, pair.to_vec())).collect::<Vec<_>>()
+    });
+    Ok(in_turn(pairs).concat())
 }
 
 fn conversations(
@@ -189,15 +194,6 @@ fn persona(personas: &BTreeMap<String, String>, scenario: &str) -> String {
              told, when the conversation is long over, so I save what may matter."
         ),
     }
-}
-
-/// Takes a question of each in turn, both ways of asking it together.
-fn in_turn(scenarios: Vec<Vec<Case>>) -> Vec<Case> {
-    let n = scenarios.iter().map(Vec::len).max().unwrap_or(0);
-    let pairs = (0..n.div_ceil(2)).flat_map(|pair| {
-        scenarios.iter().flat_map(move |cases| cases.iter().skip(2 * pair).take(2).cloned())
-    });
-    pairs.collect()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{Place, lines, some_text};
+use super::{Place, in_turn, lines, some_text};
 use crate::memory::case::Case;
 use crate::memory::error::MemoryBenchError;
 use crate::memory::tasks::core_memory::{Asked, Change, read, update, write};
@@ -30,17 +30,20 @@ struct Extra {
     supporting_fact_indices: Option<Vec<usize>>,
 }
 
-/// Reads the sets of a folder: reading, updating and writing in turn, where each is there.
+/// Reads the files of a folder: a question about each set of facts in turn, with its three kinds together
+/// (reading, updating and writing), where each is there.
 ///
-/// Which facts support a question stands in the set of updates alone, and both sets have the same
+/// Which facts support a question stands in the file of updates alone, and both files have the same
 /// questions; without it a case has no evidence, and writing cannot be asked.
 pub(crate) fn cases(folder: &Path) -> Result<Vec<Case>, MemoryBenchError> {
     let reads: Vec<(Place, Line)> = lines(folder, "core_memory_read.jsonl")?;
     let updates: Vec<(Place, Line)> = lines(folder, "core_memory_update.jsonl")?;
-    let mut cases = Vec::new();
+    let mut by_facts: Vec<(&[String], Vec<Case>)> = Vec::new();
     let n = reads.len().max(updates.len());
     for number in 0..n {
         let changed = updates.get(number);
+        let mut cases = Vec::new();
+        let mut known: &[String] = &[];
         if let Some((place, line)) = reads.get(number) {
             let same = changed.filter(|(_, other)| other.input == line.input);
             let supporting = match same {
@@ -48,11 +51,12 @@ pub(crate) fn cases(folder: &Path) -> Result<Vec<Case>, MemoryBenchError> {
                 None => Vec::new(),
             };
             let asked = asked(place, line, line.ground_truth.clone(), supporting)?;
-            cases.push(read(&line.id.to_string(), facts(place, line)?, &asked));
+            known = facts(place, line)?;
+            cases.push(read(&line.id.to_string(), known, &asked));
         }
         if let Some((place, line)) = changed {
             let id = line.id.to_string();
-            let facts = facts(place, line)?;
+            known = facts(place, line)?;
             let extra = &line.agent_args.extra;
             let (Some(fact), Some(answer)) =
                 (&extra.contradicting_fact, &extra.contradicting_answer)
@@ -68,13 +72,14 @@ pub(crate) fn cases(folder: &Path) -> Result<Vec<Case>, MemoryBenchError> {
             // The set quotes some of its facts.
             let fact = some_text(place, "contradicting_fact", fact)?.trim_matches('"').to_string();
             let answer = some_text(place, "contradicting_answer", answer)?.to_string();
-            cases.push(update(&id, facts, &asked, &Change { fact, answer }));
+            cases.push(update(&id, known, &asked, &Change { fact, answer }));
             if !asked.answer.is_empty() {
-                cases.push(write(&id, facts, &asked));
+                cases.push(write(&id, known, &asked));
             }
         }
+        by_facts.push((known, cases));
     }
-    Ok(cases)
+    Ok(in_turn(by_facts).concat())
 }
 
 fn facts<'a>(place: &Place, line: &'a Line) -> Result<&'a [String], MemoryBenchError> {
@@ -150,6 +155,24 @@ mod tests {
         );
         let answers: Vec<&str> = cases.iter().map(|case| &*case.gold.answers[0]).collect();
         assert_eq!(answers, ["Cy", "Bo", "Cy"]);
+    }
+
+    #[test]
+    fn every_set_of_facts_is_asked_about_in_turn() {
+        let line = |id: u64, facts: &str| {
+            json!({"id": id, "input": "Who cooks?", "ground_truth": "Cy",
+                "agent_args": {"extra": change(&[facts], &[0])}})
+            .to_string()
+        };
+        let both = [line(1, "Cy cooks."), line(2, "Cy cooks."), line(3, "Cy, who sings, cooks.")];
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["core_memory_read", "core_memory_update"] {
+            fs::write(folder.path().join(format!("{name}.jsonl")), both.join("\n")).unwrap();
+        }
+        let cases = cases(folder.path()).unwrap();
+        let ids: Vec<&str> = cases.iter().map(|case| &*case.id).collect();
+        let of_each = |n: u64| ["read", "update", "write"].map(|kind| format!("{kind}-{n}"));
+        assert_eq!(ids, [of_each(1), of_each(3), of_each(2)].concat());
     }
 
     #[test]

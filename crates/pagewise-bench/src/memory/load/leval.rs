@@ -6,7 +6,7 @@ use std::path::Path;
 use pagewise_memory::{DocumentFormat, PASSAGE_CHARS_MAX, chunk};
 use serde::Deserialize;
 
-use super::{Place, lines, some_text};
+use super::{Place, in_turn, lines, some_text};
 use crate::memory::case::Case;
 use crate::memory::error::MemoryBenchError;
 use crate::memory::tasks::doc_qa::{self, Question};
@@ -48,8 +48,8 @@ pub(super) fn documents(folder: &Path, file: &str) -> Result<Vec<Document>, Memo
     read.into_iter().map(document).collect()
 }
 
-/// Reads the articles of a folder. Each has a memory of its own, as when it is put in once and asked about
-/// many times.
+/// Reads the articles of a folder, a question of each in turn. Each has a memory of its own, as when it is
+/// put in once and asked about many times.
 pub(crate) fn cases(folder: &Path) -> Result<Vec<Case>, MemoryBenchError> {
     let mut cases = Vec::new();
     for Document { id, text, asked, .. } in documents(folder, "natural_question.jsonl")? {
@@ -63,32 +63,36 @@ pub(crate) fn cases(folder: &Path) -> Result<Vec<Case>, MemoryBenchError> {
                 // The set does not say where in the document the answer is.
                 evidence: Vec::new(),
             };
-            cases.push(doc_qa::case(question, &memory));
+            cases.push((id.clone(), doc_qa::case(question, &memory)));
         }
     }
-    Ok(cases)
+    Ok(in_turn(cases))
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
 
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
-    fn load(questions: &[&str], answers: &[&str], input: &str) -> Result<Vec<Case>, String> {
+    fn load(lines: &[Value]) -> Result<Vec<Case>, String> {
         let folder = tempfile::tempdir().unwrap();
-        let line = json!({"id": "natural_question:0", "instructions": questions, "outputs": answers,
-            "input": input, "source": "", "evaluation": "f1"});
-        fs::write(folder.path().join("natural_question.jsonl"), line.to_string()).unwrap();
+        let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
+        fs::write(folder.path().join("natural_question.jsonl"), lines.join("\n")).unwrap();
         cases(folder.path()).map_err(|error| error.to_string())
+    }
+
+    fn line(id: &str, questions: &[&str], answers: &[&str], input: &str) -> Value {
+        json!({"id": id, "instructions": questions, "outputs": answers, "input": input, "source": "",
+            "evaluation": "f1"})
     }
 
     #[test]
     fn a_document_is_cut_once_for_all_its_questions() {
         let document = "The mill was built by Ada in 1911. ".repeat(100);
-        let cases = load(&["who", "when"], &["Ada", "1911"], &document).unwrap();
+        let cases = load(&[line("0", &["who", "when"], &["Ada", "1911"], &document)]).unwrap();
         assert_eq!(cases.len(), 2);
         assert!(cases[0].memory.passages.len() > 3);
         assert!(std::sync::Arc::ptr_eq(&cases[0].memory, &cases[1].memory));
@@ -98,9 +102,18 @@ mod tests {
     }
 
     #[test]
+    fn documents_are_asked_about_in_turn() {
+        let three = line("a", &["who", "when", "why"], &["Ada", "1911", "corn"], "A mill.");
+        let cases = load(&[three, line("b", &["where"], &["Bern"], "A bridge.")]).unwrap();
+        let ids: Vec<&str> = cases.iter().map(|case| &*case.id).collect();
+        assert_eq!(ids, ["leval-a-1", "leval-b-1", "leval-a-2", "leval-a-3"]);
+    }
+
+    #[test]
     fn what_is_wrong_is_said_with_its_line() {
-        let error = load(&["who", "when"], &["Ada"], "x").unwrap_err();
+        let error = load(&[line("0", &["who", "when"], &["Ada"], "x")]).unwrap_err();
         assert!(error.contains("line 1: 2 instructions, but 1 outputs"), "{error}");
-        assert!(load(&["who"], &["Ada"], " ").unwrap_err().contains("line 1: input is empty"));
+        let error = load(&[line("0", &["who"], &["Ada"], " ")]).unwrap_err();
+        assert!(error.contains("line 1: input is empty"), "{error}");
     }
 }

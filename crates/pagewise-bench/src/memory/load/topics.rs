@@ -2,27 +2,35 @@
 
 use std::path::Path;
 
+use super::in_turn;
 use super::leval::{Document, documents};
 use crate::memory::case::{Case, PastTurn, Speaker};
 use crate::memory::error::MemoryBenchError;
 use crate::memory::tasks::topic_retrieval::{self, Asked};
 
-/// Reads the conversations of a folder.
+/// Reads the conversations of a folder, a question on each in turn: on one its first topic, on the next its
+/// second.
 pub(crate) fn cases(folder: &Path) -> Result<Vec<Case>, MemoryBenchError> {
     let mut cases = Vec::new();
-    for Document { place, id, text, asked } in documents(folder, "topic_retrieval_longchat.jsonl")?
-    {
+    let documents = documents(folder, "topic_retrieval_longchat.jsonl")?;
+    for (number, Document { place, id, text, asked }) in documents.into_iter().enumerate() {
         let turns = turns(&text);
         if turns.is_empty() {
             return Err(place.wrong("input has no turn that begins with USER: or ASSISTANT:"));
         }
         let memory = topic_retrieval::memory(&turns);
-        for (position, (question, topic)) in (1..).zip(asked) {
-            let asked = Asked { question, topic, position };
-            cases.push(topic_retrieval::case(format!("{id}-{position}"), &asked, &memory));
-        }
+        let mut asked: Vec<Asked> = (1..)
+            .zip(asked)
+            .map(|(position, (question, topic))| Asked { question, topic, position })
+            .collect();
+        let n_asked = asked.len().max(1);
+        asked.rotate_left(number % n_asked);
+        cases.extend(asked.iter().map(|asked| {
+            let case_id = format!("{id}-{}", asked.position);
+            (id.clone(), topic_retrieval::case(case_id, asked, &memory))
+        }));
     }
-    Ok(cases)
+    Ok(in_turn(cases))
 }
 
 /// Cuts a conversation at the names of its speakers. What stands before the first name is nobody's.
@@ -48,24 +56,29 @@ fn turns(text: &str) -> Vec<PastTurn> {
 mod tests {
     use std::fs;
 
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
-    fn load(questions: &[&str], answers: &[&str], input: &str) -> Result<Vec<Case>, String> {
+    fn load(lines: &[Value]) -> Result<Vec<Case>, String> {
         let folder = tempfile::tempdir().unwrap();
-        let line = json!({"id": "t:0", "instructions": questions, "outputs": answers,
-            "input": input, "source": "", "evaluation": "exam"});
+        let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
         let file = folder.path().join("topic_retrieval_longchat.jsonl");
-        fs::write(file, line.to_string()).unwrap();
+        fs::write(file, lines.join("\n")).unwrap();
         cases(folder.path()).map_err(|error| error.to_string())
+    }
+
+    fn line(id: &str, questions: &[&str], answers: &[&str], input: &str) -> Value {
+        json!({"id": id, "instructions": questions, "outputs": answers, "input": input, "source": "",
+            "evaluation": "exam"})
     }
 
     #[test]
     fn a_conversation_is_cut_into_turns() {
         let input =
             "USER: Let us discuss old mills. \n ASSISTANT: Gladly. \n USER: Now salt roads. ";
-        let cases = load(&["first?", "second?"], &["Old mills", "Salt roads"], input).unwrap();
+        let line = line("t:0", &["first?", "second?"], &["Old mills", "Salt roads"], input);
+        let cases = load(&[line]).unwrap();
         let turns = &cases[0].memory.sessions[0].turns;
         let texts: Vec<&str> = turns.iter().map(|turn| &*turn.text).collect();
         assert_eq!(texts, ["Let us discuss old mills.", "Gladly.", "Now salt roads."]);
@@ -75,9 +88,21 @@ mod tests {
     }
 
     #[test]
+    fn few_cases_are_of_all_conversations_and_all_positions() {
+        let asked = ["first?", "second?", "third?"];
+        let lines =
+            ["a", "b", "c", "d"].map(|id| line(id, &asked, &["x", "y", "z"], "USER: x y z"));
+        let cases = load(&lines).unwrap();
+        let ids: Vec<&str> = cases.iter().map(|case| &*case.id).collect();
+        assert_eq!(ids[..4], ["a-1", "b-2", "c-3", "d-1"]);
+        assert_eq!(ids[4..8], ["a-2", "b-3", "c-1", "d-2"]);
+        assert_eq!(ids[8..], ["a-3", "b-1", "c-2", "d-3"]);
+    }
+
+    #[test]
     fn what_is_wrong_is_said_with_its_line() {
         let check = |answers: &[&str], input: &str, expected: &str| {
-            let error = load(&["first?"], answers, input).unwrap_err();
+            let error = load(&[line("t:0", &["first?"], answers, input)]).unwrap_err();
             assert!(error.contains(expected), "{error}, not {expected}");
         };
         check(&["a", "b"], "USER: x", "line 1: 1 instructions, but 2 outputs");

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{Place, lines, some_text};
+use super::{Place, in_turn, lines, some_text};
 use crate::memory::case::Case;
 use crate::memory::error::MemoryBenchError;
 use crate::memory::tasks::doc_qa::{self, Question};
@@ -39,8 +39,7 @@ pub(crate) fn cases(folder: &Path) -> Result<Vec<Case>, MemoryBenchError> {
     let read: Vec<(Place, Article)> = lines(folder, "xquad.en.jsonl")?;
     let mut texts = Vec::new();
     let mut questions = Vec::new();
-    for (place, Article { title, paragraphs }) in read {
-        let mut number = 0;
+    for (article, (place, Article { title, paragraphs })) in read.into_iter().enumerate() {
         for Paragraph { context, qas } in paragraphs {
             some_text(&place, "context", &context)?;
             let text = format!("{}: {context}", title.replace('_', " "));
@@ -57,15 +56,14 @@ pub(crate) fn cases(folder: &Path) -> Result<Vec<Case>, MemoryBenchError> {
                     answers,
                     evidence: vec![text.clone()],
                 };
-                questions.push((number, question));
-                number += 1;
+                questions.push((article, question));
             }
             texts.push(text);
         }
     }
     let memory = doc_qa::memory(&texts);
-    questions.sort_by_key(|(number, _)| *number);
-    Ok(questions.into_iter().map(|(_, question)| doc_qa::case(question, &memory)).collect())
+    let questions = in_turn(questions).into_iter();
+    Ok(questions.map(|question| doc_qa::case(question, &memory)).collect())
 }
 
 #[cfg(test)]

@@ -236,11 +236,11 @@ fn a_question_that_was_asked_both_ways_counts_once() {
     assert_eq!(score(&both), Some((10, 0.9)));
 }
 
-#[test]
-fn a_card_counts_the_tasks_of_games() {
-    let settings = settings(Task::Quest, Arm::Memgpt);
-    let mut games = cell(&settings, 0, 2);
-    for (record, n_done) in games.records.iter_mut().zip([3, 1]) {
+/// Games of four tasks each, of which so many are done.
+fn games(n_done: &[u32]) -> Cell {
+    let mut games = cell(&settings(Task::Quest, Arm::Memgpt), 0, n_done.len());
+    for (record, n_done) in games.records.iter_mut().zip(n_done.iter().copied()) {
+        record.score.correct = n_done == 4;
         for number in 0..4 {
             let age = if number < 2 { "new" } else { "old" };
             record.case.tasks.push(GameTask {
@@ -253,7 +253,25 @@ fn a_card_counts_the_tasks_of_games() {
         }
         record.score.fraction = Some(f64::from(n_done) / 4.0);
     }
-    let cards = Card::all(&runs(vec![games]));
+    games
+}
+
+#[test]
+fn a_diff_of_games_counts_their_tasks() {
+    let [first, second] = [[3, 1, 2, 0], [4, 3, 1, 0]].map(|n_done| runs(vec![games(&n_done)]));
+    insta::assert_snapshot!(Diff::of(&first, &second).text(), @r#"
+    quest, m, memgpt, window 4096: 4 cases
+      0.375 and 0.500: +0.125 (95%: -0.164 to +0.414), McNemar p = 1.000
+      gained: c0, c1
+      lost: c2
+    "#);
+    let one = |n_done: u32| runs(vec![games(&[n_done])]);
+    assert_eq!(Diff::of(&one(1), &one(3)).cells[0].ci95, [-1.0, 1.0]);
+}
+
+#[test]
+fn a_card_counts_the_tasks_of_games() {
+    let cards = Card::all(&runs(vec![games(&[3, 1])]));
     let line = &cards[0].lines[0];
     assert_eq!((line.memgpt.n, line.memgpt.accuracy), (2, 0.5));
     assert_eq!(line.details(), "4 of 8 wrong (misread 4); by age: new: 3/4, old: 1/4");

@@ -12,7 +12,8 @@ use crate::printer::Printer;
 /// Cells are paired by task, source, arm, window and model (or, where each side has one model, whatever its
 /// name), and cases by their name. For each cell: both accuracies over the cases that both have, the second
 /// less the first with its 95% interval, how likely so uneven changes are if neither is better (McNemar's
-/// exact test), the cases that were gained and lost, and the settings that differ.
+/// exact test), the cases that were gained and lost, and the settings that differ. A game is gained if more of
+/// its tasks are done, and lost if fewer are.
 #[derive(Debug, Args)]
 pub(super) struct DiffArgs {
     /// A folder that --out wrote, or one of its files

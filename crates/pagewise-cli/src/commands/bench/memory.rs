@@ -1,5 +1,7 @@
 mod agent_settings;
+mod experiment;
 mod grammar;
+mod loaded;
 mod progress;
 mod regrade;
 mod retrieval;
@@ -9,34 +11,17 @@ use std::sync::Arc;
 
 use clap::Args;
 use pagewise_agent::AgentConfig;
-use pagewise_bench::memory::{
-    Arm, Case, CaseSet, Documents, Lender, MemoryBenchError, Runner, Settings, Suite, Summary,
-    Task, Truncation, table,
-};
-use pagewise_bench::memory_obtainable_bytes;
+use pagewise_bench::memory::{Arm, MemoryBenchError, Suite, Summary, Task, Truncation, table};
 use pagewise_core::Embedder;
-use pagewise_infer::{Engine, EngineOptions, LoadError};
 
-use self::progress::{Pace, Progress};
-
+use self::experiment::experiments;
+use self::loaded::Loaded;
+use self::progress::Pace;
 use crate::args::CommonArgs;
-use crate::commands::chat::{cancel_on_ctrl_c, while_replying};
 use crate::failure::{Failure, Kind};
-use crate::opening::{NoEmbedder, WINDOW_TOKENS, load_embedder};
+use crate::opening::{NoEmbedder, load_embedder};
 use crate::printer::Printer;
 use crate::weights;
-
-/// Cases of a generator, if no number is asked for: enough to tell a half from three quarters.
-const GENERATED_CASES: usize = 48;
-
-/// When a case begins, if the flags do not say.
-const CASE_START: &str = "2026-01-05T09:00:00Z";
-
-/// Cases made for one that has the labels asked for: as many as there are values of two labels.
-const CASES_FOR_ONE: usize = 48;
-
-/// Documents in a prompt whose share of the window is the same for each.
-const SHARED_DOCUMENTS: usize = 20;
 
 /// Measure how well a model manages its memory: the experiments of the MemGPT paper, and others
 ///
@@ -158,147 +143,19 @@ pub(super) fn run(
     for model in &models {
         for window in &windows {
             let common = CommonArgs { model: model.clone(), window: *window, ..common.clone() };
-            let bench = match Bench::load(args, &common, printer, &embedder)? {
-                Some(bench) => bench,
+            let loaded = match Loaded::load(args, &common, printer, &embedder)? {
+                Some(loaded) => loaded,
                 None => {
                     at(window).flat_map(|one| &one.arms).for_each(|_| pace.begin());
                     continue;
                 }
             };
             for experiment in at(window) {
-                summaries.extend(bench.run(experiment, &mut pace)?);
+                summaries.extend(loaded.run(experiment, &mut pace)?);
             }
         }
     }
     report(&summaries, printer)
-}
-
-/// A task with everything that it is run with.
-struct Experiment {
-    task: Task,
-    set: CaseSet,
-    arms: Vec<Arm>,
-    windows: Vec<Option<u32>>,
-}
-
-/// What the flags ask for, in order.
-fn experiments(
-    args: &MemoryArgs,
-    common: &CommonArgs,
-    printer: &Printer,
-) -> Result<Vec<Experiment>, Failure> {
-    let asked: Vec<Option<u32>> = match args.window.as_slice() {
-        [] => vec![common.window],
-        windows => windows.iter().copied().map(Some).collect(),
-    };
-    let asked_arms = match args.arm.as_slice() {
-        [] => vec![Arm::Memgpt],
-        arms => arms.to_vec(),
-    };
-    let Some(suite) = args.suite else {
-        let experiment = |task: &Task| {
-            if let Some(arm) = asked_arms.iter().find(|arm| !task.has_arm(**arm)) {
-                return Err(Failure::usage(format!(
-                    "{task} has no arm {arm}: there is nothing that such a prompt would hold"
-                )));
-            }
-            let set = cases(*task, args.limit, args, common)?;
-            Ok(Experiment { task: *task, set, arms: asked_arms.clone(), windows: asked.clone() })
-        };
-        return args.task.iter().filter(|task| task.needs_model()).map(experiment).collect();
-    };
-    let mut experiments = Vec::new();
-    for row in suite.rows() {
-        let arms = match args.arm.as_slice() {
-            [] => row.arms.to_vec(),
-            arms => arms.iter().copied().filter(|arm| row.task.has_arm(*arm)).collect(),
-        };
-        if arms.is_empty() {
-            continue;
-        }
-        let windows = match (args.window.as_slice(), common.window) {
-            ([], None) => row.windows.iter().copied().map(Some).collect(),
-            _ => asked.clone(),
-        };
-        let limit = Some(args.limit.unwrap_or(row.n_cases));
-        let set = match cases(row.task, limit, args, common) {
-            // A folder need not have data for every task of a suite; what is generated is named so.
-            Err(NoCases::NoData(error)) => {
-                printer.talk(&format!("{error}; its cases are generated"));
-                let without = MemoryArgs { data: None, ..args.clone() };
-                cases(row.task, limit, &without, common)?
-            }
-            set => set?,
-        };
-        experiments.push(Experiment { task: row.task, set, arms, windows });
-    }
-    if experiments.is_empty() {
-        return Err(Failure::usage(format!("no task of the suite {suite} has these arms")));
-    }
-    Ok(experiments)
-}
-
-/// There are no cases to run.
-enum NoCases {
-    /// The folder has no data for the task.
-    NoData(MemoryBenchError),
-    Other(MemoryBenchError),
-}
-
-impl From<MemoryBenchError> for NoCases {
-    fn from(error: MemoryBenchError) -> Self {
-        match error {
-            MemoryBenchError::NoData { .. } => Self::NoData(error),
-            error => Self::Other(error),
-        }
-    }
-}
-
-impl From<NoCases> for Failure {
-    fn from(none: NoCases) -> Self {
-        let (NoCases::NoData(error) | NoCases::Other(error)) = none;
-        error.into()
-    }
-}
-
-/// The cases that the flags ask for.
-fn cases(
-    task: Task,
-    limit: Option<u32>,
-    args: &MemoryArgs,
-    common: &CommonArgs,
-) -> Result<CaseSet, NoCases> {
-    let offset = args.offset as usize;
-    let has_labels =
-        |case: &Case| args.only.iter().all(|(label, value)| case.labels.get(label) == Some(value));
-    let (source, n_all, cases): (_, _, Box<dyn Iterator<Item = Case>>) = match &args.data {
-        Some(folder) => {
-            let set = task.load(folder)?;
-            (set.source, set.cases.len(), Box::new(set.cases.into_iter()))
-        }
-        None => {
-            // There is no end of them, and perhaps none with these labels.
-            let n = offset + limit.map_or(GENERATED_CASES, |limit| limit as usize);
-            let n_all = n.saturating_mul(if args.only.is_empty() { 1 } else { CASES_FOR_ONE });
-            ("generated".into(), n_all, Box::new(task.generate(common.seed).take(n_all)))
-        }
-    };
-    let limit = match (limit, &args.data) {
-        (Some(limit), _) => limit as usize,
-        (None, Some(_)) => usize::MAX,
-        (None, None) => GENERATED_CASES,
-    };
-    let mut n_with_labels = 0;
-    let cases: Vec<Case> =
-        cases.filter(has_labels).inspect(|_| n_with_labels += 1).skip(offset).take(limit).collect();
-    if cases.is_empty() {
-        let asked = match n_with_labels {
-            0 => "none of them has the labels of --only".into(),
-            n => format!("--offset {offset} leaves out all of {n}"),
-        };
-        return Err(MemoryBenchError::NoCase { task, n_cases: n_all, asked }.into());
-    }
-    Ok(CaseSet { source, cases })
 }
 
 /// The embedder, if a task needs one.
@@ -316,119 +173,6 @@ fn embedder(
             .hint(format!("`pagewise pull {name}` fetches it")));
     };
     load_embedder(&dir, common)
-}
-
-/// A loaded model, and what it is measured with.
-struct Bench<'a> {
-    args: &'a MemoryArgs,
-    common: &'a CommonArgs,
-    printer: &'a Printer,
-    embedder: &'a Arc<dyn Embedder>,
-    model: String,
-    weights: String,
-    lender: Lender,
-}
-
-impl<'a> Bench<'a> {
-    /// Loads a model; `None` if it was not trained for a window that a suite has and nobody asked for.
-    fn load(
-        args: &'a MemoryArgs,
-        common: &'a CommonArgs,
-        printer: &'a Printer,
-        embedder: &'a Arc<dyn Embedder>,
-    ) -> Result<Option<Self>, Failure> {
-        let path = weights::model_path(common, printer)?;
-        let options = EngineOptions {
-            window_tokens: common.window.map(|window| window as usize),
-            default_window_tokens: WINDOW_TOKENS,
-            memory_bytes: memory_obtainable_bytes(),
-            ..EngineOptions::default()
-        };
-        let engine = match Engine::load(&path, &common.compute()?, &options) {
-            Err(error @ LoadError::WindowTooLarge { .. })
-                if args.suite.is_some() && args.window.is_empty() =>
-            {
-                printer.talk(&format!("left out: {error}"));
-                return Ok(None);
-            }
-            engine => engine?,
-        };
-        let model = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let weights = engine.description().fingerprint.clone();
-        let lender = Lender::new(Box::new(engine));
-        Ok(Some(Self { args, common, printer, embedder, model, weights, lender }))
-    }
-
-    /// Runs a task with all arms, which share the memory that was made ready.
-    fn run(&self, experiment: &Experiment, pace: &mut Pace) -> Result<Vec<Summary>, Failure> {
-        let Experiment { task, set, arms, .. } = experiment;
-        let task = *task;
-        let embedder: Arc<dyn Embedder> = match task.needs_embedder() {
-            true => Arc::clone(self.embedder),
-            false => Arc::new(NoEmbedder),
-        };
-        let embedder_id = embedder.id().to_string();
-        let now = match self.common.now {
-            Some(now) => now,
-            None => CASE_START.parse().map_err(|error| Failure::new(Kind::Failure, error))?,
-        };
-        let cancelled = cancel_on_ctrl_c()?;
-        let mut runner = Runner::new(&self.lender, embedder, now, cancelled);
-        let mut summaries = Vec::new();
-        for arm in arms {
-            let settings = self.settings(task, set, *arm, &embedder_id)?;
-            let mut progress = Progress::new(self.printer, &settings, pace);
-            let records = while_replying(cancelled, || {
-                runner.run(&set.cases, &settings, self.args.out.as_deref(), &mut progress)
-            })?;
-            let summary = Summary::of(&settings, &records);
-            if let Some(record) = records.iter().find(|record| record.error.is_some()) {
-                let (n, id) = (summary.n_failed(), &record.case.id);
-                let error = record.error.as_deref().unwrap_or_default();
-                self.printer.warn(&format!("{n} cases could not be run; {id}: {error}"));
-            }
-            if self.printer.json() {
-                self.printer.json_line(&summary);
-            }
-            summaries.push(summary);
-        }
-        Ok(summaries)
-    }
-
-    fn settings(
-        &self,
-        task: Task,
-        set: &CaseSet,
-        arm: Arm,
-        embedder: &str,
-    ) -> Result<Settings, Failure> {
-        let usual = AgentConfig {
-            sampling: weights::sampling(self.common),
-            seed: self.common.seed,
-            ..AgentConfig::default()
-        };
-        let agent = agent_settings::with_settings(task.agent_config(usual), &self.args.set)?;
-        let truncation = self.args.truncation;
-        let n_max = match (self.args.documents, truncation) {
-            (Some(n), _) => n.into(),
-            (None, Truncation::Whole) => agent.page_size as usize,
-            (None, Truncation::Tokens | Truncation::Paper) => SHARED_DOCUMENTS,
-        };
-        Ok(Settings {
-            format: Settings::FORMAT,
-            task,
-            source: set.source.clone(),
-            model: self.model.clone(),
-            weights: self.weights.clone(),
-            arm,
-            window: self.lender.window_tokens(),
-            seed: self.common.seed,
-            embedder: embedder.into(),
-            prompts: Settings::prompts(),
-            documents: Documents { n_max, truncation },
-            agent,
-        })
-    }
 }
 
 fn report(summaries: &[Summary], printer: &Printer) -> Result<(), Failure> {
@@ -486,7 +230,8 @@ mod tests {
     use crate::args::{Cli, Command};
     use crate::commands::bench::{BenchArgs, What};
 
-    fn memory(flags: &str) -> Result<(MemoryArgs, CommonArgs), String> {
+    /// Reads the flags behind `bench memory`.
+    pub(super) fn memory(flags: &str) -> Result<(MemoryArgs, CommonArgs), String> {
         let line = ["pagewise", "bench", "memory"].into_iter().chain(flags.split_whitespace());
         let cli = Cli::try_parse_from(line).map_err(|error| error.to_string())?;
         let Command::Bench(BenchArgs { what: What::Memory(args) }) = cli.command else {
@@ -521,30 +266,5 @@ mod tests {
         ] {
             assert!(memory(flags).is_err(), "{flags:?}");
         }
-    }
-
-    #[test]
-    fn cases_are_those_that_the_flags_ask_for() {
-        let ids = |flags: &str| {
-            let (args, common) = memory(&format!("--task nested-kv {flags}")).unwrap();
-            cases(Task::NestedKv, args.limit, &args, &common)
-                .map(|set| set.cases.into_iter().map(|case| case.id).collect::<Vec<_>>())
-                .map_err(Failure::from)
-                .map_err(|failure| (failure.kind, failure.message))
-        };
-        assert_eq!(ids("").unwrap().len(), GENERATED_CASES);
-        assert_eq!(ids("--limit 2").unwrap(), ["kv-0-0-nested", "kv-0-0-direct"]);
-        assert_eq!(
-            ids("--limit 2 --offset 1 --seed 3").unwrap(),
-            ["kv-3-0-direct", "kv-3-1-nested"]
-        );
-        let only = ids("--limit 3 --only lookups=6 --only ask=direct").unwrap();
-        assert_eq!(only, ["kv-0-5-direct", "kv-0-11-direct", "kv-0-17-direct"]);
-        let none = ids("--only lookups=7").unwrap_err();
-        assert_eq!(none.0, Kind::Usage);
-        assert!(none.1.ends_with("none of them has the labels of --only"), "{}", none.1);
-        let data = tempfile::tempdir().unwrap();
-        let none = ids(&format!("--data {}", data.path().display())).unwrap_err();
-        assert!(none.1.contains("has no data for nested-kv"), "{}", none.1);
     }
 }

@@ -10,7 +10,8 @@ use pagewise_bench::memory::{
 };
 use pagewise_infer::{LoadedModel, Weights};
 
-use super::{GENERATED_CASES, MemoryArgs};
+use super::MemoryArgs;
+use super::experiment::GENERATED_CASES;
 use crate::args::CommonArgs;
 use crate::commands::chat::{cancel_on_ctrl_c, while_replying};
 use crate::failure::{Failure, Kind};
