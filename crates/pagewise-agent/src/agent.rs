@@ -150,6 +150,7 @@ impl Agent {
                 return Ok(());
             }
             self.rehearse(&mut chain, handling)?;
+            self.read(&mut chain, handling)?;
         }
     }
 

@@ -8,6 +8,7 @@ use pagewise_memory::{PassageId, identifiers};
 
 use crate::functions::{Purpose, recall::page_of};
 use crate::intake::First;
+use crate::reading::Reading;
 
 /// What the chain is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,10 @@ pub(crate) struct Chain {
     pub(crate) follows: Option<bool>,
     /// Identifiers that searches have shown and that were not searched for, the latest last.
     pub(crate) leads: Vec<String>,
+    /// The lines that searches have shown, in order.
+    pub(crate) found: Vec<String>,
+    /// What was read in them.
+    pub(crate) reading: Option<Reading>,
     /// Identifiers that were searched for, in order.
     pub(crate) searched: Vec<String>,
     pub(crate) n_steps: usize,
@@ -63,6 +68,8 @@ impl Chain {
             first: First::by_sign(&event_text),
             follows: None,
             leads: Vec::new(),
+            found: Vec::new(),
+            reading: None,
             searched: Vec::new(),
             event_text,
             n_steps: 0,
@@ -93,13 +100,16 @@ impl Chain {
         self.searched.last().filter(|_| is_followed).map(String::as_str)
     }
 
-    /// Takes note of what a text that a search has shown leads to.
-    pub(crate) fn read(&mut self, text: &str) {
+    /// Takes note of a line that a search shows: whose text it is and when, and the text.
+    pub(crate) fn show(&mut self, whose: &str, text: &str) -> String {
+        let line = format!("{whose}: {text}");
         for lead in identifiers(text) {
             if !holds(&self.searched, &lead) && !holds(&self.leads, &lead) {
                 self.leads.push(lead);
             }
         }
+        self.found.push(line.clone());
+        format!("- {line}")
     }
 
     /// The identifier that the user named, that was searched for, and that has led to others.
@@ -111,6 +121,7 @@ impl Chain {
 
     /// Takes note of what is searched for.
     pub(crate) fn search_for(&mut self, words: &str) {
+        self.reading = None;
         for identifier in identifiers(words) {
             self.leads.retain(|lead| !lead.eq_ignore_ascii_case(&identifier));
             if !holds(&self.searched, &identifier) {

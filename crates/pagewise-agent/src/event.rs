@@ -56,7 +56,7 @@ pub trait Observer {
     /// The reply is whole, and stored.
     fn reply_end(&mut self) {}
     /// Something was decided about the message; what was decided before is in it too.
-    fn plan(&mut self, _plan: Plan) {}
+    fn plan(&mut self, _plan: &Plan) {}
     /// A call was executed and stored, `send_message` included.
     fn call(&mut self, _record: &CallRecord) {}
     /// Messages left main context.
@@ -92,13 +92,16 @@ pub struct Outcome {
 }
 
 /// What the model decided about a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// What to do first.
     pub first: First,
     /// Whether to search for what a search found, until nothing more is found; `None` if that was not asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub follows: Option<bool>,
+    /// What was read in what the last search found; `None` if nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reading: Option<String>,
 }
 
 /// A call and its result.

@@ -87,32 +87,43 @@ fn conversation(context: &MainContext<'_>) -> Option<String> {
 
 /// What the calls of this event have yielded.
 fn found(context: &MainContext<'_>) -> Option<String> {
+    let source = source(context);
     let mut entries = Vec::new();
     let mut call = None;
     for message in context.queue.messages().filter(|message| context.is_of_event(message.id)) {
         match (&message.body, call.take()) {
             (MessageBody::Call(made), _) => call = Some(made),
+            // The line that answers stands for all that were found.
+            (MessageBody::Result(_), Some(made)) if source.is_some() && is_search(made) => {}
             (MessageBody::Result(result), Some(made)) => {
                 entries.push(entry(made, result, context.shown));
             }
             _ => {}
         }
     }
+    entries.extend(source.map(|source| format!("You searched, and found:\n- {source}")));
     let entries = context.shown.latest(entries);
     (!entries.is_empty()).then(|| format!("# What you did just now\n{}", entries.join("\n")))
+}
+
+/// The line that answers, if one was read.
+fn source<'a>(context: &MainContext<'a>) -> Option<&'a str> {
+    context.chain?.reading.as_ref()?.source.as_deref()
 }
 
 fn entry(call: &FunctionCall, result: &FunctionResult, shown: Shown) -> String {
     let values: Vec<String> = call.arguments.values().map(ToString::to_string).collect();
     let made = format!("{}({})", call.function, clip(&values.join(", "), shown.message_chars));
-    let is_search =
-        functions::find(&call.function).is_some_and(|function| function.purpose == Purpose::Search);
     let message = clip(&result.message, shown.result_chars);
     match result.status {
         Status::Failed => format!("{made} failed: {message}"),
-        Status::Ok if is_search => format!("{made} found:\n{message}"),
+        Status::Ok if is_search(call) => format!("{made} found:\n{message}"),
         Status::Ok => format!("{made}: {message}"),
     }
+}
+
+fn is_search(call: &FunctionCall) -> bool {
+    functions::find(&call.function).is_some_and(|function| function.purpose == Purpose::Search)
 }
 
 fn now(context: &MainContext<'_>) -> Option<String> {

@@ -15,6 +15,8 @@ use pagewise_core::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::wanted::QUESTION_MARKS;
+
 /// What the model does first with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -41,7 +43,7 @@ impl First {
     /// Reads the signs of a message without a model: a question mark in any script is the only one that
     /// needs no language.
     pub(crate) fn by_sign(text: &str) -> Self {
-        match text.contains(['?', '？', '؟', '՞']) {
+        match text.contains(QUESTION_MARKS) {
             true => Self::Search,
             false => Self::Reply,
         }

@@ -21,6 +21,7 @@ mod intake;
 mod main_context;
 mod prompts;
 mod queue_manager;
+mod reading;
 mod reply_stream;
 mod shown_working_context;
 mod summary;

@@ -105,6 +105,10 @@ impl MainContext<'_> {
             let instruction = include_str!("prompts/instruction_followed.md").trim_end();
             return instruction.replace("{end}", end).into();
         }
+        if let Some(reading) = chain.reading.as_ref().filter(|_| self.must == Must::Anything) {
+            let instruction = include_str!("prompts/instruction_read.md").trim_end();
+            return instruction.replace("{reading}", &reading.answer).into();
+        }
         let instruction = match chain.task {
             Task::Save => include_str!("prompts/instruction_save.md").trim_end(),
             Task::Reply if self.must == Must::Search => {

@@ -3,12 +3,13 @@
 use crate::functions;
 
 /// The texts in `prompts/`.
-const TEXTS: [(&str, &str); 17] = [
+const TEXTS: [(&str, &str); 19] = [
     ("frame_examples.md", include_str!("prompts/frame_examples.md")),
     ("frame_system.md", include_str!("prompts/frame_system.md")),
     ("instruction_follow.md", include_str!("prompts/instruction_follow.md")),
     ("instruction_followed.md", include_str!("prompts/instruction_followed.md")),
     ("instruction_found.md", include_str!("prompts/instruction_found.md")),
+    ("instruction_read.md", include_str!("prompts/instruction_read.md")),
     ("instruction_reply.md", include_str!("prompts/instruction_reply.md")),
     ("instruction_save.md", include_str!("prompts/instruction_save.md")),
     ("instruction_saved.md", include_str!("prompts/instruction_saved.md")),
@@ -16,6 +17,7 @@ const TEXTS: [(&str, &str); 17] = [
     ("intake_examples.md", include_str!("prompts/intake_examples.md")),
     ("intake_system.md", include_str!("prompts/intake_system.md")),
     ("pressure_warning.md", include_str!("prompts/pressure_warning.md")),
+    ("reading_system.md", include_str!("prompts/reading_system.md")),
     ("summary_request.md", include_str!("prompts/summary_request.md")),
     ("summary_system.md", include_str!("prompts/summary_system.md")),
     ("trail_examples.md", include_str!("prompts/trail_examples.md")),

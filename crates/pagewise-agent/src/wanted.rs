@@ -4,6 +4,9 @@
 const QUOTATION_MARKS: [(char, char); 5] =
     [('"', '"'), ('“', '”'), ('„', '“'), ('«', '»'), ('「', '」')];
 
+/// They end a question; in no other script is there a sign for it.
+pub(crate) const QUESTION_MARKS: [char; 4] = ['?', '？', '؟', '՞'];
+
 /// The least words of a quotation or of a question that can be looked for alone; a shorter one needs the
 /// words around it.
 const WORDS_MIN: usize = 4;
@@ -17,6 +20,14 @@ pub(crate) fn wanted(message: &str) -> String {
     whole(quotations(message))
         .or_else(|| whole(questions(message)))
         .unwrap_or_else(|| message.to_string())
+}
+
+/// Returns the sentences of a message that ask, or quote, or all of it if none does: what somebody who has
+/// the answer at hand needs to know of it.
+pub(crate) fn asked(message: &str) -> String {
+    let asking = |sentence: &&str| is_question(sentence) || !quotations(sentence).is_empty();
+    let asked: Vec<&str> = sentences(message).into_iter().filter(asking).collect();
+    if asked.is_empty() { message.to_string() } else { asked.join(" ") }
 }
 
 /// The quotations that can be looked for alone.
@@ -40,22 +51,36 @@ fn closing(opening: char) -> Option<char> {
 
 /// The questions of a message, without what introduces them up to a colon.
 fn questions(message: &str) -> Vec<&str> {
+    let questions = sentences(message).into_iter().filter(|sentence| is_question(sentence));
+    questions.map(without_introduction).collect()
+}
+
+fn without_introduction(sentence: &str) -> &str {
+    let rest = sentence.rsplit_once(": ").map(|(_, rest)| rest);
+    rest.filter(|rest| has_words(rest)).unwrap_or(sentence)
+}
+
+fn is_question(sentence: &str) -> bool {
+    sentence.ends_with(QUESTION_MARKS)
+}
+
+/// The sentences of a message. What is as short as an abbreviation goes with what follows it.
+fn sentences(message: &str) -> Vec<&str> {
     let mut found = Vec::new();
     let mut start = 0;
     for (at, mark) in message.char_indices() {
         let end = at + mark.len_utf8();
-        let sentence = message[start..end].trim();
-        let ends = matches!(mark, '?' | '？' | '؟' | '。' | '！' | '\n')
+        let ends = QUESTION_MARKS.contains(&mark)
+            || matches!(mark, '。' | '！' | '\n')
             || matches!(mark, '.' | '!') && message[end..].starts_with(char::is_whitespace);
-        // What is as short as that was most likely cut at an abbreviation.
+        let sentence = message[start..end].trim();
         if ends && has_words(sentence) {
-            if matches!(mark, '?' | '？' | '؟') {
-                let question = sentence.rsplit_once(": ").map(|(_, question)| question);
-                found.push(question.filter(|question| has_words(question)).unwrap_or(sentence));
-            }
+            found.push(sentence);
             start = end;
         }
     }
+    found.push(message[start..].trim());
+    found.retain(|sentence| !sentence.is_empty());
     found
 }
 
@@ -98,6 +123,16 @@ mod tests {
         assert_eq!(wanted(asked), "where is the fuse of the pump?");
         assert_eq!(wanted("It rained all week. Who founded St. Louis?"), "Who founded St. Louis?");
         assert_eq!(wanted("明日は休みです。私の妹の名前は何ですか？"), "私の妹の名前は何ですか？");
+    }
+
+    #[test]
+    fn what_asks_or_quotes_is_asked() {
+        let said = "I told you: \"we moved to the coast\". Which month was that? Answer in a word.";
+        let asking = "I told you: \"we moved to the coast\". Which month was that?";
+        assert_eq!(asked(said), asking);
+        let said = "Read the manual. Now the question: where is the fuse of the pump? Be brief.";
+        assert_eq!(asked(said), "Now the question: where is the fuse of the pump?");
+        assert_eq!(asked("Tell me of the pump. Be brief."), "Tell me of the pump. Be brief.");
     }
 
     #[test]

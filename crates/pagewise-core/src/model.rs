@@ -81,6 +81,8 @@ pub enum SessionSlot {
     MainContext,
     /// The summariser's prompt.
     Summary,
+    /// The prompt with what searches have found and nothing else.
+    Reading,
     /// What is decided of a message before main context is asked. All turns but the last are read by
     /// themselves, so that no decision depends on another one.
     Intake,

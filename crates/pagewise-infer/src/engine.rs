@@ -241,7 +241,7 @@ impl LanguageModel for Engine {
         }
         let n_apart = match request.slot {
             SessionSlot::Intake => self.n_before_last_turn(request.prompt, &prompt)?,
-            SessionSlot::MainContext | SessionSlot::Summary => 0,
+            SessionSlot::MainContext | SessionSlot::Summary | SessionSlot::Reading => 0,
         };
         let decoder = &self.model.decoder;
         let session = match self.sessions.entry(request.slot) {

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use pagewise_core::{
-    CallFormat, Constraint, FunctionCall, GenerationRequest, Sampling, SessionSlot,
+    CallFormat, Constraint, Finish, FunctionCall, GenerationRequest, Sampling, SessionSlot,
 };
 
 use super::{Agent, Handling};
@@ -12,6 +12,7 @@ use crate::error::AgentError;
 use crate::event::Plan;
 use crate::intake::{self, Decision};
 use crate::main_context::clip;
+use crate::reading::{self, READING_MAX_CHARS, Reading};
 
 impl Agent {
     /// Has the model decide what to do first with the message.
@@ -47,6 +48,52 @@ impl Agent {
         Ok(())
     }
 
+    /// Has the model read what its last search has found, if it is to reply next.
+    pub(super) fn read(
+        &mut self,
+        chain: &mut Chain,
+        handling: &mut Handling<'_>,
+    ) -> Result<(), AgentError> {
+        let is_read = chain.reading.is_some() || chain.follows == Some(true);
+        let has_searched = chain.is_question() && !chain.found.is_empty();
+        if !self.config.reading || is_read || !has_searched {
+            return Ok(());
+        }
+        let mut lines = self.noted_lines();
+        lines.extend(chain.found.iter().cloned());
+        let text = clip(&chain.event_text, self.config.shown_message_chars);
+        let prompt = reading::reading(&text, &lines);
+        if self.model.count_tokens(&prompt)? > self.levels.budget_tokens {
+            return Ok(());
+        }
+        let generation = self.model.generate(
+            &GenerationRequest {
+                slot: SessionSlot::Reading,
+                prompt: &prompt,
+                constraint: Constraint::Text { max_chars: READING_MAX_CHARS },
+                sampling: &self.config.sampling,
+                seed: self.answer_seed(),
+                max_tokens: self.levels.answer_tokens,
+                cancelled: handling.cancelled,
+            },
+            &mut |_| ControlFlow::Continue(()),
+        )?;
+        handling.outcome.tokens += generation.tokens;
+        if generation.finish != Finish::Cancelled && !generation.text.trim().is_empty() {
+            chain.reading = Some(Reading::of(&generation.text, &text, &lines));
+            handling.plan(chain);
+        }
+        Ok(())
+    }
+
+    /// What working context says, line by line, but for what the agent is.
+    fn noted_lines(&self) -> Vec<String> {
+        let blocks = self.working_context.blocks().iter().filter(|block| !block.read_only);
+        let lines = blocks.flat_map(|block| self.working_context.lines(&block.label));
+        let lines = lines.filter(|line| !line.trim().is_empty());
+        lines.map(|line| format!("noted: {line}")).collect()
+    }
+
     /// Has the model make a decision; `None` if the window has no room for it, or it was stopped.
     fn decide(
         &mut self,
@@ -77,8 +124,9 @@ impl Agent {
 
 impl Handling<'_> {
     fn plan(&mut self, chain: &Chain) {
-        let plan = Plan { first: chain.first, follows: chain.follows };
+        let reading = chain.reading.as_ref().map(|reading| reading.answer.clone());
+        let plan = Plan { first: chain.first, follows: chain.follows, reading };
+        self.observer.plan(&plan);
         self.outcome.plan = Some(plan);
-        self.observer.plan(plan);
     }
 }

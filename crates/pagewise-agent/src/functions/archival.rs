@@ -76,8 +76,7 @@ fn show(page: &Page<ArchivalHit>, execution: &mut Execution<'_>) -> String {
         // A passage of a document is the answer itself more often than a message is, so it is
         // shown at twice the length.
         let text = clip(&passage.text, 2 * execution.config.shown_result_chars);
-        execution.chain.read(&text);
-        lines.push(format!("- {day}{source}: {text}"));
+        lines.push(execution.chain.show(&format!("{day}{source}"), &text));
     }
     lines.extend(known(n_known, page.hits.len(), execution));
     lines.join("\n")

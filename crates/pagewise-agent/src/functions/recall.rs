@@ -149,8 +149,7 @@ fn show(page: &Page<RecallHit>, execution: &mut Execution<'_>) -> String {
     let mut n_known = 0;
     for hit in &page.hits {
         if execution.chain.shown_messages.insert(hit.message.id) {
-            execution.chain.read(&clip(&hit.spoken, execution.config.shown_result_chars));
-            lines.push(line(hit, &time_zone, execution.config.shown_result_chars));
+            lines.push(line(hit, &time_zone, execution));
         } else {
             n_known += 1;
         }
@@ -166,17 +165,17 @@ fn list(page: &Page<RecallHit>, execution: &mut Execution<'_>) -> String {
     let mut lines = vec![heading(page, "messages, oldest first")];
     for hit in &page.hits {
         execution.chain.shown_messages.insert(hit.message.id);
-        execution.chain.read(&clip(&hit.spoken, execution.config.shown_result_chars));
-        lines.push(line(hit, &time_zone, execution.config.shown_result_chars));
+        lines.push(line(hit, &time_zone, execution));
     }
     lines.join("\n")
 }
 
-fn line(hit: &RecallHit, time_zone: &TimeZone, max_chars: usize) -> String {
+fn line(hit: &RecallHit, time_zone: &TimeZone, execution: &mut Execution<'_>) -> String {
     let day = hit.message.at.to_zoned(time_zone.clone()).date();
     let speaker = match hit.message.body.role() {
         Role::User => "the user said",
         _ => "you said",
     };
-    format!("- {day}, {speaker}: {}", clip(&hit.spoken, max_chars))
+    let text = clip(&hit.spoken, execution.config.shown_result_chars);
+    execution.chain.show(&format!("{day}, {speaker}"), &text)
 }

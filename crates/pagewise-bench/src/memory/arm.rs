@@ -395,8 +395,8 @@ struct Seen {
 }
 
 impl Observer for Seen {
-    fn plan(&mut self, plan: Plan) {
-        self.plan = Some(plan);
+    fn plan(&mut self, plan: &Plan) {
+        self.plan = Some(plan.clone());
     }
 
     fn call(&mut self, record: &CallRecord) {
