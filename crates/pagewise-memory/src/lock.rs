@@ -12,7 +12,7 @@ use crate::StoreError;
 /// however it ends.
 #[derive(Debug)]
 pub(crate) struct FolderLock {
-    _file: File,
+    file: File,
 }
 
 impl FolderLock {
@@ -37,7 +37,15 @@ impl FolderLock {
         if file.set_len(0).and_then(|()| write!(file, "{}", std::process::id())).is_err() {
             tracing::debug!("the process number could not be written to the lock file");
         }
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a process that was started a moment ago may still have a copy of it.
+        // Should this fail, the lock goes when that does.
+        let _ = self.file.unlock();
     }
 }
 
@@ -59,4 +67,20 @@ pub(crate) fn make_folder(folder: &Path) -> Result<(), StoreError> {
         return Err(StoreError::NotWritable { path: folder.into(), reason: "not a folder".into() });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_of_the_file_does_not_hold_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = FolderLock::take(folder.path()).unwrap();
+        let copy = lock.file.try_clone().unwrap();
+        assert!(matches!(FolderLock::take(folder.path()), Err(StoreError::Locked { .. })));
+        drop(lock);
+        FolderLock::take(folder.path()).unwrap();
+        drop(copy);
+    }
 }
