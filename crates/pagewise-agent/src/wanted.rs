@@ -130,7 +130,7 @@ mod tests {
         let said = "I told you: \"we moved to the coast\". Which month was that? Answer in a word.";
         let asking = "I told you: \"we moved to the coast\". Which month was that?";
         assert_eq!(asked(said), asking);
-        let said = "Read the manual. Now the question: where is the fuse of the pump? Be brief.";
+        let said = "Read all of the manual. Now the question: where is the fuse of the pump? Be brief.";
         assert_eq!(asked(said), "Now the question: where is the fuse of the pump?");
         assert_eq!(asked("Tell me of the pump. Be brief."), "Tell me of the pump. Be brief.");
     }

@@ -177,6 +177,42 @@ fn a_question_is_searched_before_it_is_answered_once_something_has_left_the_view
 }
 
 #[test]
+fn a_reply_is_made_from_what_was_read_and_the_line_that_it_rests_on() {
+    let home = tempfile::tempdir().unwrap();
+    let mut store = Store::open(home.path(), Arc::new(HashEmbedder::new())).unwrap();
+    let at = "2026-01-05T09:00:00Z".parse().unwrap();
+    store
+        .transact(|tx| {
+            ["The pump has a fuse of ten amperes.", "The heater has a fuse of six amperes."]
+                .into_iter()
+                .try_for_each(|text| {
+                    let tags = Vec::new();
+                    let passage = NewPassage { text: text.into(), tags, source: None, at };
+                    tx.insert_passage(&passage).map(|_| ())
+                })
+        })
+        .unwrap();
+    drop(store);
+    let search = call("archival_search", &[("words", "fuse heater")]);
+    for reading in [true, false] {
+        let script = [search.clone(), reply("Six amperes.")];
+        let model = ScriptedModel::new(4096, script).reading("It has six amperes.");
+        let config = AgentConfig { reading, ..quiet() };
+        let mut fixture = Fixture::open(home.path(), model, config).unwrap();
+        let outcome = fixture.say("Which fuse does the heater have?");
+        let read = outcome.plan.unwrap().reading;
+        assert_eq!(read.as_deref(), reading.then_some("It has six amperes."));
+        let prompt = fixture.last_prompt();
+        let (_, shown) = prompt.split_once("# What you did just now").unwrap();
+        if reading {
+            insta::assert_snapshot!(shown);
+        } else {
+            assert!(shown.contains("The pump has") && shown.contains("The heater has"));
+        }
+    }
+}
+
+#[test]
 fn days_are_read_from_their_beginning_whatever_was_shown_before() {
     let home = tempfile::tempdir().unwrap();
     let mut store = Store::open(home.path(), Arc::new(HashEmbedder::new())).unwrap();

@@ -28,7 +28,8 @@ pub struct Asked {
 /// A token is four bytes, so that counting is exact and cheap. A scripted call that is not
 /// permitted is an error: the test's script is wrong, or the tool rules are. Decisions before the first
 /// step are not in the script and leave no trace: a question mark asks for a search, everything else may
-/// be saved, and a trail is followed only if [`Self::following_trails`] says so.
+/// be saved, and a trail is followed only if [`Self::following_trails`] says so. Nor is what is read in what a
+/// search found: nothing, unless [`Self::reading`] says what.
 pub struct ScriptedModel {
     window_tokens: usize,
     script: VecDeque<String>,
@@ -36,6 +37,7 @@ pub struct ScriptedModel {
     rng: ChaCha8Rng,
     is_random: bool,
     follows_trails: bool,
+    reads: String,
 }
 
 impl ScriptedModel {
@@ -48,6 +50,7 @@ impl ScriptedModel {
             rng: ChaCha8Rng::seed_from_u64(0),
             is_random: false,
             follows_trails: false,
+            reads: String::new(),
         }
     }
 
@@ -60,6 +63,11 @@ impl ScriptedModel {
     /// Sets whether a rehearsal of a request ends at the end of its trail.
     pub fn following_trails(self, follows_trails: bool) -> Self {
         Self { follows_trails, ..self }
+    }
+
+    /// Sets what is read in what a search found.
+    pub fn reading(self, reads: &str) -> Self {
+        Self { reads: reads.into(), ..self }
     }
 
     /// Decides by signs what a model would decide by reading.
@@ -126,11 +134,14 @@ impl LanguageModel for ScriptedModel {
                 window_tokens: self.window_tokens,
             });
         }
-        if let (SessionSlot::Intake, Constraint::Call { functions, .. }) =
-            (request.slot, request.constraint)
-            && !self.is_random
-        {
-            let text = self.decide(functions, request.prompt).to_text();
+        let unscripted = match (request.slot, request.constraint) {
+            (SessionSlot::Intake, Constraint::Call { functions, .. }) => {
+                Some(self.decide(functions, request.prompt).to_text())
+            }
+            (SessionSlot::Reading, _) => Some(self.reads.clone()),
+            _ => None,
+        };
+        if let Some(text) = unscripted.filter(|_| !self.is_random) {
             let tokens = TokenUsage { prefilled: prompt_tokens, ..TokenUsage::default() };
             let (thoughts, finish) = (String::new(), Finish::Complete);
             return Ok(Generation { text, thoughts, finish, tokens, first_token: None });
@@ -141,7 +152,7 @@ impl LanguageModel for ScriptedModel {
             }
             Constraint::Text { .. } => Vec::new(),
         };
-        if request.slot != SessionSlot::Intake
+        if !matches!(request.slot, SessionSlot::Intake | SessionSlot::Reading)
             && let Ok(mut asked) = self.asked.lock()
         {
             asked.push(Asked { prompt: request.prompt.clone(), functions });
