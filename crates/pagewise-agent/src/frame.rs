@@ -101,7 +101,10 @@ fn found(context: &MainContext<'_>) -> Option<String> {
             _ => {}
         }
     }
-    entries.extend(source.map(|source| format!("You searched, and found:\n- {source}")));
+    if let Some(reading) = context.chain.and_then(|chain| chain.reading.as_ref()) {
+        entries.extend(source.map(|source| format!("You searched, and found:\n- {source}")));
+        entries.push(format!("You read in what was found: {}", reading.answer));
+    }
     let entries = context.shown.latest(entries);
     (!entries.is_empty()).then(|| format!("# What you did just now\n{}", entries.join("\n")))
 }

@@ -7,8 +7,8 @@
 //!
 //! - **Intake**: whether the message is to be searched for, saved, or just replied to.
 //! - **Rehearsal**: when a search for an identifier has found another one, whether the request wants that,
-//!   or what it leads to in turn. The request is put to the model with two made-up entries of which the
-//!   first names the second, and what it answers tells which end of a trail it wants.
+//!   or what it leads to in turn. The request is put to the model with made-up entries of which each names
+//!   the next, and what it answers tells which end of a trail it wants.
 
 use pagewise_core::{
     ArgumentKind, ArgumentSpec, FunctionCall, FunctionSpec, Prompt, PromptMessage, PromptRole,
@@ -73,34 +73,38 @@ pub(crate) fn read_intake(call: &FunctionCall) -> First {
 
 /// Asks whether a request wants what stands next to `identifier`, or the end of the trail that begins there.
 pub(crate) fn rehearsal(request: &str, identifier: &str) -> Decision {
-    let [start, next, end] = REHEARSED;
+    let [start, next, _, end] = REHEARSED;
     let allowed = vec![next.to_string(), end.to_string()];
     let question = Question { function: "answer", argument: "entry", allowed };
     let examples = examples(include_str!("prompts/trail_examples.md")).map(|(names, request)| {
         let mut names = names.split(' ');
-        let [start, next, end, wanted] = std::array::from_fn(|_| names.next().unwrap_or_default());
-        let answer = if wanted == "end" { end } else { next };
-        (trail(request, [start, next, end]), answer.to_string())
+        let trail: [&str; 4] = std::array::from_fn(|_| names.next().unwrap_or_default());
+        let [_, next, _, end] = trail;
+        let answer = if names.next() == Some("end") { end } else { next };
+        (rehearsed(request, trail, "="), answer.to_string())
     });
-    let request = trail(&request.replace(identifier, start), REHEARSED);
+    // Written in another way than in the examples, so that it is not the look of a trail that decides.
+    let request = rehearsed(&request.replace(identifier, start), REHEARSED, "->");
     question.decision(include_str!("prompts/trail_system.md"), examples, request)
 }
 
 /// Reads what [`rehearsal`] was answered: whether the trail is to be followed to its end.
 pub(crate) fn read_rehearsal(call: &FunctionCall) -> bool {
-    let [_, _, end] = REHEARSED;
+    let [_, _, _, end] = REHEARSED;
     call.text("entry") == end
 }
 
-/// The names in the trail of the rehearsed request: where it begins, where that leads, and where that does.
-const REHEARSED: [&str; 3] = ["K7", "M40", "T26"];
+/// The names in the trail of the rehearsed request, from where it begins to where it ends.
+const REHEARSED: [&str; 4] = ["K7", "M40", "T26", "B58"];
 
 fn asked(message: &str) -> String {
     format!("Message: {message}")
 }
 
-fn trail(request: &str, [start, next, end]: [&str; 3]) -> String {
-    format!("Entries:\n{start} = {next}\n{next} = {end}\n\nRequest: {request}")
+fn rehearsed(request: &str, trail: [&str; 4], names: &str) -> String {
+    let entries: Vec<String> =
+        trail.windows(2).map(|two| format!("{} {names} {}", two[0], two[1])).collect();
+    format!("Entries:\n{}\n\nRequest: {request}", entries.join("\n"))
 }
 
 /// Reads the lines of examples: what is answered, a colon, and to what.
@@ -201,7 +205,7 @@ mod tests {
         let question = Question { function: "plan", argument: "first", allowed: Vec::new() };
         assert_eq!(read_intake(&question.call("save".into())), First::Save);
         let question = Question { function: "answer", argument: "entry", allowed: Vec::new() };
-        assert!(read_rehearsal(&question.call("T26".into())));
+        assert!(read_rehearsal(&question.call("B58".into())));
         assert!(!read_rehearsal(&question.call("M40".into())));
     }
 

@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 
 use pagewise_core::{Prompt, PromptMessage, PromptRole};
 
+use crate::functions::working_context::one_line;
+use crate::summary::trim_to_sentence;
 use crate::wanted::asked;
 
 /// The longest answer that is read in what was found, in characters.
@@ -31,7 +33,7 @@ impl Reading {
         // Of lines that have as much of it, the one that was found first.
         let best = lines.iter().rev().max_by_key(|line| n_shared(line));
         let source = best.filter(|line| n_shared(line) > 0).cloned();
-        Self { answer: answer.trim().to_string(), source }
+        Self { answer: one_line(trim_to_sentence(answer)), source }
     }
 }
 

@@ -147,7 +147,7 @@ fn writable_lines(working_context: &WorkingContext) -> Vec<String> {
 }
 
 /// Lines are what the model sees and replaces, so a text is one.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
