@@ -399,10 +399,24 @@ impl Agent {
             message_chars /= 2;
             prompt = summarised.prompt(max_chars, message_chars);
         }
+        let text = self.write_text(SessionSlot::Summary, &prompt, max_chars, handling)?;
+        Ok(text
+            .filter(|text| summarised.shrinks_to(text))
+            .unwrap_or_else(|| summarised.by_rule(max_chars)))
+    }
+
+    /// Has the model write a text of at most so many characters; `None` if it was stopped.
+    fn write_text(
+        &mut self,
+        slot: SessionSlot,
+        prompt: &Prompt,
+        max_chars: usize,
+        handling: &mut Handling<'_>,
+    ) -> Result<Option<String>, AgentError> {
         let generation = self.model.generate(
             &GenerationRequest {
-                slot: SessionSlot::Summary,
-                prompt: &prompt,
+                slot,
+                prompt,
                 constraint: Constraint::Text { max_chars },
                 sampling: &self.config.sampling,
                 seed: self.answer_seed(),
@@ -412,11 +426,11 @@ impl Agent {
             &mut |_| ControlFlow::Continue(()),
         )?;
         handling.outcome.tokens += generation.tokens;
-        let text = trim_to_sentence(&generation.text);
-        if generation.finish == Finish::Cancelled || !summarised.shrinks_to(text) {
-            return Ok(summarised.by_rule(max_chars));
-        }
-        Ok(text.to_string())
+        Ok(match generation.finish {
+            Finish::Complete => Some(generation.text.trim().to_string()),
+            Finish::Budget => Some(trim_to_sentence(&generation.text).to_string()),
+            Finish::Cancelled => None,
+        })
     }
 
     /// Has the model keep what it has read, so that the agent need not read it again when it is

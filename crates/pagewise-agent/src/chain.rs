@@ -34,9 +34,9 @@ pub(crate) struct Chain {
     pub(crate) follows: Option<bool>,
     /// Identifiers that searches have shown and that were not searched for, the latest last.
     pub(crate) leads: Vec<String>,
-    /// The lines that searches have shown, in order.
+    /// The lines that searches have shown, in order, each once.
     pub(crate) found: Vec<String>,
-    /// What was read in them.
+    /// What was read in them since the last search.
     pub(crate) reading: Option<Reading>,
     /// Identifiers that were searched for, in order.
     pub(crate) searched: Vec<String>,
@@ -108,8 +108,11 @@ impl Chain {
                 self.leads.push(lead);
             }
         }
-        self.found.push(line.clone());
-        format!("- {line}")
+        let shown = format!("- {line}");
+        if !self.found.contains(&line) {
+            self.found.push(line);
+        }
+        shown
     }
 
     /// The identifier that the user named, that was searched for, and that has led to others.
@@ -121,7 +124,6 @@ impl Chain {
 
     /// Takes note of what is searched for.
     pub(crate) fn search_for(&mut self, words: &str) {
-        self.reading = None;
         for identifier in identifiers(words) {
             self.leads.retain(|lead| !lead.eq_ignore_ascii_case(&identifier));
             if !holds(&self.searched, &identifier) {
@@ -140,7 +142,10 @@ impl Chain {
         self.n_steps += 1;
         let succeeded = result.status == Status::Ok;
         match purpose {
-            Purpose::Search => self.n_searches += 1,
+            Purpose::Search => {
+                self.n_searches += 1;
+                self.reading = None;
+            }
             Purpose::Edit if succeeded => self.n_edits += 1,
             Purpose::Edit => self.n_refused_edits += 1,
             Purpose::Reply => {}

@@ -70,7 +70,7 @@ pub struct AgentConfig {
     /// Whether the model decides what a message asks for before the first step; if not, a question mark
     /// does.
     pub intake: bool,
-    /// Whether the model reads what a search found by itself before it replies.
+    /// Whether the model reads what a search found by itself before it replies; never in a transcript.
     pub reading: bool,
     /// Whether a question is answered only after one search, once there is something to find.
     pub search_before_answer: bool,

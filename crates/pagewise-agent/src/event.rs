@@ -70,7 +70,7 @@ impl Observer for () {}
 pub struct Outcome {
     /// What was said to the user.
     pub replies: Vec<String>,
-    /// What was decided before the first call; `None` if nothing was.
+    /// What the model decided about the message, and read in what was found; `None` if it did neither.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<Plan>,
     /// Every call made, in order, `send_message` included.
@@ -99,7 +99,7 @@ pub struct Plan {
     /// Whether to search for what a search found, until nothing more is found; `None` if that was not asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub follows: Option<bool>,
-    /// What was read in what the last search found; `None` if nothing was.
+    /// What was read in all that was found, before the reply; `None` if nothing was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reading: Option<String>,
 }

@@ -12,6 +12,7 @@ use pagewise_core::{
 use crate::functions::working_context::describe_edit;
 use crate::functions::{self, Purpose};
 use crate::main_context::{MainContext, Shown, clip, describe_event};
+use crate::reading;
 
 pub(crate) fn render(context: &MainContext<'_>) -> Prompt {
     let mut system =
@@ -94,7 +95,8 @@ fn found(context: &MainContext<'_>) -> Option<String> {
         match (&message.body, call.take()) {
             (MessageBody::Call(made), _) => call = Some(made),
             // The line that answers stands for all that were found.
-            (MessageBody::Result(_), Some(made)) if source.is_some() && is_search(made) => {}
+            (MessageBody::Result(result), Some(made))
+                if source.is_some() && is_search(made) && result.status == Status::Ok => {}
             (MessageBody::Result(result), Some(made)) => {
                 entries.push(entry(made, result, context.shown));
             }
@@ -102,8 +104,12 @@ fn found(context: &MainContext<'_>) -> Option<String> {
         }
     }
     if let Some(reading) = context.chain.and_then(|chain| chain.reading.as_ref()) {
-        entries.extend(source.map(|source| format!("You searched, and found:\n- {source}")));
-        entries.push(format!("You read in what was found: {}", reading.answer));
+        let clip = |text| clip(text, context.shown.result_chars);
+        entries.extend(source.map(|source| match reading::is_noted(source) {
+            true => clip(source),
+            false => format!("You searched, and found:\n- {}", clip(source)),
+        }));
+        entries.push(format!("You read in what was found: {}", clip(&reading.answer)));
     }
     let entries = context.shown.latest(entries);
     (!entries.is_empty()).then(|| format!("# What you did just now\n{}", entries.join("\n")))

@@ -9,43 +9,62 @@ use std::collections::BTreeSet;
 use pagewise_core::{Prompt, PromptMessage, PromptRole};
 
 use crate::functions::working_context::one_line;
-use crate::summary::trim_to_sentence;
-use crate::wanted::asked;
 
 /// The longest answer that is read in what was found, in characters.
 pub(crate) const READING_MAX_CHARS: usize = 300;
+
+/// What a line of working context begins with, among the lines that are read.
+const NOTED: &str = "You had noted: ";
 
 /// What the model has read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reading {
     /// The answer, in the model's words.
     pub(crate) answer: String,
-    /// The line that has most of what the answer says and the request does not; `None` if no line has any.
+    /// The line that has most of what the answer says and the message does not; `None` if no line has any.
     pub(crate) source: Option<String>,
 }
 
 impl Reading {
-    /// Finds the line that an answer rests on.
-    pub(crate) fn of(answer: &str, request: &str, lines: &[String]) -> Self {
-        let asked = words(request);
-        let telling: BTreeSet<String> = words(answer).difference(&asked).cloned().collect();
-        let n_shared = |line: &String| words(line).intersection(&telling).count();
+    /// Finds the line that an answer to `message` rests on.
+    pub(crate) fn of(answer: &str, message: &str, lines: &[String]) -> Self {
+        let said = words(message);
+        let telling: BTreeSet<String> = words(answer).difference(&said).cloned().collect();
+        let held: Vec<BTreeSet<String>> = lines.iter().map(|line| words(line)).collect();
+        // A word that many lines have says little about any of them.
+        let weight = |word: &String| {
+            let n_lines = held.iter().filter(|line| line.contains(word)).count();
+            1.0 / n_lines.max(1) as f64
+        };
+        let shared = |line: &BTreeSet<String>| -> f64 {
+            line.intersection(&telling).map(|word| weight(word)).sum()
+        };
         // Of lines that have as much of it, the one that was found first.
-        let best = lines.iter().rev().max_by_key(|line| n_shared(line));
-        let source = best.filter(|line| n_shared(line) > 0).cloned();
-        Self { answer: one_line(trim_to_sentence(answer)), source }
+        let best =
+            lines.iter().zip(held.iter().map(shared)).rev().max_by(|a, b| a.1.total_cmp(&b.1));
+        let source = best.filter(|(_, shared)| *shared > 0.0).map(|(line, _)| line.clone());
+        Self { answer: one_line(answer), source }
     }
 }
 
-/// Asks what the lines say to what the message asks.
-pub(crate) fn reading(message: &str, lines: &[String]) -> Prompt {
-    let notes: Vec<String> = lines.iter().map(|line| format!("- {line}")).collect();
+/// Asks what the lines say to what is asked.
+pub(crate) fn reading(asked: &str, lines: &[String]) -> Prompt {
+    let listed: Vec<String> = lines.iter().map(|line| format!("- {line}")).collect();
     let turn = |role, content| PromptMessage { role, content };
     let system = include_str!("prompts/reading_system.md").trim_end();
-    let request = format!("Notes:\n{}\n\nRequest: {}", notes.join("\n"), asked(message));
-    let messages =
-        vec![turn(PromptRole::System, system.into()), turn(PromptRole::User, request)];
+    let request = format!("Notes:\n{}\n\nRequest: {asked}", listed.join("\n"));
+    let messages = vec![turn(PromptRole::System, system.into()), turn(PromptRole::User, request)];
     Prompt { messages }
+}
+
+/// A line of working context, as it is read.
+pub(crate) fn noted(line: &str) -> String {
+    format!("{NOTED}{line}")
+}
+
+/// Whether a line that was read is one of working context.
+pub(crate) fn is_noted(line: &str) -> bool {
+    line.starts_with(NOTED)
 }
 
 fn words(text: &str) -> BTreeSet<String> {
@@ -58,22 +77,28 @@ mod tests {
     use super::*;
 
     fn lines() -> Vec<String> {
-        let lines = ["noted: The user has a dog.", "2026-01-04, you said: Boats need paint."];
-        lines.map(str::to_string).to_vec()
+        let boats = "2026-01-04, you said: Boats need paint.";
+        vec![
+            boats.into(),
+            "2026-01-04, you said: Boats are wet.".into(),
+            noted("The user has a dog."),
+        ]
     }
 
     #[test]
     fn lines_are_read_for_what_is_asked() {
-        let prompt = reading("I forgot. What do boats need again? In a word.", &lines());
+        let prompt = reading("What do boats need?", &lines());
         let turns: Vec<&str> = prompt.messages.iter().map(|turn| turn.content.as_str()).collect();
         insta::assert_snapshot!(turns.join("\n---\n"));
     }
 
     #[test]
     fn an_answer_rests_on_the_line_that_has_its_words() {
-        let source = |answer| Reading::of(answer, "What do boats need?", &lines()).source;
-        assert_eq!(source("Boats need paint.").as_deref(), Some(lines()[1].as_str()));
+        let lines = lines();
+        let source = |answer| Reading::of(answer, "What do boats need?", &lines).source;
+        assert_eq!(source("Boats need paint.").as_ref(), Some(&lines[0]));
         assert_eq!(source("Boats need oil."), None);
-        assert_eq!(source("A dog, and paint."), Some(lines()[0].clone()));
+        assert_eq!(source("You said 2026: a dog.").as_ref(), Some(&lines[2]), "rare words count");
+        assert_eq!(source("You said so.").as_ref(), Some(&lines[0]), "the first of two");
     }
 }

@@ -85,17 +85,18 @@ impl Summarised<'_> {
     }
 }
 
-/// Cuts a summary that ran into its bound at the end of its last whole sentence, if there is one
-/// past its middle.
+/// Cuts a text that ran into its bound at the end of its last whole sentence, if there is one past its
+/// middle.
 pub(crate) fn trim_to_sentence(text: &str) -> &str {
     let text = text.trim();
-    match text.rfind(['.', '!', '?', '。']) {
-        Some(end) if end > text.len() / 2 => {
-            let width = text[end..].chars().next().map_or(0, char::len_utf8);
-            &text[..end + width]
-        }
-        _ => text,
-    }
+    let ends = text.char_indices().filter_map(|(at, mark)| {
+        let end = at + mark.len_utf8();
+        let is_end = mark == '。'
+            || matches!(mark, '.' | '!' | '?')
+                && text[end..].chars().next().is_none_or(char::is_whitespace);
+        is_end.then_some(end)
+    });
+    ends.last().filter(|end| *end > text.len() / 2).map_or(text, |end| &text[..end])
 }
 
 fn first_sentence(text: &str) -> String {

@@ -3,16 +3,19 @@
 use std::ops::ControlFlow;
 
 use pagewise_core::{
-    CallFormat, Constraint, Finish, FunctionCall, GenerationRequest, Sampling, SessionSlot,
+    CallFormat, Constraint, FunctionCall, GenerationRequest, Sampling, SessionSlot,
 };
 
 use super::{Agent, Handling};
 use crate::chain::Chain;
+use crate::config::Rendering;
 use crate::error::AgentError;
 use crate::event::Plan;
+use crate::functions::working_context::writable_lines;
 use crate::intake::{self, Decision};
 use crate::main_context::clip;
 use crate::reading::{self, READING_MAX_CHARS, Reading};
+use crate::wanted::asked;
 
 impl Agent {
     /// Has the model decide what to do first with the message.
@@ -48,50 +51,37 @@ impl Agent {
         Ok(())
     }
 
-    /// Has the model read what its last search has found, if it is to reply next.
+    /// Has the model read what its searches have found, and what it has noted; not if it follows a trail, of
+    /// which only the end is wanted.
     pub(super) fn read(
         &mut self,
         chain: &mut Chain,
         handling: &mut Handling<'_>,
     ) -> Result<(), AgentError> {
-        let is_read = chain.reading.is_some() || chain.follows == Some(true);
-        let has_searched = chain.is_question() && !chain.found.is_empty();
-        if !self.config.reading || is_read || !has_searched {
+        // The transcript shows what was called and returned, and nothing in its place.
+        let reads = self.config.reading && self.config.rendering == Rendering::Frame;
+        let has_found = chain.is_question() && !chain.found.is_empty();
+        if !reads || !has_found || chain.reading.is_some() || chain.follows == Some(true) {
             return Ok(());
         }
-        let mut lines = self.noted_lines();
-        lines.extend(chain.found.iter().cloned());
-        let text = clip(&chain.event_text, self.config.shown_message_chars);
-        let prompt = reading::reading(&text, &lines);
-        if self.model.count_tokens(&prompt)? > self.levels.budget_tokens {
+        let asked = clip(&asked(&chain.event_text), self.config.shown_message_chars);
+        let noted = writable_lines(&self.working_context).into_iter();
+        let mut lines: Vec<String> =
+            chain.found.iter().cloned().chain(noted.map(|line| reading::noted(&line))).collect();
+        // The best of what was found stands first.
+        while self.count(&reading::reading(&asked, &lines))? > self.levels.budget_tokens
+            && lines.pop().is_some()
+        {}
+        if lines.is_empty() {
             return Ok(());
         }
-        let generation = self.model.generate(
-            &GenerationRequest {
-                slot: SessionSlot::Reading,
-                prompt: &prompt,
-                constraint: Constraint::Text { max_chars: READING_MAX_CHARS },
-                sampling: &self.config.sampling,
-                seed: self.answer_seed(),
-                max_tokens: self.levels.answer_tokens,
-                cancelled: handling.cancelled,
-            },
-            &mut |_| ControlFlow::Continue(()),
-        )?;
-        handling.outcome.tokens += generation.tokens;
-        if generation.finish != Finish::Cancelled && !generation.text.trim().is_empty() {
-            chain.reading = Some(Reading::of(&generation.text, &text, &lines));
-            handling.plan(chain);
-        }
+        let prompt = reading::reading(&asked, &lines);
+        let text = self.write_text(SessionSlot::Reading, &prompt, READING_MAX_CHARS, handling)?;
+        chain.reading = text
+            .filter(|text| !text.is_empty())
+            .map(|text| Reading::of(&text, &chain.event_text, &lines));
+        handling.plan(chain);
         Ok(())
-    }
-
-    /// What working context says, line by line, but for what the agent is.
-    fn noted_lines(&self) -> Vec<String> {
-        let blocks = self.working_context.blocks().iter().filter(|block| !block.read_only);
-        let lines = blocks.flat_map(|block| self.working_context.lines(&block.label));
-        let lines = lines.filter(|line| !line.trim().is_empty());
-        lines.map(|line| format!("noted: {line}")).collect()
     }
 
     /// Has the model make a decision; `None` if the window has no room for it, or it was stopped.

@@ -138,7 +138,7 @@ fn labels_with_room(state: &State<'_>) -> Vec<String> {
         .collect()
 }
 
-fn writable_lines(working_context: &WorkingContext) -> Vec<String> {
+pub(crate) fn writable_lines(working_context: &WorkingContext) -> Vec<String> {
     let writable = working_context.blocks().iter().filter(|block| !block.read_only);
     let lines = writable.flat_map(|block| working_context.lines(&block.label));
     // A line twice could not be replaced unambiguously, a blank one not named.

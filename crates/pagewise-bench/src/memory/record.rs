@@ -179,7 +179,7 @@ pub struct Record {
 /// What came of a message.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct EventRecord {
-    /// What the model decided before the first call.
+    /// What the model decided about the message, and read in what was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<Plan>,
     /// The calls, in order, replies included.
