@@ -3,7 +3,7 @@
 //! A small model that reads all of main context takes what is on offer: it saves a request as a note, and
 //! stops at the first thing that it finds. Asked for one decision at a time, after a few examples from
 //! other fields and with nothing else in view, it reads the same message well. Both decisions are function
-//! calls under a grammar, like everything that the model writes, and have a KV cache of their own.
+//! calls under a grammar, like everything that the model writes, and have each a KV cache of their own.
 //!
 //! - **Intake**: whether the message is to be searched for, saved, or just replied to.
 //! - **Rehearsal**: when a search for an identifier has found another one, whether the request wants that,

@@ -86,6 +86,15 @@ pub enum SessionSlot {
     /// What is decided of a message before main context is asked. All turns but the last are read by
     /// themselves, so that no decision depends on another one.
     Intake,
+    /// What is decided of a request on made-up entries, read like an intake.
+    Rehearsal,
+}
+
+impl SessionSlot {
+    /// Whether what is asked in this slot is a decision: all turns but the last are the same each time.
+    pub fn is_decision(self) -> bool {
+        matches!(self, Self::Intake | Self::Rehearsal)
+    }
 }
 
 /// What the answer must be.

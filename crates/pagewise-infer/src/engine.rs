@@ -239,9 +239,9 @@ impl LanguageModel for Engine {
         if prompt.len() >= window_tokens {
             return Err(ModelError::PromptTooLong { prompt_tokens: prompt.len(), window_tokens });
         }
-        let n_apart = match request.slot {
-            SessionSlot::Intake => self.n_before_last_turn(request.prompt, &prompt)?,
-            SessionSlot::MainContext | SessionSlot::Summary | SessionSlot::Reading => 0,
+        let n_apart = match request.slot.is_decision() {
+            true => self.n_before_last_turn(request.prompt, &prompt)?,
+            false => 0,
         };
         let decoder = &self.model.decoder;
         let session = match self.sessions.entry(request.slot) {
@@ -290,7 +290,7 @@ impl LanguageModel for Engine {
 
     fn forget(&mut self) {
         // No decision depends on another.
-        self.sessions.retain(|slot, _| *slot == SessionSlot::Intake);
+        self.sessions.retain(|slot, _| slot.is_decision());
     }
 
     fn keep(&mut self, prompt: &Prompt, cancelled: &AtomicBool) -> Result<(), ModelError> {

@@ -135,7 +135,7 @@ impl LanguageModel for ScriptedModel {
             });
         }
         let unscripted = match (request.slot, request.constraint) {
-            (SessionSlot::Intake, Constraint::Call { functions, .. }) => {
+            (slot, Constraint::Call { functions, .. }) if slot.is_decision() => {
                 Some(self.decide(functions, request.prompt).to_text())
             }
             (SessionSlot::Reading, _) => Some(self.reads.clone()),
@@ -152,7 +152,8 @@ impl LanguageModel for ScriptedModel {
             }
             Constraint::Text { .. } => Vec::new(),
         };
-        if !matches!(request.slot, SessionSlot::Intake | SessionSlot::Reading)
+        if !request.slot.is_decision()
+            && request.slot != SessionSlot::Reading
             && let Ok(mut asked) = self.asked.lock()
         {
             asked.push(Asked { prompt: request.prompt.clone(), functions });

@@ -26,7 +26,7 @@ impl Agent {
     ) -> Result<(), AgentError> {
         if self.config.intake {
             let text = clip(&chain.event_text, self.config.shown_message_chars);
-            let decided = self.decide(&intake::intake(&text), handling)?;
+            let decided = self.decide(SessionSlot::Intake, &intake::intake(&text), handling)?;
             chain.first = decided.map_or(chain.first, |call| intake::read_intake(&call));
             handling.plan(chain);
         }
@@ -45,7 +45,8 @@ impl Agent {
             return Ok(());
         };
         let text = clip(&chain.event_text, self.config.shown_message_chars);
-        let decided = self.decide(&intake::rehearsal(&text, start), handling)?;
+        let rehearsal = intake::rehearsal(&text, start);
+        let decided = self.decide(SessionSlot::Rehearsal, &rehearsal, handling)?;
         chain.follows = decided.map(|call| intake::read_rehearsal(&call));
         handling.plan(chain);
         Ok(())
@@ -87,6 +88,7 @@ impl Agent {
     /// Has the model make a decision; `None` if the window has no room for it, or it was stopped.
     fn decide(
         &mut self,
+        slot: SessionSlot,
         decision: &Decision,
         handling: &mut Handling<'_>,
     ) -> Result<Option<FunctionCall>, AgentError> {
@@ -97,7 +99,7 @@ impl Agent {
         let format = CallFormat::default();
         let generation = self.model.generate(
             &GenerationRequest {
-                slot: SessionSlot::Intake,
+                slot,
                 prompt: &decision.prompt,
                 constraint: Constraint::Call { functions, format: &format },
                 sampling: &Sampling::default(),

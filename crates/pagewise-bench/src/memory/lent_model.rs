@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use pagewise_core::{
     Constraint, FunctionCall, Generation, GenerationRequest, LanguageModel, ModelError, Prompt,
-    SessionSlot, TokenUsage,
+    TokenUsage,
 };
 
 /// Owns a model, lends it to agents, and notes what they had it write.
@@ -97,7 +97,7 @@ impl LanguageModel for LentModel {
         let generation = self.model.borrow_mut().generate(request, on_text)?;
         let (functions, call) = match request.constraint {
             // Decisions are in the outcome of an event.
-            _ if request.slot == SessionSlot::Intake => (None, None),
+            _ if request.slot.is_decision() => (None, None),
             Constraint::Call { functions, format } => (
                 Some(functions.iter().map(|spec| spec.name.to_string()).collect()),
                 FunctionCall::parse(&generation.text, functions, format).ok(),
