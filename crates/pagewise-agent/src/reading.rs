@@ -36,9 +36,8 @@ impl Reading {
             let n_lines = held.iter().filter(|line| line.contains(word)).count();
             1.0 / n_lines.max(1) as f64
         };
-        let shared = |line: &BTreeSet<String>| -> f64 {
-            line.intersection(&telling).map(|word| weight(word)).sum()
-        };
+        let shared =
+            |line: &BTreeSet<String>| -> f64 { line.intersection(&telling).map(weight).sum() };
         // Of lines that have as much of it, the one that was found first.
         let best =
             lines.iter().zip(held.iter().map(shared)).rev().max_by(|a, b| a.1.total_cmp(&b.1));

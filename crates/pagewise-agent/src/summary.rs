@@ -89,14 +89,14 @@ impl Summarised<'_> {
 /// middle.
 pub(crate) fn trim_to_sentence(text: &str) -> &str {
     let text = text.trim();
-    let ends = text.char_indices().filter_map(|(at, mark)| {
+    let mut ends = text.char_indices().filter_map(|(at, mark)| {
         let end = at + mark.len_utf8();
         let is_end = mark == '。'
             || matches!(mark, '.' | '!' | '?')
                 && text[end..].chars().next().is_none_or(char::is_whitespace);
         is_end.then_some(end)
     });
-    ends.last().filter(|end| *end > text.len() / 2).map_or(text, |end| &text[..end])
+    ends.next_back().filter(|end| *end > text.len() / 2).map_or(text, |end| &text[..end])
 }
 
 fn first_sentence(text: &str) -> String {
