@@ -67,8 +67,9 @@ impl Agent {
         }
         let asked = clip(&asked(&chain.event_text), self.config.shown_message_chars);
         let noted = writable_lines(&self.working_context).into_iter();
+        // Small models take the last line of a few for the answer, so what was found stands there.
         let mut lines: Vec<String> =
-            chain.found.iter().cloned().chain(noted.map(|line| reading::noted(&line))).collect();
+            noted.map(|line| reading::noted(&line)).chain(chain.found.iter().cloned()).collect();
         // The best of what was found stands first.
         while self.count(&reading::reading(&asked, &lines))? > self.levels.budget_tokens
             && lines.pop().is_some()
