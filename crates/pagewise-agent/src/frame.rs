@@ -103,14 +103,14 @@ fn found(context: &MainContext<'_>) -> Option<String> {
             _ => {}
         }
     }
-    if let Some(reading) = context.chain.and_then(|chain| chain.reading.as_ref()) {
-        let clip = |text| clip(text, context.shown.result_chars);
-        entries.extend(source.map(|source| match reading::is_noted(source) {
-            true => clip(source),
-            false => format!("You searched, and found:\n- {}", clip(source)),
-        }));
-        entries.push(format!("You read in what was found: {}", clip(&reading.answer)));
-    }
+    entries.extend(source.map(|source| {
+        let shown = clip(source, context.shown.result_chars);
+        if reading::is_noted(source) {
+            shown
+        } else {
+            format!("You searched, and found:\n- {shown}")
+        }
+    }));
     let entries = context.shown.latest(entries);
     (!entries.is_empty()).then(|| format!("# What you did just now\n{}", entries.join("\n")))
 }

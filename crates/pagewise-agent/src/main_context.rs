@@ -105,6 +105,11 @@ impl MainContext<'_> {
             let instruction = include_str!("prompts/instruction_followed.md").trim_end();
             return instruction.replace("{end}", end).into();
         }
+        if let Some(reading) = chain.reading.as_ref().filter(|_| self.must == Must::Anything) {
+            let instruction = include_str!("prompts/instruction_read.md").trim_end();
+            let answer = clip(&reading.answer, self.shown.result_chars);
+            return instruction.replace("{reading}", &answer).into();
+        }
         let instruction = match chain.task {
             Task::Save => include_str!("prompts/instruction_save.md").trim_end(),
             Task::Reply if self.must == Must::Search => {
@@ -112,9 +117,6 @@ impl MainContext<'_> {
             }
             Task::Reply if self.must == Must::Follow => {
                 include_str!("prompts/instruction_follow.md").trim_end()
-            }
-            Task::Reply if chain.reading.is_some() => {
-                include_str!("prompts/instruction_read.md").trim_end()
             }
             Task::Reply if chain.n_searches > 0 => {
                 include_str!("prompts/instruction_found.md").trim_end()

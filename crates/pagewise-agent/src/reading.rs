@@ -13,6 +13,9 @@ use crate::functions::working_context::one_line;
 /// The longest answer that is read in what was found, in characters.
 pub(crate) const READING_MAX_CHARS: usize = 300;
 
+/// The most messages of the conversation in view that are read with what was found.
+pub(crate) const READ_MESSAGES_MAX: usize = 4;
+
 /// What a line of working context begins with, among the lines that are read.
 const NOTED: &str = "You had noted: ";
 

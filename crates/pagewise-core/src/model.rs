@@ -81,7 +81,7 @@ pub enum SessionSlot {
     MainContext,
     /// The summariser's prompt.
     Summary,
-    /// The prompt with what was found and noted, and what is asked.
+    /// The prompt with what was found, noted and said, and what is asked.
     Reading,
     /// What is decided of a message before main context is asked. All turns but the last are read by
     /// themselves, so that no decision depends on another one.

@@ -11,10 +11,11 @@ use crate::chain::Chain;
 use crate::config::Rendering;
 use crate::error::AgentError;
 use crate::event::Plan;
-use crate::functions::working_context::writable_lines;
+use crate::functions::recall::whose;
+use crate::functions::working_context::{content_words, writable_lines};
 use crate::intake::{self, Decision};
 use crate::main_context::clip;
-use crate::reading::{self, READING_MAX_CHARS, Reading};
+use crate::reading::{self, READ_MESSAGES_MAX, READING_MAX_CHARS, Reading};
 use crate::wanted::asked;
 
 impl Agent {
@@ -67,9 +68,10 @@ impl Agent {
         }
         let asked = clip(&asked(&chain.event_text), self.config.shown_message_chars);
         let noted = writable_lines(&self.working_context).into_iter();
+        let mut lines: Vec<String> = noted.map(|line| reading::noted(&line)).collect();
+        lines.extend(self.said_about(&asked, chain));
         // Small models take the last line of a few for the answer, so what was found stands there.
-        let mut lines: Vec<String> =
-            noted.map(|line| reading::noted(&line)).chain(chain.found.iter().cloned()).collect();
+        lines.extend(chain.found.iter().cloned());
         // The best of what was found stands first.
         while self.count(&reading::reading(&asked, &lines))? > self.levels.budget_tokens
             && lines.pop().is_some()
@@ -84,6 +86,22 @@ impl Agent {
             .map(|text| Reading::of(&text, &chain.event_text, &lines));
         handling.plan(chain);
         Ok(())
+    }
+
+    /// What was said in the conversation in view that has a word of what is asked, and was not found: the
+    /// latest few messages.
+    fn said_about(&self, asked: &str, chain: &Chain) -> Vec<String> {
+        let time_zone = self.clock.now().time_zone().clone();
+        let wanted = content_words(asked);
+        let before = self.queue.messages().take_while(|message| message.id < chain.event);
+        let said = before.filter_map(|message| {
+            let text = message.body.spoken()?;
+            let is_about = !content_words(text).is_disjoint(&wanted);
+            let text = clip(text, self.config.shown_result_chars);
+            is_about.then(|| format!("{}: {text}", whose(message, &time_zone)))
+        });
+        let mut said: Vec<String> = said.filter(|line| !chain.found.contains(line)).collect();
+        said.split_off(said.len().saturating_sub(READ_MESSAGES_MAX))
     }
 
     /// Has the model make a decision; `None` if the window has no room for it, or it was stopped.

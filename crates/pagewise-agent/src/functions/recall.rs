@@ -1,7 +1,7 @@
 //! Searching recall storage: what was said.
 
 use jiff::tz::TimeZone;
-use pagewise_core::{ArgumentKind, ArgumentSpec, FunctionCall, FunctionSpec, Role};
+use pagewise_core::{ArgumentKind, ArgumentSpec, FunctionCall, FunctionSpec, Message, Role};
 use pagewise_memory::{Page, RecallHit, RecallQuery, SearchMode};
 
 use super::{Done, Effect, Execution, Function, Purpose, State};
@@ -171,11 +171,16 @@ fn list(page: &Page<RecallHit>, execution: &mut Execution<'_>) -> String {
 }
 
 fn line(hit: &RecallHit, time_zone: &TimeZone, execution: &mut Execution<'_>) -> String {
-    let day = hit.message.at.to_zoned(time_zone.clone()).date();
-    let speaker = match hit.message.body.role() {
+    let text = clip(&hit.spoken, execution.config.shown_result_chars);
+    execution.chain.show(&whose(&hit.message, time_zone), &text)
+}
+
+/// Says when a message was sent, and by whom.
+pub(crate) fn whose(message: &Message, time_zone: &TimeZone) -> String {
+    let day = message.at.to_zoned(time_zone.clone()).date();
+    let speaker = match message.body.role() {
         Role::User => "the user said",
         _ => "you said",
     };
-    let text = clip(&hit.spoken, execution.config.shown_result_chars);
-    execution.chain.show(&format!("{day}, {speaker}"), &text)
+    format!("{day}, {speaker}")
 }

@@ -168,7 +168,7 @@ fn overlaps_by_half(a: &str, b: &str) -> bool {
 }
 
 /// The words that carry meaning: lower-cased, without those that nearly every note has.
-fn content_words(text: &str) -> BTreeSet<String> {
+pub(crate) fn content_words(text: &str) -> BTreeSet<String> {
     const COMMON: &[&str] = &[
         "the", "user", "user's", "users", "s", "is", "a", "an", "has", "have", "their", "my",
         "name", "and", "of", "in", "to", "was", "are", "for", "on", "at", "with", "that", "they",
