@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use pagewise_agent::{Agent, AgentConfig, AgentError, Event, Observer, Outcome, Rendering};
-use pagewise_core::{FixedClock, MessageBody, MessageId, Prompt, Status};
+use pagewise_core::{FixedClock, MessageBody, MessageId, Prompt, SessionSlot, Status};
 use pagewise_memory::{NewPassage, QueueState, SearchMode, Store, Summary};
 use pagewise_testkit::{Asked, HashEmbedder, ScriptedModel, call, random_text};
 use proptest::prelude::*;
@@ -47,7 +47,9 @@ impl Fixture {
 
     /// The functions that could be called at each step since the last time this was asked.
     fn functions(&self) -> Vec<Vec<String>> {
-        self.asked.lock().unwrap().drain(..).map(|asked| asked.functions).collect()
+        let mut asked = self.asked.lock().unwrap();
+        let steps = asked.drain(..).filter(|asked| asked.slot != SessionSlot::Reading);
+        steps.map(|asked| asked.functions).collect()
     }
 
     /// The same without the texts that were asked for.
@@ -202,6 +204,10 @@ fn a_reply_is_made_from_what_was_read_and_the_line_that_it_rests_on() {
         let outcome = fixture.say("Which fuse does the heater have?");
         let read = outcome.plan.unwrap().reading;
         assert_eq!(read.as_deref(), reading.then_some("It has six amperes."));
+        let read = fixture.asked.lock().unwrap().iter().any(|asked| {
+            asked.slot == SessionSlot::Reading && show(&asked.prompt).contains("The heater has")
+        });
+        assert_eq!(read, reading);
         let prompt = fixture.last_prompt();
         let (_, shown) = prompt.split_once("# What you did just now").unwrap();
         if reading {

@@ -15,7 +15,7 @@ use pagewise_bench::memory::{
     Arm, Case, Documents, Failure, Lender, MemoryBenchError, Record, RunObserver, Runner, Settings,
     Summary, Task, Truncation, read_records,
 };
-use pagewise_core::{Embedder, FunctionCall};
+use pagewise_core::{Embedder, FunctionCall, SessionSlot};
 use pagewise_testkit::{Asked, HashEmbedder, ScriptedModel, call};
 use serde_json::Value;
 
@@ -72,7 +72,7 @@ impl Fixture {
             let turns = asked.prompt.messages.iter().map(|turn| turn.content.clone());
             turns.collect::<Vec<_>>().join("\n")
         };
-        asked.iter().map(text).collect()
+        asked.iter().filter(|asked| asked.slot != SessionSlot::Reading).map(text).collect()
     }
 }
 

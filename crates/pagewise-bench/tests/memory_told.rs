@@ -12,7 +12,7 @@ use pagewise_bench::memory::{
     Arm, Case, Documents, Failure, Lender, Memory, MemoryBenchError, Record, RunObserver, Runner,
     Score, Settings, Summary, Task, ToldRecord, Truncation,
 };
-use pagewise_core::Embedder;
+use pagewise_core::{Embedder, SessionSlot};
 use pagewise_testkit::{Asked, HashEmbedder, ScriptedModel, call};
 
 /// A window in which a scenario fits, at four bytes a token.
@@ -80,7 +80,7 @@ impl Fixture {
             let turns = asked.prompt.messages.iter().map(|turn| turn.content.clone());
             turns.collect::<Vec<_>>().join("\n")
         };
-        asked.iter().map(text).collect()
+        asked.iter().filter(|asked| asked.slot != SessionSlot::Reading).map(text).collect()
     }
 }
 

@@ -17,6 +17,8 @@ use serde_json::{Map, Value};
 /// What a [`ScriptedModel`] was asked, for a test to look at.
 #[derive(Debug, Clone)]
 pub struct Asked {
+    /// What for.
+    pub slot: SessionSlot,
     /// The prompt.
     pub prompt: Prompt,
     /// The names of the functions that could be called; empty for a text.
@@ -134,6 +136,17 @@ impl LanguageModel for ScriptedModel {
                 window_tokens: self.window_tokens,
             });
         }
+        let functions = match request.constraint {
+            Constraint::Call { functions, .. } => {
+                functions.iter().map(|spec| spec.name.to_string()).collect()
+            }
+            Constraint::Text { .. } => Vec::new(),
+        };
+        if !request.slot.is_decision()
+            && let Ok(mut asked) = self.asked.lock()
+        {
+            asked.push(Asked { slot: request.slot, prompt: request.prompt.clone(), functions });
+        }
         let unscripted = match (request.slot, request.constraint) {
             (slot, Constraint::Call { functions, .. }) if slot.is_decision() => {
                 Some(self.decide(functions, request.prompt).to_text())
@@ -145,18 +158,6 @@ impl LanguageModel for ScriptedModel {
             let tokens = TokenUsage { prefilled: prompt_tokens, ..TokenUsage::default() };
             let (thoughts, finish) = (String::new(), Finish::Complete);
             return Ok(Generation { text, thoughts, finish, tokens, first_token: None });
-        }
-        let functions = match request.constraint {
-            Constraint::Call { functions, .. } => {
-                functions.iter().map(|spec| spec.name.to_string()).collect()
-            }
-            Constraint::Text { .. } => Vec::new(),
-        };
-        if !request.slot.is_decision()
-            && request.slot != SessionSlot::Reading
-            && let Ok(mut asked) = self.asked.lock()
-        {
-            asked.push(Asked { prompt: request.prompt.clone(), functions });
         }
         let text = match (self.script.pop_front(), request.constraint) {
             (Some(text), Constraint::Call { functions, format }) => {
