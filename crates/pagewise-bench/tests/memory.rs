@@ -2,53 +2,30 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+#[path = "memory/scripted.rs"]
+mod scripted;
 #[path = "memory/talks.rs"]
 mod talks;
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
 
-use pagewise_agent::AgentConfig;
 use pagewise_bench::memory::{
-    Arm, Case, Documents, Failure, Lender, MemoryBenchError, Record, RunObserver, Runner, Settings,
-    Summary, Task, Truncation, read_records,
+    Arm, Case, Documents, Failure, MemoryBenchError, Record, RunObserver, Runner, Summary, Task,
+    Truncation, read_records,
 };
-use pagewise_core::{Embedder, FunctionCall, SessionSlot};
-use pagewise_testkit::{Asked, HashEmbedder, ScriptedModel, call};
+use pagewise_core::{Embedder, FunctionCall};
+use pagewise_testkit::{HashEmbedder, call};
 use serde_json::Value;
+
+use scripted::Fixture;
 
 /// A window in which everything fits that a scripted model reads, at four bytes a token.
 const WINDOW: usize = 8192;
 
-struct Fixture {
-    lender: Lender,
-    asked: Arc<Mutex<Vec<Asked>>>,
-    settings: Settings,
-}
-
 impl Fixture {
-    fn new(task: Task, arm: Arm, window: usize, script: Vec<String>) -> Self {
-        let model = ScriptedModel::new(window, script);
-        let settings = Settings {
-            format: Settings::FORMAT,
-            task,
-            source: "generated".into(),
-            model: "scripted".into(),
-            weights: "0".into(),
-            arm,
-            window,
-            seed: 1,
-            embedder: "hash".into(),
-            prompts: Settings::prompts(),
-            documents: Documents { n_max: 3, truncation: Truncation::Whole },
-            agent: task.agent_config(AgentConfig::default()),
-        };
-        let asked = model.asked();
-        Self { lender: Lender::new(Box::new(model)), asked, settings }
-    }
-
     fn run(&self, cases: &[Case], out: Option<&Path>) -> Result<Vec<Record>, MemoryBenchError> {
         self.run_watched(cases, out, &mut ())
     }
@@ -64,15 +41,6 @@ impl Fixture {
         let cancelled = AtomicBool::new(false);
         let mut runner = Runner::new(&self.lender, embedder, now, &cancelled);
         runner.run(cases, &self.settings, out, observer)
-    }
-
-    fn prompts(&self) -> Vec<String> {
-        let asked = self.asked.lock().unwrap();
-        let text = |asked: &Asked| {
-            let turns = asked.prompt.messages.iter().map(|turn| turn.content.clone());
-            turns.collect::<Vec<_>>().join("\n")
-        };
-        asked.iter().filter(|asked| asked.slot != SessionSlot::Reading).map(text).collect()
     }
 }
 

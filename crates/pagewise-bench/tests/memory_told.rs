@@ -2,18 +2,22 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+#[path = "memory/scripted.rs"]
+mod scripted;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, RwLock};
 
-use pagewise_agent::AgentConfig;
 use pagewise_bench::memory::{
-    Arm, Case, Documents, Failure, Lender, Memory, MemoryBenchError, Record, RunObserver, Runner,
-    Score, Settings, Summary, Task, ToldRecord, Truncation,
+    Arm, Case, Failure, Memory, MemoryBenchError, Record, RunObserver, Runner, Score, Summary,
+    Task, ToldRecord,
 };
-use pagewise_core::{Embedder, SessionSlot};
-use pagewise_testkit::{Asked, HashEmbedder, ScriptedModel, call};
+use pagewise_core::Embedder;
+use pagewise_testkit::{HashEmbedder, call};
+
+use scripted::Fixture;
 
 /// A window in which a scenario fits, at four bytes a token.
 const WINDOW: usize = 8192;
@@ -21,12 +25,6 @@ const WINDOW: usize = 8192;
 /// Held for reading while stores are open, for writing while a recorded text is compared: insta asks cargo where
 /// the workspace is, and a process that is being started has the locks of open stores until it runs.
 static STORES: RwLock<()> = RwLock::new(());
-
-struct Fixture {
-    lender: Lender,
-    asked: Arc<Mutex<Vec<Asked>>>,
-    settings: Settings,
-}
 
 /// Counts the conversations that were had.
 #[derive(Default)]
@@ -39,26 +37,6 @@ impl RunObserver for Counter {
 }
 
 impl Fixture {
-    fn new(task: Task, arm: Arm, window: usize, script: Vec<String>) -> Self {
-        let model = ScriptedModel::new(window, script);
-        let settings = Settings {
-            format: Settings::FORMAT,
-            task,
-            source: "generated".into(),
-            model: "scripted".into(),
-            weights: String::new(),
-            arm,
-            window,
-            seed: 1,
-            embedder: "hash".into(),
-            prompts: Settings::prompts(),
-            documents: Documents { n_max: 3, truncation: Truncation::Whole },
-            agent: task.agent_config(AgentConfig::default()),
-        };
-        let asked = model.asked();
-        Self { lender: Lender::new(Box::new(model)), asked, settings }
-    }
-
     fn run(
         &self,
         cases: &[Case],
@@ -72,15 +50,6 @@ impl Fixture {
         let _open = STORES.read().unwrap();
         let records = runner.run(cases, &self.settings, out, &mut counter)?;
         Ok((records, counter.0))
-    }
-
-    fn prompts(&self) -> Vec<String> {
-        let asked = self.asked.lock().unwrap();
-        let text = |asked: &Asked| {
-            let turns = asked.prompt.messages.iter().map(|turn| turn.content.clone());
-            turns.collect::<Vec<_>>().join("\n")
-        };
-        asked.iter().filter(|asked| asked.slot != SessionSlot::Reading).map(text).collect()
     }
 }
 

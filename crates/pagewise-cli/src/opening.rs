@@ -21,6 +21,16 @@ use crate::weights;
 /// The window when none is asked for: enough for a long chat, small enough for a quick reply.
 pub(crate) const WINDOW_TOKENS: usize = 4096;
 
+/// The options of an engine that the flags and this machine decide.
+pub(crate) fn engine_options(args: &CommonArgs) -> EngineOptions {
+    EngineOptions {
+        window_tokens: args.window.map(|window| window as usize),
+        default_window_tokens: WINDOW_TOKENS,
+        memory_bytes: memory_obtainable_bytes(),
+        ..EngineOptions::default()
+    }
+}
+
 /// The file in an agent's folder that keeps the KV cache of main context.
 const SNAPSHOT: &str = "main_context.kv";
 
@@ -41,13 +51,10 @@ pub(crate) fn open_agent(
     resume_change(&mut store, args, printer)?;
     let snapshot = (!opening.no_snapshot).then(|| folder.join(SNAPSHOT));
     let options = EngineOptions {
-        window_tokens: args.window.map(|window| window as usize),
-        default_window_tokens: WINDOW_TOKENS,
-        memory_bytes: memory_obtainable_bytes(),
         snapshot,
         cache_reuse_tokens: opening.cache_reuse.map(|tokens| tokens as usize),
         thinking_tokens: opening.think.map_or(0, |tokens| tokens as usize),
-        ..EngineOptions::default()
+        ..engine_options(args)
     };
     let engine = Engine::load(&model, &compute, &options)?;
     if opening.think.is_some() && !engine.can_think() {

@@ -70,16 +70,22 @@ impl Agent {
         let noted = writable_lines(&self.working_context).into_iter();
         let mut lines: Vec<String> = noted.map(|line| reading::noted(&line)).collect();
         lines.extend(self.said_about(&asked, chain));
+        let mut n_in_view = lines.len();
         // Small models take the last line of a few for the answer, so what was found stands there.
         lines.extend(chain.found.iter().cloned());
-        // The best of what was found stands first.
-        while self.count(&reading::reading(&asked, &lines))? > self.levels.budget_tokens
-            && lines.pop().is_some()
-        {}
-        if lines.is_empty() {
-            return Ok(());
+        let mut prompt = reading::reading(&asked, &lines);
+        while self.count(&prompt)? > self.levels.budget_tokens {
+            // Main context has what is in view anyway; of what was found, the best stands first.
+            match n_in_view {
+                0 => drop(lines.pop()),
+                n => drop(lines.drain(..n)),
+            }
+            n_in_view = 0;
+            if lines.is_empty() {
+                return Ok(());
+            }
+            prompt = reading::reading(&asked, &lines);
         }
-        let prompt = reading::reading(&asked, &lines);
         let text = self.write_text(SessionSlot::Reading, &prompt, READING_MAX_CHARS, handling)?;
         chain.reading = text
             .filter(|text| !text.is_empty())

@@ -5,14 +5,13 @@ use pagewise_bench::memory::{
     Judge, MemoryBenchError, Runs, judged_shares, judged_text, read_records, record_files,
     rewrite_records, write_rates,
 };
-use pagewise_bench::memory_obtainable_bytes;
-use pagewise_infer::{Engine, EngineOptions};
+use pagewise_infer::Engine;
 
 use super::report::say_what_was_read;
 use crate::args::CommonArgs;
 use crate::commands::chat::{cancel_on_ctrl_c, while_replying};
 use crate::failure::Failure;
-use crate::opening::WINDOW_TOKENS;
+use crate::opening::engine_options;
 use crate::printer::Printer;
 use crate::weights;
 
@@ -109,13 +108,7 @@ pub(super) fn run(args: &JudgeArgs, common: &CommonArgs, printer: &Printer) -> R
 
 fn load(common: &CommonArgs, printer: &Printer) -> Result<Judge, Failure> {
     let path = weights::model_path(common, printer)?;
-    let options = EngineOptions {
-        window_tokens: common.window.map(|window| window as usize),
-        default_window_tokens: WINDOW_TOKENS,
-        memory_bytes: memory_obtainable_bytes(),
-        ..EngineOptions::default()
-    };
-    let engine = Engine::load(&path, &common.compute()?, &options)?;
+    let engine = Engine::load(&path, &common.compute()?, &engine_options(common))?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let weights = engine.description().fingerprint.clone();
     Ok(Judge::new(Box::new(engine), name, weights))

@@ -6,9 +6,8 @@ use pagewise_agent::AgentConfig;
 use pagewise_bench::memory::{
     Arm, CaseSet, Documents, Lender, Runner, Settings, Summary, Task, Truncation,
 };
-use pagewise_bench::memory_obtainable_bytes;
 use pagewise_core::Embedder;
-use pagewise_infer::{Engine, EngineOptions, LoadError};
+use pagewise_infer::{Engine, LoadError};
 
 use super::experiment::Experiment;
 use super::progress::{Pace, Progress};
@@ -16,7 +15,7 @@ use super::{MemoryArgs, agent_settings};
 use crate::args::CommonArgs;
 use crate::commands::chat::{cancel_on_ctrl_c, while_replying};
 use crate::failure::{Failure, Kind};
-use crate::opening::{NoEmbedder, WINDOW_TOKENS};
+use crate::opening::{NoEmbedder, engine_options};
 use crate::printer::Printer;
 use crate::weights;
 
@@ -46,13 +45,7 @@ impl<'a> Loaded<'a> {
         embedder: &'a Arc<dyn Embedder>,
     ) -> Result<Option<Self>, Failure> {
         let path = weights::model_path(common, printer)?;
-        let options = EngineOptions {
-            window_tokens: common.window.map(|window| window as usize),
-            default_window_tokens: WINDOW_TOKENS,
-            memory_bytes: memory_obtainable_bytes(),
-            ..EngineOptions::default()
-        };
-        let engine = match Engine::load(&path, &common.compute()?, &options) {
+        let engine = match Engine::load(&path, &common.compute()?, &engine_options(common)) {
             Err(error @ LoadError::WindowTooLarge { .. })
                 if args.suite.is_some() && args.window.is_empty() =>
             {

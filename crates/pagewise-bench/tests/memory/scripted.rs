@@ -1,0 +1,46 @@
+//! A scripted model that is lent to agents, and what it was asked.
+
+use std::sync::{Arc, Mutex};
+
+use pagewise_agent::AgentConfig;
+use pagewise_bench::memory::{Arm, Documents, Lender, Settings, Task, Truncation};
+use pagewise_core::SessionSlot;
+use pagewise_testkit::{Asked, ScriptedModel};
+
+pub(crate) struct Fixture {
+    pub(crate) lender: Lender,
+    asked: Arc<Mutex<Vec<Asked>>>,
+    pub(crate) settings: Settings,
+}
+
+impl Fixture {
+    pub(crate) fn new(task: Task, arm: Arm, window: usize, script: Vec<String>) -> Self {
+        let model = ScriptedModel::new(window, script);
+        let settings = Settings {
+            format: Settings::FORMAT,
+            task,
+            source: "generated".into(),
+            model: "scripted".into(),
+            weights: "0".into(),
+            arm,
+            window,
+            seed: 1,
+            embedder: "hash".into(),
+            prompts: Settings::prompts(),
+            documents: Documents { n_max: 3, truncation: Truncation::Whole },
+            agent: task.agent_config(AgentConfig::default()),
+        };
+        let asked = model.asked();
+        Self { lender: Lender::new(Box::new(model)), asked, settings }
+    }
+
+    /// The prompts of steps and of texts, but not what searches found, read by itself.
+    pub(crate) fn prompts(&self) -> Vec<String> {
+        let asked = self.asked.lock().unwrap();
+        let text = |asked: &Asked| {
+            let turns = asked.prompt.messages.iter().map(|turn| turn.content.clone());
+            turns.collect::<Vec<_>>().join("\n")
+        };
+        asked.iter().filter(|asked| asked.slot != SessionSlot::Reading).map(text).collect()
+    }
+}
