@@ -108,6 +108,8 @@ impl Agent {
         if matches!(message.body, MessageBody::User { .. }) {
             let mut chain = Chain::new(Task::Reply, &message);
             self.take_in(&mut chain, &mut handling)?;
+            self.note(&mut chain, &mut handling)?;
+            self.read(&mut chain, &mut handling)?;
             self.run(chain, &mut handling)?;
         }
         match self.warn_of_pressure(&mut handling) {
@@ -145,6 +147,7 @@ impl Agent {
                         text: generation.text.clone(),
                     }
                 })?;
+            chain.n_steps += 1;
             let status = self.execute(&call, &mut chain, handling)?;
             if self.yields(&call, status, &chain) {
                 return Ok(());
@@ -276,13 +279,7 @@ impl Agent {
         if said.is_empty() {
             return Ok(());
         }
-        let arguments = [("message".to_string(), said.clone().into())].into_iter().collect();
-        let call = FunctionCall {
-            thought: None,
-            function: "send_message".into(),
-            arguments,
-            request_heartbeat: None,
-        };
+        let call = FunctionCall::new(functions::SEND_MESSAGE.name, [("message", said.as_str())]);
         self.remember(MessageBody::Call(call))?;
         handling.outcome.replies.push(said);
         handling.observer.reply_end();

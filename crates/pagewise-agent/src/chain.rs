@@ -7,7 +7,7 @@ use pagewise_core::{FunctionCall, FunctionResult, Message, MessageBody, MessageI
 use pagewise_memory::{PassageId, identifiers};
 
 use crate::functions::{Purpose, recall::page_of};
-use crate::intake::First;
+use crate::message_parts::has_question_mark;
 use crate::reading::Reading;
 
 /// What the chain is for.
@@ -27,8 +27,10 @@ pub(crate) struct Chain {
     pub(crate) event: MessageId,
     /// What the user said; empty if the event is not a user message.
     pub(crate) event_text: String,
-    /// What the model does first with it.
-    pub(crate) first: First,
+    /// Whether the user wants something that memory may hold.
+    pub(crate) searches: bool,
+    /// Whether the user tells something to remember.
+    pub(crate) saves: bool,
     /// Whether what a search finds is to be searched for in turn, until nothing more is found; `None` as
     /// long as that was not asked.
     pub(crate) follows: Option<bool>,
@@ -65,7 +67,8 @@ impl Chain {
         Self {
             task,
             event: event.id,
-            first: First::by_sign(&event_text),
+            searches: has_question_mark(&event_text),
+            saves: false,
             follows: None,
             leads: Vec::new(),
             found: Vec::new(),
@@ -82,11 +85,6 @@ impl Chain {
             shown_passages: BTreeSet::new(),
             n_pages: 1,
         }
-    }
-
-    /// Whether the user wants something that memory may hold.
-    pub(crate) fn is_question(&self) -> bool {
-        self.first == First::Search
     }
 
     /// The identifiers in what the user said.
@@ -139,7 +137,6 @@ impl Chain {
         call: &FunctionCall,
         result: &FunctionResult,
     ) {
-        self.n_steps += 1;
         let succeeded = result.status == Status::Ok;
         match purpose {
             Purpose::Search => {

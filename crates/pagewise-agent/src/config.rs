@@ -70,6 +70,8 @@ pub struct AgentConfig {
     /// Whether the model decides what a message asks for before the first step; if not, a question mark
     /// does.
     pub intake: bool,
+    /// Whether the model notes what a message tells by itself before the first step; only after an intake.
+    pub noting: bool,
     /// Whether the model reads what a search found by itself before it replies; never in a transcript.
     pub reading: bool,
     /// Whether a question is answered only after one search, once there is something to find.
@@ -118,6 +120,7 @@ impl Default for AgentConfig {
             edits_per_event: 1,
             repeats_allowed: 1,
             intake: true,
+            noting: true,
             reading: true,
             search_before_answer: true,
             event_words_in_search: true,

@@ -4,7 +4,6 @@ use jiff::Timestamp;
 use pagewise_core::{FunctionCall, FunctionResult, MessageBody, Status, TokenUsage};
 use serde::{Deserialize, Serialize};
 
-use crate::intake::First;
 use serde_json::{Map, Value};
 
 /// Something that happens (MemGPT paper, section 2.4).
@@ -94,8 +93,12 @@ pub struct Outcome {
 /// What the model decided about a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// What to do first.
-    pub first: First,
+    /// Whether it wants something that memory may hold.
+    #[serde(default)]
+    pub searches: bool,
+    /// Whether it tells something to remember.
+    #[serde(default)]
+    pub saves: bool,
     /// Whether to search for what a search found, until nothing more is found; `None` if that was not asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub follows: Option<bool>,

@@ -13,14 +13,11 @@
 use pagewise_core::{
     ArgumentKind, ArgumentSpec, FunctionCall, FunctionSpec, Prompt, PromptMessage, PromptRole,
 };
-use serde::{Deserialize, Serialize};
-
-use crate::wanted::QUESTION_MARKS;
+use serde_json::Value;
 
 /// What the model does first with a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum First {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum First {
     /// It looks for what the message wants.
     Search,
     /// It saves what the message says.
@@ -39,15 +36,6 @@ impl First {
             Self::Reply => "reply",
         }
     }
-
-    /// Reads the signs of a message without a model: a question mark in any script is the only one that
-    /// needs no language.
-    pub(crate) fn by_sign(text: &str) -> Self {
-        match text.contains(QUESTION_MARKS) {
-            true => Self::Search,
-            false => Self::Reply,
-        }
-    }
 }
 
 /// A decision: what the model reads, and the one function that it can call.
@@ -59,9 +47,10 @@ pub(crate) struct Decision {
 /// Asks what to do first with a message.
 pub(crate) fn intake(message: &str) -> Decision {
     let names = First::ALL.map(|first| first.name().to_string());
-    let question = Question { function: "plan", argument: "first", allowed: names.to_vec() };
+    let kind = ArgumentKind::OneOf(names.to_vec());
+    let question = Question { function: "plan", argument: "first", kind };
     let examples = examples(include_str!("prompts/intake_examples.md"))
-        .map(|(first, message)| (asked(message), first.to_string()));
+        .map(|(first, message)| (asked(message), first.into()));
     question.decision(include_str!("prompts/intake_system.md"), examples, asked(message))
 }
 
@@ -74,14 +63,14 @@ pub(crate) fn read_intake(call: &FunctionCall) -> First {
 /// Asks whether a request wants what stands next to `identifier`, or the end of the trail that begins there.
 pub(crate) fn rehearsal(request: &str, identifier: &str) -> Decision {
     let [start, next, _, end] = REHEARSED;
-    let allowed = vec![next.to_string(), end.to_string()];
-    let question = Question { function: "answer", argument: "entry", allowed };
+    let kind = ArgumentKind::OneOf(vec![next.to_string(), end.to_string()]);
+    let question = Question { function: "answer", argument: "entry", kind };
     let examples = examples(include_str!("prompts/trail_examples.md")).map(|(names, request)| {
         let mut names = names.split(' ');
         let trail: [&str; 4] = std::array::from_fn(|_| names.next().unwrap_or_default());
         let [_, next, _, end] = trail;
         let answer = if names.next() == Some("end") { end } else { next };
-        (rehearsed(request, trail, "="), answer.to_string())
+        (rehearsed(request, trail, "="), answer.into())
     });
     // Written in another way than in the examples, so that it is not the look of a trail that decides.
     let request = rehearsed(&request.replace(identifier, start), REHEARSED, "->");
@@ -113,18 +102,19 @@ fn examples(text: &'static str) -> impl Iterator<Item = (&'static str, &'static 
 }
 
 /// The one function that can be called, with the one argument that it has.
-struct Question {
-    function: &'static str,
-    argument: &'static str,
-    allowed: Vec<String>,
+pub(crate) struct Question {
+    pub(crate) function: &'static str,
+    pub(crate) argument: &'static str,
+    /// What can be answered.
+    pub(crate) kind: ArgumentKind<'static>,
 }
 
 impl Question {
     /// Puts the examples, each with its answer, before what is asked.
-    fn decision(
+    pub(crate) fn decision(
         self,
         system: &str,
-        examples: impl Iterator<Item = (String, String)>,
+        examples: impl Iterator<Item = (String, Value)>,
         asked: String,
     ) -> Decision {
         let turn = |role, content| PromptMessage { role, content };
@@ -134,11 +124,8 @@ impl Question {
             messages.push(turn(PromptRole::Assistant, self.call(answer).to_text()));
         }
         messages.push(turn(PromptRole::User, asked));
-        let argument = ArgumentSpec {
-            name: self.argument,
-            description: "the decision",
-            kind: ArgumentKind::OneOf(self.allowed),
-        };
+        let argument =
+            ArgumentSpec { name: self.argument, description: "the decision", kind: self.kind };
         let function = FunctionSpec {
             name: self.function,
             description: "Decide.",
@@ -148,13 +135,8 @@ impl Question {
         Decision { prompt: Prompt { messages }, function }
     }
 
-    fn call(&self, answer: String) -> FunctionCall {
-        FunctionCall {
-            thought: None,
-            function: self.function.into(),
-            arguments: [(self.argument.to_string(), answer.into())].into_iter().collect(),
-            request_heartbeat: None,
-        }
+    fn call(&self, answer: Value) -> FunctionCall {
+        FunctionCall::new(self.function, [(self.argument, answer)])
     }
 }
 
@@ -202,17 +184,12 @@ mod tests {
 
     #[test]
     fn answers_are_read() {
-        let question = Question { function: "plan", argument: "first", allowed: Vec::new() };
-        assert_eq!(read_intake(&question.call("save".into())), First::Save);
-        let question = Question { function: "answer", argument: "entry", allowed: Vec::new() };
-        assert!(read_rehearsal(&question.call("B58".into())));
-        assert!(!read_rehearsal(&question.call("M40".into())));
-    }
-
-    #[test]
-    fn without_a_model_a_question_mark_decides() {
-        assert_eq!(First::by_sign("¿Dónde?"), First::Search);
-        assert_eq!(First::by_sign("どこですか？"), First::Search);
-        assert_eq!(First::by_sign("Fine."), First::Reply);
+        let question =
+            |function, argument| Question { function, argument, kind: ArgumentKind::Null };
+        let plan = question("plan", "first");
+        assert_eq!(read_intake(&plan.call("save".into())), First::Save);
+        let answer = question("answer", "entry");
+        assert!(read_rehearsal(&answer.call("B58".into())));
+        assert!(!read_rehearsal(&answer.call("M40".into())));
     }
 }

@@ -3,7 +3,7 @@
 use crate::functions;
 
 /// The texts in `prompts/`.
-const TEXTS: [(&str, &str); 19] = [
+const TEXTS: [(&str, &str); 21] = [
     ("frame_examples.md", include_str!("prompts/frame_examples.md")),
     ("frame_system.md", include_str!("prompts/frame_system.md")),
     ("instruction_follow.md", include_str!("prompts/instruction_follow.md")),
@@ -16,6 +16,8 @@ const TEXTS: [(&str, &str); 19] = [
     ("instruction_search.md", include_str!("prompts/instruction_search.md")),
     ("intake_examples.md", include_str!("prompts/intake_examples.md")),
     ("intake_system.md", include_str!("prompts/intake_system.md")),
+    ("noting_examples.md", include_str!("prompts/noting_examples.md")),
+    ("noting_system.md", include_str!("prompts/noting_system.md")),
     ("pressure_warning.md", include_str!("prompts/pressure_warning.md")),
     ("reading_system.md", include_str!("prompts/reading_system.md")),
     ("summary_request.md", include_str!("prompts/summary_request.md")),

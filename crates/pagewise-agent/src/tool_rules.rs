@@ -7,7 +7,6 @@ use pagewise_core::{FunctionSpec, Status};
 
 use crate::chain::{Chain, Task};
 use crate::functions::{FUNCTIONS, Function, Purpose, SEND_MESSAGE, State, recall};
-use crate::intake::First;
 
 /// Returns the specs of the functions that may be called now, at least one.
 pub(crate) fn permitted(state: &State<'_>) -> Vec<FunctionSpec<'static>> {
@@ -39,8 +38,8 @@ pub(crate) fn must(state: &State<'_>) -> Must {
     if chain.task != Task::Reply || is_last_step(state) {
         return Must::Anything;
     }
-    let has_more = state.has_evicted || state.n_passages > 0;
-    if config.search_before_answer && chain.is_question() && chain.n_searches == 0 && has_more {
+    let is_unsearched = chain.n_searches == 0 && state.has_more();
+    if config.search_before_answer && chain.searches && is_unsearched {
         return Must::Search;
     }
     let may_search = chain.n_searches < config.searches_per_event;
@@ -71,7 +70,8 @@ fn allows(function: &Function, state: &State<'_>) -> bool {
         // What a question says is no fact, but small models would save it as one.
         (Task::Reply, Purpose::Edit) => {
             // An edit that was refused may be mended once: small models would go on trying.
-            (chain.first == First::Save || !config.intake && !chain.is_question())
+            (chain.saves || !config.intake)
+                && !chain.searches
                 && chain.n_edits < config.edits_per_event
                 && chain.n_refused_edits <= config.edits_per_event
         }

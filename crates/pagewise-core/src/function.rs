@@ -78,6 +78,20 @@ pub enum CallError {
 }
 
 impl FunctionCall {
+    /// Makes a call with these arguments, without a thought or a heartbeat.
+    pub fn new<N: Into<String>, V: Into<Value>>(
+        function: impl Into<String>,
+        arguments: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
+        let arguments = arguments.into_iter().map(|(name, value)| (name.into(), value.into()));
+        Self {
+            thought: None,
+            function: function.into(),
+            arguments: arguments.collect(),
+            request_heartbeat: None,
+        }
+    }
+
     /// Reads a call as the grammar writes it and checks it against `specs`.
     pub fn parse(
         text: &str,

@@ -88,12 +88,14 @@ pub enum SessionSlot {
     Intake,
     /// What is decided of a request on made-up entries, read like an intake.
     Rehearsal,
+    /// What is noted of a message, read like an intake.
+    Noting,
 }
 
 impl SessionSlot {
     /// Whether what is asked in this slot is a decision: all turns but the last are the same each time.
     pub fn is_decision(self) -> bool {
-        matches!(self, Self::Intake | Self::Rehearsal)
+        matches!(self, Self::Intake | Self::Rehearsal | Self::Noting)
     }
 }
 

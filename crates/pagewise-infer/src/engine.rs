@@ -319,11 +319,13 @@ impl LanguageModel for Engine {
 
 impl Snapshot {
     /// What is kept: a summary has little in common with the one before it.
-    const SLOTS: [SessionSlot; 2] = [SessionSlot::MainContext, SessionSlot::Intake];
+    const SLOTS: [SessionSlot; 3] =
+        [SessionSlot::MainContext, SessionSlot::Intake, SessionSlot::Noting];
 
     fn path_of(&self, slot: SessionSlot) -> PathBuf {
         match slot {
             SessionSlot::Intake => self.path.with_file_name("intake.kv"),
+            SessionSlot::Noting => self.path.with_file_name("noting.kv"),
             _ => self.path.clone(),
         }
     }

@@ -30,8 +30,8 @@ pub struct Asked {
 /// A token is four bytes, so that counting is exact and cheap. A scripted call that is not
 /// permitted is an error: the test's script is wrong, or the tool rules are. Decisions before the first
 /// step are not in the script and leave no trace: a question mark asks for a search, everything else may
-/// be saved, and a trail is followed only if [`Self::following_trails`] says so. Nor is what is read in what a
-/// search found: nothing, unless [`Self::reading`] says what.
+/// be saved, and a trail is followed only if [`Self::following_trails`] says so. Nor is what is noted of a message,
+/// or read in what a search found: nothing, unless [`Self::noting`] and [`Self::reading`] say what.
 pub struct ScriptedModel {
     window_tokens: usize,
     script: VecDeque<String>,
@@ -40,6 +40,7 @@ pub struct ScriptedModel {
     is_random: bool,
     follows_trails: bool,
     reads: String,
+    notes: Vec<String>,
 }
 
 impl ScriptedModel {
@@ -53,6 +54,7 @@ impl ScriptedModel {
             is_random: false,
             follows_trails: false,
             reads: String::new(),
+            notes: Vec::new(),
         }
     }
 
@@ -72,28 +74,31 @@ impl ScriptedModel {
         Self { reads: reads.into(), ..self }
     }
 
+    /// Sets what is noted of each message.
+    pub fn noting(self, facts: &[&str]) -> Self {
+        Self { notes: facts.iter().map(ToString::to_string).collect(), ..self }
+    }
+
     /// Decides by signs what a model would decide by reading.
     fn decide(&self, functions: &[FunctionSpec], prompt: &Prompt) -> FunctionCall {
         let asked = prompt.messages.last().map_or("", |turn| turn.content.as_str());
         let wanted = if asked.contains('?') { "search" } else { "save" };
         let spec = functions.first().expect("a decision is one function");
-        let value = |kind: &ArgumentKind| match kind {
-            ArgumentKind::OneOf(allowed) => {
-                let end = if self.follows_trails { allowed.last() } else { allowed.first() };
-                let by_sign = allowed.iter().find(|one| *one == wanted);
-                by_sign.or(end).cloned().unwrap_or_default()
+        let value = |kind: &ArgumentKind| -> Value {
+            match kind {
+                ArgumentKind::OneOf(allowed) => {
+                    let end = if self.follows_trails { allowed.last() } else { allowed.first() };
+                    let by_sign = allowed.iter().find(|one| *one == wanted);
+                    by_sign.or(end).cloned().unwrap_or_default().into()
+                }
+                _ => self.notes.clone().into(),
             }
-            _ => String::new(),
         };
         let arguments = spec.arguments.iter();
-        FunctionCall {
-            thought: None,
-            function: spec.name.into(),
-            arguments: arguments
-                .map(|argument| (argument.name.to_string(), value(&argument.kind).into()))
-                .collect(),
-            request_heartbeat: None,
-        }
+        FunctionCall::new(
+            spec.name,
+            arguments.map(|argument| (argument.name, value(&argument.kind))),
+        )
     }
 
     /// Returns the log of what was asked, which the test keeps when the model is given away.
@@ -104,15 +109,7 @@ impl ScriptedModel {
 
 /// Writes a call for a script.
 pub fn call(function: &str, arguments: &[(&str, &str)]) -> String {
-    let arguments =
-        arguments.iter().map(|&(name, value)| (name.to_string(), value.into())).collect();
-    let call = FunctionCall {
-        thought: None,
-        function: function.into(),
-        arguments,
-        request_heartbeat: None,
-    };
-    call.to_text()
+    FunctionCall::new(function, arguments.iter().copied()).to_text()
 }
 
 impl LanguageModel for ScriptedModel {

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use pagewise_core::{
-    CallFormat, Constraint, FunctionCall, GenerationRequest, Sampling, SessionSlot,
+    CallFormat, Constraint, FunctionCall, GenerationRequest, Sampling, SessionSlot, Status,
 };
 
 use super::{Agent, Handling};
@@ -13,23 +13,70 @@ use crate::error::AgentError;
 use crate::event::Plan;
 use crate::functions::recall::whose;
 use crate::functions::working_context::{content_words, writable_lines};
-use crate::intake::{self, Decision};
+use crate::intake::{self, Decision, First};
 use crate::main_context::clip;
+use crate::message_parts::{asked, told};
+use crate::noting;
 use crate::reading::{self, READ_MESSAGES_MAX, READING_MAX_CHARS, Reading};
-use crate::wanted::asked;
 
 impl Agent {
-    /// Has the model decide what to do first with the message.
+    /// Has the model decide whether to search for what the message wants, and whether to save what it tells.
     pub(super) fn take_in(
         &mut self,
         chain: &mut Chain,
         handling: &mut Handling<'_>,
     ) -> Result<(), AgentError> {
-        if self.config.intake {
-            let text = clip(&chain.event_text, self.config.shown_message_chars);
-            let decided = self.decide(SessionSlot::Intake, &intake::intake(&text), handling)?;
-            chain.first = decided.map_or(chain.first, |call| intake::read_intake(&call));
-            handling.plan(chain);
+        if !self.config.intake {
+            return Ok(());
+        }
+        let Some(first) = self.first_with(&chain.event_text, handling)? else { return Ok(()) };
+        (chain.searches, chain.saves) = (first == First::Search, first == First::Save);
+        // One decision is one answer: a message that asks and tells is decided by its other part as well.
+        if let Some(told) = told(&chain.event_text) {
+            let wants = |wanted, first: Option<First>| first.is_some_and(|first| first == wanted);
+            match first {
+                First::Search => {
+                    chain.saves = wants(First::Save, self.first_with(&told, handling)?);
+                }
+                First::Save => {
+                    let asked = asked(&chain.event_text);
+                    chain.searches = wants(First::Search, self.first_with(&asked, handling)?);
+                }
+                First::Reply => {}
+            }
+        }
+        handling.plan(chain);
+        Ok(())
+    }
+
+    fn first_with(
+        &mut self,
+        text: &str,
+        handling: &mut Handling<'_>,
+    ) -> Result<Option<First>, AgentError> {
+        let intake = intake::intake(&clip(text, self.config.shown_message_chars));
+        let decided = self.decide(SessionSlot::Intake, &intake, handling)?;
+        Ok(decided.map(|call| intake::read_intake(&call)))
+    }
+
+    /// Has the model note what the message tells, and keeps each fact by a call.
+    pub(super) fn note(
+        &mut self,
+        chain: &mut Chain,
+        handling: &mut Handling<'_>,
+    ) -> Result<(), AgentError> {
+        if !self.config.noting || !chain.saves {
+            return Ok(());
+        }
+        let told = told(&chain.event_text).unwrap_or_else(|| chain.event_text.clone());
+        let told = clip(&told, self.config.shown_message_chars);
+        let noting = noting::noting(&told, self.config.memory_text_max_chars);
+        let decided = self.decide(SessionSlot::Noting, &noting, handling)?;
+        for fact in decided.map_or_else(Vec::new, |call| noting::read_noting(&call, &told)) {
+            let keeping = noting::keeping(&fact, &self.state(chain)?);
+            if self.execute(&keeping, chain, handling)? == Status::Failed {
+                self.execute(&noting::archiving(&fact), chain, handling)?;
+            }
         }
         Ok(())
     }
@@ -41,8 +88,7 @@ impl Agent {
         handling: &mut Handling<'_>,
     ) -> Result<(), AgentError> {
         let is_undecided = self.config.intake && chain.follows.is_none();
-        let Some(start) = chain.trail_start().filter(|_| is_undecided && chain.is_question())
-        else {
+        let Some(start) = chain.trail_start().filter(|_| is_undecided && chain.searches) else {
             return Ok(());
         };
         let text = clip(&chain.event_text, self.config.shown_message_chars);
@@ -53,8 +99,9 @@ impl Agent {
         Ok(())
     }
 
-    /// Has the model read what its searches have found, and what it has noted; not if it follows a trail, of
-    /// which only the end is wanted.
+    /// Has the model read what its searches have found, and what it has noted: of a question, once it has
+    /// searched, or at once if there is nothing to search. Not if it follows a trail, of which only the end is
+    /// wanted.
     pub(super) fn read(
         &mut self,
         chain: &mut Chain,
@@ -62,13 +109,19 @@ impl Agent {
     ) -> Result<(), AgentError> {
         // The transcript shows what was called and returned, and nothing in its place.
         let reads = self.config.reading && self.config.rendering == Rendering::Frame;
-        let has_found = chain.is_question() && !chain.found.is_empty();
-        if !reads || !has_found || chain.reading.is_some() || chain.follows == Some(true) {
+        if !reads || !chain.searches || chain.reading.is_some() || chain.follows == Some(true) {
             return Ok(());
         }
         let asked = clip(&asked(&chain.event_text), self.config.shown_message_chars);
-        let noted = writable_lines(&self.working_context).into_iter();
-        let mut lines: Vec<String> = noted.map(|line| reading::noted(&line)).collect();
+        let noted = writable_lines(&self.working_context);
+        if chain.found.is_empty() {
+            let wanted = content_words(&asked);
+            let is_about = |line: &String| !content_words(line).is_disjoint(&wanted);
+            if self.state(chain)?.has_more() || !noted.iter().any(is_about) {
+                return Ok(());
+            }
+        }
+        let mut lines: Vec<String> = noted.iter().map(|line| reading::noted(line)).collect();
         lines.extend(self.said_about(&asked, chain));
         let mut n_in_view = lines.len();
         // Small models take the last line of a few for the answer, so what was found stands there.
@@ -142,7 +195,8 @@ impl Agent {
 impl Handling<'_> {
     fn plan(&mut self, chain: &Chain) {
         let reading = chain.reading.as_ref().map(|reading| reading.answer.clone());
-        let plan = Plan { first: chain.first, follows: chain.follows, reading };
+        let plan =
+            Plan { searches: chain.searches, saves: chain.saves, follows: chain.follows, reading };
         self.observer.plan(&plan);
         self.outcome.plan = Some(plan);
     }

@@ -3,7 +3,7 @@
 //! To add one, write a [`Function`] in the file of its tier and name it in [`FUNCTIONS`]; the
 //! prompt's list and the grammar follow from the spec.
 
-mod archival;
+pub(crate) mod archival;
 pub(crate) mod recall;
 mod reply;
 pub(crate) mod working_context;
@@ -58,6 +58,13 @@ pub(crate) struct State<'a> {
     /// Whether recall storage holds messages that are not in view.
     pub(crate) has_evicted: bool,
     pub(crate) n_passages: u64,
+}
+
+impl State<'_> {
+    /// Whether memory holds more than the model sees.
+    pub(crate) fn has_more(&self) -> bool {
+        self.has_evicted || self.n_passages > 0
+    }
 }
 
 /// What a function works with.

@@ -8,8 +8,8 @@ use super::{Done, Effect, Execution, Function, Purpose, State};
 use crate::{
     config::Heartbeats,
     main_context::clip,
+    message_parts::wanted,
     tool_rules::{Must, must},
-    wanted::wanted,
 };
 
 pub(crate) static CONVERSATION_SEARCH: Function = Function {

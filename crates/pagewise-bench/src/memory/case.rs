@@ -195,7 +195,7 @@ pub struct Gold {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Metric {
-    /// The answer is in the reply, whatever its case.
+    /// The answer is in the reply, whatever its case; of one that is a sentence, all words are, in any form.
     Contains,
     /// The answer, or another form of the word, is a word of the reply.
     ContainsWord,

@@ -166,7 +166,7 @@ fn best(gold: &Gold, score: impl Fn(&str) -> f64) -> f64 {
 /// Whether the reply gives one of the answers.
 pub(crate) fn answers(gold: &Gold, reply: &str) -> bool {
     gold.answers.iter().any(|answer| match gold.metric {
-        Metric::Contains => contains(reply, answer),
+        Metric::Contains => states(reply, answer),
         Metric::ContainsWord => contains_word(reply, answer),
         Metric::Subspan => subspan(answer_field(reply), answer),
         Metric::Phrase => holds_phrase(reply, answer),
@@ -207,6 +207,25 @@ pub(crate) fn is_answer_seen(record: &Record) -> bool {
 pub(crate) fn contains(text: &str, answer: &str) -> bool {
     let answer = folded(answer);
     !answer.is_empty() && folded(text).contains(&answer)
+}
+
+/// Words that stand for somebody, or for nothing.
+const STAND_INS: [&str; 10] = ["a", "an", "the", "he", "she", "it", "they", "his", "her", "their"];
+
+/// An answer of so many words is a sentence, which nobody says word for word.
+const SENTENCE_WORDS_MIN: usize = 5;
+
+/// Whether `answer` is in `text`, or, if it is a sentence, whether all its words are in one sentence of the text in
+/// any form and order, but for those that stand for somebody.
+pub(crate) fn states(text: &str, answer: &str) -> bool {
+    let wanted = words(answer);
+    let is_sentence = wanted.len() >= SENTENCE_WORDS_MIN;
+    let wanted = || wanted.iter().filter(|word| !STAND_INS.contains(&word.as_str()));
+    let says_it = |sentence: &str| {
+        let said: Vec<String> = words(sentence).iter().map(|word| stem(word)).collect();
+        wanted().all(|word| said.contains(&stem(word)))
+    };
+    contains(text, answer) || is_sentence && text.split(['.', '!', '?', '\n']).any(says_it)
 }
 
 /// Whether `answer`, one word, is a word of `text` in any of its forms.
@@ -324,7 +343,7 @@ pub(crate) fn edit_score(edit: &EditGold, record: &Record) -> EditScore {
     let new_lines: Vec<String> =
         lines.iter().filter(|line| !is_before(line)).cloned().chain(notes).collect();
     EditScore {
-        new_in: edit.new.iter().any(|new| new_lines.iter().any(|line| contains(line, new))),
+        new_in: edit.new.iter().any(|new| new_lines.iter().any(|line| states(line, new))),
         old_gone: !edit.old.iter().any(has),
         others_kept: edit.kept.iter().all(has),
     }
@@ -340,6 +359,16 @@ mod tests {
         assert!(contains("She met\nNora  Fishel", "nora fishel"));
         assert!(!contains("9f9f-a2", "9f9f-a1"));
         assert!(!contains("anything", " "));
+    }
+
+    #[test]
+    fn a_sentence_is_stated_in_other_forms() {
+        let answer = "She did not win any prize in 1987.";
+        assert!(states("Sorry! Ida Moss did not win any prizes in 1987.", answer));
+        assert!(!states("Ida Moss won a prize in 1987.", answer), "a not is a word");
+        assert!(!states("She did not win. Any prize was in 1987.", answer), "one sentence");
+        assert!(states("She won the Rose Prize", "rose prize"));
+        assert!(!states("a prize for the rose", "rose prize"), "few words stand as they are");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Which part of a message says what is to be found.
+//! Which parts of a message say what is to be found, what is asked, and what is told.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ const QUOTATION_MARKS: [(char, char); 5] =
     [('"', '"'), ('“', '”'), ('„', '“'), ('«', '»'), ('「', '」')];
 
 /// They end a question in most scripts.
-pub(crate) const QUESTION_MARKS: [char; 4] = ['?', '？', '؟', '՞'];
+const QUESTION_MARKS: [char; 4] = ['?', '？', '؟', '՞'];
 
 /// The least words of a quotation or of a question that can be looked for alone; a shorter one needs the
 /// words around it.
@@ -27,9 +27,23 @@ pub(crate) fn wanted(message: &str) -> String {
 /// Returns the sentences of a message that ask, or quote, or all of it if none does: what somebody who has
 /// the answer at hand needs to know of it.
 pub(crate) fn asked(message: &str) -> String {
-    let asking = |sentence: &&str| is_question(sentence) || !quotations(sentence).is_empty();
-    let asked: Vec<&str> = sentences(message).into_iter().filter(asking).collect();
+    let asked: Vec<&str> =
+        sentences(message).into_iter().filter(|sentence| asks(sentence)).collect();
     if asked.is_empty() { message.to_string() } else { asked.join(" ") }
+}
+
+/// Returns the sentences of a message that neither ask nor quote; `None` if that is all of them, or none.
+pub(crate) fn told(message: &str) -> Option<String> {
+    let sentences = sentences(message);
+    let telling = sentences.iter().copied().filter(|sentence| !asks(sentence));
+    let told: Vec<&str> = telling.collect();
+    let is_mixed = !told.is_empty() && told.len() < sentences.len();
+    is_mixed.then(|| told.join(" "))
+}
+
+/// Whether a message has the one sign of a question that needs no language.
+pub(crate) fn has_question_mark(message: &str) -> bool {
+    message.contains(QUESTION_MARKS)
 }
 
 /// The quotations that can be looked for alone.
@@ -67,6 +81,11 @@ fn questions(message: &str) -> Vec<&str> {
 fn without_introduction(sentence: &str) -> &str {
     let rest = sentence.rsplit_once(": ").map(|(_, rest)| rest);
     rest.filter(|rest| has_words(rest)).unwrap_or(sentence)
+}
+
+/// Whether a sentence asks, or quotes what is asked about.
+fn asks(sentence: &str) -> bool {
+    is_question(sentence) || !quotations(sentence).is_empty()
 }
 
 fn is_question(sentence: &str) -> bool {
@@ -152,6 +171,23 @@ mod tests {
     }
 
     #[test]
+    fn what_neither_asks_nor_quotes_is_told() {
+        let said = "My aunt moved to Elm Street. Which bus goes there now? I never take a taxi.";
+        let told_of_it = "My aunt moved to Elm Street. I never take a taxi.";
+        assert_eq!(told(said).as_deref(), Some(told_of_it));
+        assert_eq!(told("My aunt moved to Elm Street."), None);
+        assert_eq!(told("Which bus goes there now?"), None);
+        let said = "I told you: \"we moved to the coast\". It rained all that week.";
+        assert_eq!(told(said).as_deref(), Some("It rained all that week."));
+    }
+
+    #[test]
+    fn question_marks_are_of_any_script() {
+        assert!(has_question_mark("¿Dónde?") && has_question_mark("どこですか？"));
+        assert!(!has_question_mark("Fine."));
+    }
+
+    #[test]
     fn else_all_of_it_is() {
         assert_eq!(wanted("Tell me about the fuse."), "Tell me about the fuse.");
         assert_eq!(wanted("Why?"), "Why?");
@@ -175,8 +211,11 @@ mod tests {
     proptest! {
         #[test]
         fn something_is_wanted_that_the_message_says(message in "[a-c \"“”„«».?!:\n？。日本]{0,60}") {
+            let told = told(&message);
             for part in [wanted(&message), asked(&message)] {
                 prop_assert!(has_words(&part) || part.trim() == message.trim(), "{:?}", part);
+            }
+            for part in [Some(wanted(&message)), Some(asked(&message)), told].into_iter().flatten() {
                 for word in part.split_whitespace() {
                     prop_assert!(message.contains(word));
                 }
