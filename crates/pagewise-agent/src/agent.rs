@@ -108,9 +108,15 @@ impl Agent {
         if matches!(message.body, MessageBody::User { .. }) {
             let mut chain = Chain::new(Task::Reply, &message);
             self.take_in(&mut chain, &mut handling)?;
-            self.note(&mut chain, &mut handling)?;
+            if !chain.searches {
+                self.note(&mut chain, &mut handling)?;
+            }
             self.read(&mut chain, &mut handling)?;
-            self.run(chain, &mut handling)?;
+            self.run(&mut chain, &mut handling)?;
+            // Noted before, what a question says of itself would be found, and taken for its answer.
+            if chain.searches && handling.outcome.error.is_none() {
+                self.note(&mut chain, &mut handling)?;
+            }
         }
         match self.warn_of_pressure(&mut handling) {
             // The reply stands, whether something could be saved after it or not.
@@ -126,11 +132,11 @@ impl Agent {
     }
 
     /// Runs the model for one event: a call a step, until it yields.
-    fn run(&mut self, mut chain: Chain, handling: &mut Handling<'_>) -> Result<(), AgentError> {
+    fn run(&mut self, chain: &mut Chain, handling: &mut Handling<'_>) -> Result<(), AgentError> {
         loop {
-            let prompt = self.make_room(&chain, handling)?;
+            let prompt = self.make_room(chain, handling)?;
             // After a flush, which changes what there is to find.
-            let functions = tool_rules::permitted(&self.state(&chain)?);
+            let functions = tool_rules::permitted(&self.state(chain)?);
             let (generation, said) = self.generate_call(&prompt, &functions, handling)?;
             if generation.finish == Finish::Cancelled {
                 return match chain.task {
@@ -148,12 +154,12 @@ impl Agent {
                     }
                 })?;
             chain.n_steps += 1;
-            let status = self.execute(&call, &mut chain, handling)?;
-            if self.yields(&call, status, &chain) {
+            let status = self.execute(&call, chain, handling)?;
+            if self.yields(&call, status, chain) {
                 return Ok(());
             }
-            self.rehearse(&mut chain, handling)?;
-            self.read(&mut chain, handling)?;
+            self.rehearse(chain, handling)?;
+            self.read(chain, handling)?;
         }
     }
 
@@ -305,7 +311,7 @@ impl Agent {
         let alert = self.remember(MessageBody::SystemAlert { text: PRESSURE_WARNING.into() })?;
         self.warned = true;
         self.save_queue()?;
-        self.run(Chain::new(Task::Save, &alert), handling)
+        self.run(&mut Chain::new(Task::Save, &alert), handling)
     }
 
     /// Returns the prompt of the next step, after a flush if it would not fit.

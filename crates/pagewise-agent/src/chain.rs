@@ -4,9 +4,13 @@
 use std::collections::BTreeSet;
 
 use pagewise_core::{FunctionCall, FunctionResult, Message, MessageBody, MessageId, Status};
-use pagewise_memory::{PassageId, identifiers};
+use pagewise_memory::{PassageId, WorkingContext, identifiers};
 
-use crate::functions::{Purpose, recall::page_of};
+use crate::functions::{
+    Purpose,
+    recall::page_of,
+    working_context::{one_line, writable_lines},
+};
 use crate::message_parts::has_question_mark;
 use crate::reading::Reading;
 
@@ -42,6 +46,8 @@ pub(crate) struct Chain {
     pub(crate) reading: Option<Reading>,
     /// Identifiers that were searched for, in order.
     pub(crate) searched: Vec<String>,
+    /// Lines of working context that were written for this event.
+    pub(crate) noted: Vec<String>,
     pub(crate) n_steps: usize,
     pub(crate) n_searches: usize,
     /// Edits that were made.
@@ -74,6 +80,7 @@ impl Chain {
             found: Vec::new(),
             reading: None,
             searched: Vec::new(),
+            noted: Vec::new(),
             event_text,
             n_steps: 0,
             n_searches: 0,
@@ -130,6 +137,14 @@ impl Chain {
         }
     }
 
+    /// The lines that the model can change and has not written for this event: what one message tells does not
+    /// outdate what else it tells.
+    pub(crate) fn lines_before(&self, working_context: &WorkingContext) -> Vec<String> {
+        let mut lines = writable_lines(working_context);
+        lines.retain(|line| !self.noted.contains(line));
+        lines
+    }
+
     /// Counts a call that was executed.
     pub(crate) fn record(
         &mut self,
@@ -143,7 +158,11 @@ impl Chain {
                 self.n_searches += 1;
                 self.reading = None;
             }
-            Purpose::Edit if succeeded => self.n_edits += 1,
+            Purpose::Edit if succeeded => {
+                self.n_edits += 1;
+                let written = ["text", "new"].map(|name| one_line(call.text(name)));
+                self.noted.extend(written.into_iter().filter(|line| !line.is_empty()));
+            }
             Purpose::Edit => self.n_refused_edits += 1,
             Purpose::Reply => {}
         }

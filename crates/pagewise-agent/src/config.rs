@@ -59,18 +59,18 @@ pub struct AgentConfig {
     /// The longest a search result is shown, in characters.
     pub shown_result_chars: usize,
 
-    /// The most steps that one event may take; at the last one the model can only reply.
+    /// The most steps that one event may take, without what is noted; at the last one the model can only reply.
     pub steps_per_event: usize,
     /// The most searches that one event may take.
     pub searches_per_event: usize,
-    /// The most edits of working context that one event may make.
+    /// The most edits of working context that the steps of one event may make; after noting, none.
     pub edits_per_event: usize,
     /// Calls in a row with the same function and arguments after which the function is masked.
     pub repeats_allowed: usize,
     /// Whether the model decides what a message asks for before the first step; if not, a question mark
     /// does.
     pub intake: bool,
-    /// Whether the model notes what a message tells by itself before the first step; only after an intake.
+    /// Whether the model notes what a message tells by itself; only after an intake.
     pub noting: bool,
     /// Whether the model reads what a search found by itself before it replies; never in a transcript.
     pub reading: bool,

@@ -2,8 +2,8 @@
 //!
 //! A small model that reads all of main context takes what is on offer: it saves a request as a note, and
 //! stops at the first thing that it finds. Asked for one decision at a time, after a few examples from
-//! other fields and with nothing else in view, it reads the same message well. Both decisions are function
-//! calls under a grammar, like everything that the model writes, and have each a KV cache of their own.
+//! other fields and with nothing else in view, it reads the same message well. Each decision is a
+//! function call under a grammar, like everything that the model writes, with a KV cache of its own.
 //!
 //! - **Intake**: whether the message is to be searched for, saved, or just replied to.
 //! - **Rehearsal**: when a search for an identifier has found another one, whether the request wants that,
@@ -50,8 +50,8 @@ pub(crate) fn intake(message: &str) -> Decision {
     let kind = ArgumentKind::OneOf(names.to_vec());
     let question = Question { function: "plan", argument: "first", kind };
     let examples = examples(include_str!("prompts/intake_examples.md"))
-        .map(|(first, message)| (asked(message), first.into()));
-    question.decision(include_str!("prompts/intake_system.md"), examples, asked(message))
+        .map(|(first, message)| (shown(message), first.into()));
+    question.decision(include_str!("prompts/intake_system.md"), examples, shown(message))
 }
 
 /// Reads what [`intake`] was answered.
@@ -86,7 +86,8 @@ pub(crate) fn read_rehearsal(call: &FunctionCall) -> bool {
 /// The names in the trail of the rehearsed request, from where it begins to where it ends.
 const REHEARSED: [&str; 4] = ["K7", "M40", "T26", "B58"];
 
-fn asked(message: &str) -> String {
+/// A message as decisions about it are asked.
+pub(crate) fn shown(message: &str) -> String {
     format!("Message: {message}")
 }
 

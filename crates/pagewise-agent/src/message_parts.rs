@@ -117,11 +117,15 @@ fn sentences(message: &str) -> Vec<&str> {
     sentences.filter(|sentence| !sentence.is_empty()).collect()
 }
 
+/// Whether a character is of a script without spaces.
+pub(crate) fn is_unspaced(c: char) -> bool {
+    ('\u{e00}'..'\u{1100}').contains(&c) || c >= '\u{2e80}'
+}
+
 /// Whether a text has enough words to be looked for alone.
 fn has_words(text: &str) -> bool {
     // In scripts without spaces, two characters are about a word.
-    let is_unspaced = |c: &char| ('\u{e00}'..'\u{1100}').contains(c) || *c >= '\u{2e80}';
-    let n_words = |piece: &str| (piece.chars().filter(is_unspaced).count() / 2).max(1);
+    let n_words = |piece: &str| (piece.chars().filter(|c| is_unspaced(*c)).count() / 2).max(1);
     text.split_whitespace().map(n_words).sum::<usize>() >= WORDS_MIN
 }
 

@@ -10,30 +10,35 @@ use serde_json::{Value, json};
 use crate::functions::State;
 use crate::functions::archival::ARCHIVAL_INSERT;
 use crate::functions::working_context::{
-    APPEND, REPLACE, content_words, labels_with_room, one_line, outdated, writable_lines,
+    APPEND, REPLACE, content_words, labels_with_room, one_line, outdated,
 };
-use crate::intake::{Decision, Question};
+use crate::intake::{Decision, Question, shown};
 
 /// The most facts that are noted of one message.
 const FACTS_MAX: usize = 5;
+
+/// The most tokens that they may take together.
+pub(crate) const NOTING_MAX_TOKENS: usize = 400;
 
 /// Asks which facts a message tells, at least one.
 pub(crate) fn noting(told: &str, fact_max_chars: usize) -> Decision {
     let fact = ArgumentKind::Text { max_chars: fact_max_chars };
     let kind = ArgumentKind::Array { items: Box::new(fact), min_items: 1, max_items: FACTS_MAX };
     let question = Question { function: "note", argument: "facts", kind };
-    let examples = examples().map(|(message, facts)| (asked(message), facts));
-    question.decision(include_str!("prompts/noting_system.md"), examples, asked(told))
+    let examples = examples().map(|(message, facts)| (shown(message), facts));
+    question.decision(include_str!("prompts/noting_system.md"), examples, shown(told))
 }
 
 /// Reads what [`noting`] was answered: the facts that the message tells, each once.
 ///
-/// Small models repeat themselves, and what they have read in the examples.
-pub(crate) fn read_noting(call: &FunctionCall, told: &str) -> Vec<String> {
+/// Small models repeat themselves, and what they have read in the examples. If the answer `is_cut`, the last fact
+/// is not whole.
+pub(crate) fn read_noting(call: &FunctionCall, told: &str, is_cut: bool) -> Vec<String> {
     let said = content_words(told);
     let mut facts: Vec<String> = Vec::new();
-    let written = call.arguments.get("facts").and_then(Value::as_array).into_iter().flatten();
-    for fact in written.filter_map(Value::as_str).map(one_line) {
+    let written = call.arguments.get("facts").and_then(Value::as_array).map_or(&[][..], |all| all);
+    let n_whole = written.len() - usize::from(is_cut && !written.is_empty());
+    for fact in written[..n_whole].iter().filter_map(Value::as_str).map(one_line) {
         let words = content_words(&fact);
         let is_told = 2 * words.intersection(&said).count() >= words.len() && !words.is_empty();
         if is_told && !facts.iter().any(|other| content_words(other) == words) {
@@ -46,8 +51,8 @@ pub(crate) fn read_noting(call: &FunctionCall, told: &str) -> Vec<String> {
 /// The call that keeps a fact: in the place of a line that it outdates, else beside the others, or in archival
 /// storage if no block has room.
 pub(crate) fn keeping(fact: &str, state: &State<'_>) -> FunctionCall {
-    let lines = writable_lines(state.working_context);
-    if let Some(line) = outdated(&lines, fact) {
+    let before = state.chain.lines_before(state.working_context);
+    if let Some(line) = outdated(&before, fact) {
         return FunctionCall::new(REPLACE.name, [("old", line.as_str()), ("new", fact)]);
     }
     match labels_with_room(state).first() {
@@ -59,10 +64,6 @@ pub(crate) fn keeping(fact: &str, state: &State<'_>) -> FunctionCall {
 /// The call that keeps a fact in archival storage.
 pub(crate) fn archiving(fact: &str) -> FunctionCall {
     FunctionCall::new(ARCHIVAL_INSERT.name, [("text", fact)])
-}
-
-fn asked(message: &str) -> String {
-    format!("Message: {message}")
 }
 
 /// Reads the examples: a message, and a line for each fact.
@@ -82,13 +83,22 @@ mod tests {
     const TOLD: &str = "My aunt moved to Elm Street. I never eat fish.";
 
     fn read(facts: &[&str]) -> Vec<String> {
-        read_noting(&FunctionCall::new("note", [("facts", json!(facts))]), TOLD)
+        read_noting(&FunctionCall::new("note", [("facts", json!(facts))]), TOLD, false)
     }
 
     #[test]
     fn facts_of_the_message_are_read() {
         let facts = ["The user's aunt moved to Elm Street.", "The user never eats fish."];
         assert_eq!(read(&facts), facts);
+    }
+
+    #[test]
+    fn a_fact_that_was_cut_off_is_none() {
+        let facts = json!(["The user's aunt moved to Elm Street.", "The user never ea"]);
+        let call = FunctionCall::new("note", [("facts", facts)]);
+        assert_eq!(read_noting(&call, TOLD, true), ["The user's aunt moved to Elm Street."]);
+        let none = FunctionCall::new("note", [("facts", json!([]))]);
+        assert!(read_noting(&none, TOLD, true).is_empty());
     }
 
     #[test]
@@ -114,7 +124,7 @@ mod tests {
         let mut n = 0;
         for (message, facts) in examples() {
             let call = FunctionCall::new("note", [("facts", facts.clone())]);
-            assert_eq!(json!(read_noting(&call, message)), facts);
+            assert_eq!(json!(read_noting(&call, message, false)), facts);
             n += 1;
         }
         assert!(n >= 4);

@@ -114,7 +114,7 @@ pub struct Engine {
 
 /// Where KV caches are kept between two runs, and what they must be of.
 struct Snapshot {
-    /// Main context's; that of the intake stands beside it.
+    /// Main context's; those of intake and noting stand beside it.
     path: PathBuf,
     key: SnapshotKey,
 }

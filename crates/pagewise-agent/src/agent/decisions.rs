@@ -1,9 +1,10 @@
-//! What the model decides about a message beside the steps that it takes; what is asked is in `intake.rs`.
+//! What the model decides, notes and reads beside the steps that it takes; what is asked is in `intake.rs`,
+//! `noting.rs` and `reading.rs`.
 
 use std::ops::ControlFlow;
 
 use pagewise_core::{
-    CallFormat, Constraint, FunctionCall, GenerationRequest, Sampling, SessionSlot, Status,
+    CallFormat, Constraint, Finish, FunctionCall, GenerationRequest, Sampling, SessionSlot, Status,
 };
 
 use super::{Agent, Handling};
@@ -16,7 +17,7 @@ use crate::functions::working_context::{content_words, writable_lines};
 use crate::intake::{self, Decision, First};
 use crate::main_context::clip;
 use crate::message_parts::{asked, told};
-use crate::noting;
+use crate::noting::{self, NOTING_MAX_TOKENS};
 use crate::reading::{self, READ_MESSAGES_MAX, READING_MAX_CHARS, Reading};
 
 impl Agent {
@@ -32,17 +33,12 @@ impl Agent {
         let Some(first) = self.first_with(&chain.event_text, handling)? else { return Ok(()) };
         (chain.searches, chain.saves) = (first == First::Search, first == First::Save);
         // One decision is one answer: a message that asks and tells is decided by its other part as well.
-        if let Some(told) = told(&chain.event_text) {
-            let wants = |wanted, first: Option<First>| first.is_some_and(|first| first == wanted);
-            match first {
-                First::Search => {
-                    chain.saves = wants(First::Save, self.first_with(&told, handling)?);
-                }
-                First::Save => {
-                    let asked = asked(&chain.event_text);
-                    chain.searches = wants(First::Search, self.first_with(&asked, handling)?);
-                }
-                First::Reply => {}
+        if let Some(told) = told(&chain.event_text).filter(|_| self.config.noting) {
+            if first == First::Save {
+                let asked = asked(&chain.event_text);
+                chain.searches = self.first_with(&asked, handling)? == Some(First::Search);
+            } else {
+                chain.saves = self.first_with(&told, handling)? == Some(First::Save);
             }
         }
         handling.plan(chain);
@@ -55,8 +51,9 @@ impl Agent {
         handling: &mut Handling<'_>,
     ) -> Result<Option<First>, AgentError> {
         let intake = intake::intake(&clip(text, self.config.shown_message_chars));
-        let decided = self.decide(SessionSlot::Intake, &intake, handling)?;
-        Ok(decided.map(|call| intake::read_intake(&call)))
+        let budget = self.levels.answer_tokens;
+        let decided = self.decide(SessionSlot::Intake, &intake, budget, handling)?;
+        Ok(decided.map(|Decided { call, .. }| intake::read_intake(&call)))
     }
 
     /// Has the model note what the message tells, and keeps each fact by a call.
@@ -68,11 +65,15 @@ impl Agent {
         if !self.config.noting || !chain.saves {
             return Ok(());
         }
-        let told = told(&chain.event_text).unwrap_or_else(|| chain.event_text.clone());
-        let told = clip(&told, self.config.shown_message_chars);
+        let told = told(&chain.event_text).filter(|_| chain.searches);
+        let told = told.as_ref().unwrap_or(&chain.event_text);
+        let told = clip(told, self.config.shown_message_chars);
         let noting = noting::noting(&told, self.config.memory_text_max_chars);
-        let decided = self.decide(SessionSlot::Noting, &noting, handling)?;
-        for fact in decided.map_or_else(Vec::new, |call| noting::read_noting(&call, &told)) {
+        let decided = self.decide(SessionSlot::Noting, &noting, NOTING_MAX_TOKENS, handling)?;
+        let facts = decided.map_or_else(Vec::new, |Decided { call, is_cut }| {
+            noting::read_noting(&call, &told, is_cut)
+        });
+        for fact in facts {
             let keeping = noting::keeping(&fact, &self.state(chain)?);
             if self.execute(&keeping, chain, handling)? == Status::Failed {
                 self.execute(&noting::archiving(&fact), chain, handling)?;
@@ -93,8 +94,9 @@ impl Agent {
         };
         let text = clip(&chain.event_text, self.config.shown_message_chars);
         let rehearsal = intake::rehearsal(&text, start);
-        let decided = self.decide(SessionSlot::Rehearsal, &rehearsal, handling)?;
-        chain.follows = decided.map(|call| intake::read_rehearsal(&call));
+        let budget = self.levels.answer_tokens;
+        let decided = self.decide(SessionSlot::Rehearsal, &rehearsal, budget, handling)?;
+        chain.follows = decided.map(|Decided { call, .. }| intake::read_rehearsal(&call));
         handling.plan(chain);
         Ok(())
     }
@@ -163,14 +165,17 @@ impl Agent {
         said.split_off(said.len().saturating_sub(READ_MESSAGES_MAX))
     }
 
-    /// Has the model make a decision; `None` if the window has no room for it, or it was stopped.
+    /// Has the model make a decision in at most so many tokens; `None` if the window has no room for it, or it
+    /// was stopped.
     fn decide(
         &mut self,
         slot: SessionSlot,
         decision: &Decision,
+        max_tokens: usize,
         handling: &mut Handling<'_>,
-    ) -> Result<Option<FunctionCall>, AgentError> {
-        if self.model.count_tokens(&decision.prompt)? > self.levels.budget_tokens {
+    ) -> Result<Option<Decided>, AgentError> {
+        let n_asked = self.model.count_tokens(&decision.prompt)?;
+        if n_asked > self.levels.budget_tokens {
             return Ok(None);
         }
         let functions = std::slice::from_ref(&decision.function);
@@ -182,14 +187,23 @@ impl Agent {
                 constraint: Constraint::Call { functions, format: &format },
                 sampling: &Sampling::default(),
                 seed: self.config.seed,
-                max_tokens: self.levels.answer_tokens,
+                max_tokens: max_tokens.min(self.model.context_window_tokens() - n_asked),
                 cancelled: handling.cancelled,
             },
             &mut |_| ControlFlow::Continue(()),
         )?;
         handling.outcome.tokens += generation.tokens;
-        Ok(FunctionCall::parse(&generation.text, functions, &format).ok())
+        let is_cut = generation.finish == Finish::Budget;
+        let call = FunctionCall::parse(&generation.text, functions, &format).ok();
+        Ok(call.map(|call| Decided { call, is_cut }))
     }
+}
+
+/// A decision that the model has made.
+struct Decided {
+    call: FunctionCall,
+    /// Whether it ran out of tokens, and the grammar closed it.
+    is_cut: bool,
 }
 
 impl Handling<'_> {

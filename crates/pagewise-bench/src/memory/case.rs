@@ -195,7 +195,8 @@ pub struct Gold {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Metric {
-    /// The answer is in the reply, whatever its case; of one that is a sentence, all words are, in any form.
+    /// The answer is in the reply, whatever its case; of one that is a sentence, all words are in a sentence of the
+    /// reply, in any form.
     Contains,
     /// The answer, or another form of the word, is a word of the reply.
     ContainsWord,

@@ -212,20 +212,37 @@ pub(crate) fn contains(text: &str, answer: &str) -> bool {
 /// Words that stand for somebody, or for nothing.
 const STAND_INS: [&str; 10] = ["a", "an", "the", "he", "she", "it", "they", "his", "her", "their"];
 
+/// Words that turn a sentence into its opposite.
+const NEGATIONS: [&str; 6] = ["not", "no", "never", "t", "nor", "without"];
+
 /// An answer of so many words is a sentence, which nobody says word for word.
 const SENTENCE_WORDS_MIN: usize = 5;
 
 /// Whether `answer` is in `text`, or, if it is a sentence, whether all its words are in one sentence of the text in
-/// any form and order, but for those that stand for somebody.
+/// any form, in their order: but for those that stand for somebody, and with no negation more.
 pub(crate) fn states(text: &str, answer: &str) -> bool {
-    let wanted = words(answer);
-    let is_sentence = wanted.len() >= SENTENCE_WORDS_MIN;
-    let wanted = || wanted.iter().filter(|word| !STAND_INS.contains(&word.as_str()));
-    let says_it = |sentence: &str| {
-        let said: Vec<String> = words(sentence).iter().map(|word| stem(word)).collect();
-        wanted().all(|word| said.contains(&stem(word)))
-    };
-    contains(text, answer) || is_sentence && text.split(['.', '!', '?', '\n']).any(says_it)
+    let is_sentence = answer.split_whitespace().count() >= SENTENCE_WORDS_MIN;
+    contains(text, answer) || is_sentence && sentences(text).any(|said| says_it(said, answer))
+}
+
+fn says_it(sentence: &str, answer: &str) -> bool {
+    let (said, answer) = (words(sentence), words(answer));
+    let n_negations =
+        |words: &[String]| words.iter().filter(|word| NEGATIONS.contains(&word.as_str())).count();
+    let mut left = said.iter();
+    let mut wanted = answer.iter().filter(|word| !STAND_INS.contains(&word.as_str()));
+    n_negations(&said) == n_negations(&answer)
+        && wanted.all(|word| left.any(|other| stem(other) == stem(word)))
+}
+
+/// The sentences of a text, which end before white space.
+fn sentences(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text.trim();
+    std::iter::from_fn(move || {
+        let sentence = first_sentence(rest);
+        rest = rest[sentence.len()..].trim_start();
+        (!sentence.is_empty()).then_some(sentence)
+    })
 }
 
 /// Whether `answer`, one word, is a word of `text` in any of its forms.
@@ -367,8 +384,12 @@ mod tests {
         assert!(states("Sorry! Ida Moss did not win any prizes in 1987.", answer));
         assert!(!states("Ida Moss won a prize in 1987.", answer), "a not is a word");
         assert!(!states("She did not win. Any prize was in 1987.", answer), "one sentence");
+        assert!(states("At 8.30, Tom gave Ida the boat", "Tom gave Ida a boat"));
+        assert!(!states("Ida gave Tom the boat", "Tom gave Ida a boat"), "in order");
+        assert!(!states("Tom never gave Ida the boat", "Tom gave Ida a boat"), "its opposite");
         assert!(states("She won the Rose Prize", "rose prize"));
         assert!(!states("a prize for the rose", "rose prize"), "few words stand as they are");
+        assert!(!states("", "Tom gave Ida a boat"));
     }
 
     #[test]
