@@ -72,6 +72,8 @@ pub struct AgentConfig {
     pub intake: bool,
     /// Whether the model notes what a message tells by itself; only after an intake.
     pub noting: bool,
+    /// The most facts that are noted of one message.
+    pub facts_per_message: usize,
     /// Whether the model reads what a search found by itself before it replies; never in a transcript.
     pub reading: bool,
     /// Whether a question is answered only after one search, once there is something to find.
@@ -121,6 +123,7 @@ impl Default for AgentConfig {
             repeats_allowed: 1,
             intake: true,
             noting: true,
+            facts_per_message: 5,
             reading: true,
             search_before_answer: true,
             event_words_in_search: true,

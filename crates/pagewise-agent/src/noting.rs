@@ -7,6 +7,7 @@
 use pagewise_core::{ArgumentKind, FunctionCall};
 use serde_json::{Value, json};
 
+use crate::config::AgentConfig;
 use crate::functions::State;
 use crate::functions::archival::ARCHIVAL_INSERT;
 use crate::functions::working_context::{
@@ -14,16 +15,17 @@ use crate::functions::working_context::{
 };
 use crate::intake::{Decision, Question, shown};
 
-/// The most facts that are noted of one message.
-const FACTS_MAX: usize = 5;
-
 /// The most tokens that they may take together.
 pub(crate) const NOTING_MAX_TOKENS: usize = 400;
 
 /// Asks which facts a message tells, at least one.
-pub(crate) fn noting(told: &str, fact_max_chars: usize) -> Decision {
-    let fact = ArgumentKind::Text { max_chars: fact_max_chars };
-    let kind = ArgumentKind::Array { items: Box::new(fact), min_items: 1, max_items: FACTS_MAX };
+pub(crate) fn noting(told: &str, config: &AgentConfig) -> Decision {
+    let fact = ArgumentKind::Text { max_chars: config.memory_text_max_chars };
+    let kind = ArgumentKind::Array {
+        items: Box::new(fact),
+        min_items: 1,
+        max_items: config.facts_per_message,
+    };
     let question = Question { function: "note", argument: "facts", kind };
     let examples = examples().map(|(message, facts)| (shown(message), facts));
     question.decision(include_str!("prompts/noting_system.md"), examples, shown(told))
@@ -113,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_message_is_noted_after_examples() {
-        let decision = noting(TOLD, 160);
+        let decision = noting(TOLD, &AgentConfig::default());
         let turns = decision.prompt.messages.iter();
         let text: Vec<&str> = turns.map(|turn| turn.content.as_str()).collect();
         insta::assert_snapshot!(text.join("\n---\n"));

@@ -28,8 +28,8 @@ pub struct Asked {
 /// A model that answers from a script, and from chance when the script has ended.
 ///
 /// A token is four bytes, so that counting is exact and cheap. A scripted call that is not
-/// permitted is an error: the test's script is wrong, or the tool rules are. Decisions before the first
-/// step are not in the script and leave no trace: a question mark asks for a search, everything else may
+/// permitted is an error: the test's script is wrong, or the tool rules are. Decisions beside the
+/// steps are not in the script: a question mark asks for a search, everything else may
 /// be saved, and a trail is followed only if [`Self::following_trails`] says so. Nor is what is noted of a message,
 /// or read in what a search found: nothing, unless [`Self::noting`] and [`Self::reading`] say what.
 pub struct ScriptedModel {
@@ -139,9 +139,7 @@ impl LanguageModel for ScriptedModel {
             }
             Constraint::Text { .. } => Vec::new(),
         };
-        if !request.slot.is_decision()
-            && let Ok(mut asked) = self.asked.lock()
-        {
+        if let Ok(mut asked) = self.asked.lock() {
             asked.push(Asked { slot: request.slot, prompt: request.prompt.clone(), functions });
         }
         let unscripted = match (request.slot, request.constraint) {

@@ -68,7 +68,7 @@ impl Agent {
         let told = told(&chain.event_text).filter(|_| chain.searches);
         let told = told.as_ref().unwrap_or(&chain.event_text);
         let told = clip(told, self.config.shown_message_chars);
-        let noting = noting::noting(&told, self.config.memory_text_max_chars);
+        let noting = noting::noting(&told, &self.config);
         let decided = self.decide(SessionSlot::Noting, &noting, NOTING_MAX_TOKENS, handling)?;
         let facts = decided.map_or_else(Vec::new, |Decided { call, is_cut }| {
             noting::read_noting(&call, &told, is_cut)

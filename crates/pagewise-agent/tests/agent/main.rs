@@ -50,7 +50,8 @@ impl Fixture {
     /// The functions that could be called at each step since the last time this was asked.
     fn functions(&self) -> Vec<Vec<String>> {
         let mut asked = self.asked.lock().unwrap();
-        let steps = asked.drain(..).filter(|asked| asked.slot != SessionSlot::Reading);
+        let is_beside = |slot: SessionSlot| slot == SessionSlot::Reading || slot.is_decision();
+        let steps = asked.drain(..).filter(|asked| !is_beside(asked.slot));
         steps.map(|asked| asked.functions).collect()
     }
 
@@ -509,8 +510,9 @@ proptest! {
                 continue;
             }
             let outcome = fixture.say(&text);
-            // Of a message, five facts are noted, each by two calls if the first is refused.
-            prop_assert!(outcome.calls.len() <= config.steps_per_event + 2 + 2 * 5);
+            // A fact is noted by two calls if the first is refused.
+            let n_notes_max = 2 * config.facts_per_message;
+            prop_assert!(outcome.calls.len() <= config.steps_per_event + 2 + n_notes_max);
             prop_assert!(outcome.context.window == window);
             said.push(text);
         }

@@ -1,7 +1,9 @@
 //! What a message tells is noted by itself.
 
-use pagewise_agent::AgentConfig;
-use pagewise_core::Status;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pagewise_agent::{AgentConfig, Event, Observer, Outcome, Plan, Rendering};
+use pagewise_core::{SessionSlot, Status};
 use pagewise_testkit::ScriptedModel;
 
 use super::{Fixture, call, quiet, reply};
@@ -12,7 +14,16 @@ fn fixture(facts: &[&str], config: AgentConfig, script: Vec<String>) -> Fixture 
     Fixture::open(home.path(), model, config).unwrap().keep(home)
 }
 
-fn called(outcome: &pagewise_agent::Outcome) -> Vec<(&str, Status)> {
+impl Fixture {
+    /// What the model was given to note.
+    fn noted_of(&self) -> Vec<String> {
+        let asked = self.asked.lock().unwrap();
+        let notings = asked.iter().filter(|asked| asked.slot == SessionSlot::Noting);
+        notings.map(|asked| asked.prompt.messages.last().unwrap().content.clone()).collect()
+    }
+}
+
+fn called(outcome: &Outcome) -> Vec<(&str, Status)> {
     outcome.calls.iter().map(|call| (call.function.as_str(), call.status)).collect()
 }
 
@@ -54,6 +65,54 @@ fn a_message_can_tell_and_ask() {
     let plan = outcome.plan.unwrap();
     assert!(plan.saves && plan.searches);
     assert_eq!(noted(&fixture), [told]);
+    assert_eq!(fixture.noted_of(), ["Message: My aunt moved to Elm Street."]);
+}
+
+#[test]
+fn a_message_that_only_tells_is_noted_whole() {
+    let birthday = "The user's sister has her birthday on 4 May.";
+    let mut fixture = fixture(&[birthday], quiet(), vec![reply("I will.")]);
+    let told = "My sister's book \"The long way to the sea\" came out in May. I am proud of her.";
+    fixture.say(told);
+    assert_eq!(fixture.noted_of(), [format!("Message: {told}")]);
+}
+
+#[test]
+fn what_one_message_tells_does_not_outdate_what_else_it_tells() {
+    let facts = ["The user's boat is red.", "The user's boat is fast."];
+    let mut fixture = fixture(&facts, quiet(), vec![reply("I see.")]);
+    let outcome = fixture.say("My boat is red and fast.");
+    assert_eq!(noted(&fixture), facts);
+    assert!(outcome.calls.iter().all(|call| call.status == Status::Ok));
+}
+
+#[test]
+fn the_transcript_shows_what_was_noted() {
+    let config = AgentConfig { rendering: Rendering::Transcript, ..quiet() };
+    let script = vec![reply("I see."), reply("None.")];
+    let mut fixture = fixture(&["The user never eats fish."], config, script);
+    fixture.say("I never eat fish.");
+    fixture.say("Which fish do you like best?");
+    assert!(fixture.last_prompt().contains("The user never eats fish."));
+}
+
+/// Stops the agent when it has planned.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Observer for Stop<'_> {
+    fn plan(&mut self, _: &Plan) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_message_that_is_stopped_is_kept_and_answered_no_more() {
+    let mut fixture = fixture(&["The user never eats fish."], quiet(), vec![reply("I see.")]);
+    let stopped = AtomicBool::new(false);
+    let event = Event::UserMessage { text: "I never eat fish.".into() };
+    let outcome = fixture.agent.handle(event, &mut Stop(&stopped), &stopped).unwrap();
+    assert!(outcome.error.is_some() && outcome.replies.is_empty());
+    assert!(fixture.agent.store().n_messages().unwrap() >= 1);
 }
 
 #[test]

@@ -34,13 +34,14 @@ impl Fixture {
         Self { lender: Lender::new(Box::new(model)), asked, settings }
     }
 
-    /// The prompts of steps and of texts, but not what searches found, read by itself.
+    /// The prompts of steps and of summaries, but not what is decided or read by itself.
     pub(crate) fn prompts(&self) -> Vec<String> {
         let asked = self.asked.lock().unwrap();
         let text = |asked: &Asked| {
             let turns = asked.prompt.messages.iter().map(|turn| turn.content.clone());
             turns.collect::<Vec<_>>().join("\n")
         };
-        asked.iter().filter(|asked| asked.slot != SessionSlot::Reading).map(text).collect()
+        let is_beside = |slot: SessionSlot| slot == SessionSlot::Reading || slot.is_decision();
+        asked.iter().filter(|asked| !is_beside(asked.slot)).map(text).collect()
     }
 }
