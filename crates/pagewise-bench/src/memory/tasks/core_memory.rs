@@ -22,6 +22,7 @@ use super::{BLOCK_CHARS, human, persona};
 use crate::memory::case::{
     Baseline, Case, EditGold, Gold, Keep, Material, Memory, Metric, Tier, UserMessage,
 };
+use crate::memory::score::contains;
 
 const PERSONA: &str = "You are an AI assistant that answers questions based on the facts stored in your core memory. \
     Use only the information provided in your Supporting Facts memory block to answer questions accurately.";
@@ -81,7 +82,8 @@ pub(crate) fn update(id: &str, facts: &[String], asked: &Asked, change: &Change)
     let old: Vec<String> =
         asked.supporting.first().map(|at| lines[*at].clone()).into_iter().collect();
     let kept = lines.iter().filter(|line| !old.contains(line)).cloned().collect();
-    let edit = EditGold { new: vec![change.answer.clone()], old, kept };
+    let answers = answers_of(change);
+    let edit = EditGold { new: answers.clone(), old, kept };
     let told = format!("{UPDATE}{}", change.fact);
     Case {
         id: format!("update-{id}"),
@@ -96,10 +98,25 @@ pub(crate) fn update(id: &str, facts: &[String], asked: &Asked, change: &Change)
         },
         gold: Gold {
             decoys: vec![asked.answer.clone()],
+            answers,
             ..gold(&change.answer, vec![change.answer.clone()], Some(edit))
         },
         tasks: Vec::new(),
     }
+}
+
+/// What is right after a change: the answer, and if the fact says it in other words, what the fact says, or the
+/// first part of it, before a semicolon.
+///
+/// Of the public answers one in five is not in its fact (62 of the first 276): no reply that keeps to what it was
+/// told would have them in it.
+fn answers_of(change: &Change) -> Vec<String> {
+    let mut answers = vec![change.answer.clone()];
+    if !contains(&change.fact, &change.answer) {
+        answers.push(change.fact.clone());
+        answers.extend(change.fact.split_once(';').map(|(first, _)| first.to_string()));
+    }
+    answers
 }
 
 /// Makes the case that writes: the supporting fact and some others arrive, in the order of the set.
@@ -181,6 +198,15 @@ fn held(facts: &[String]) -> Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fact_that_answers_in_other_words_is_right_too() {
+        let change = |fact: &str, answer: &str| Change { fact: fact.into(), answer: answer.into() };
+        assert_eq!(answers_of(&change("Bo knits.", "Bo")), ["Bo"]);
+        let fact = "Bo has never knitted; instead, Cy knits";
+        let expected = ["He does not knit.", fact, "Bo has never knitted"];
+        assert_eq!(answers_of(&change(fact, "He does not knit.")), expected);
+    }
 
     fn facts() -> Vec<String> {
         ["Ada paints.", "Bo sails.", "Cy cooks.", "Di sings.", "Ed runs.", "Flo knits."]
