@@ -99,7 +99,7 @@ fn what_is_kept_is_for_its_owner_alone() {
     use std::os::unix::fs::PermissionsExt;
 
     let home = Home::new();
-    say(&home, &home.model(), FIRST, &[]);
+    let event = say(&home, &home.model(), FIRST, &[]);
     let mut names = Vec::new();
     for entry in fs::read_dir(home.join("agents").join("default")).expect("a folder") {
         let entry = entry.expect("a file");
@@ -111,6 +111,8 @@ fn what_is_kept_is_for_its_owner_alone() {
     for name in ["memory.db", "main_context.kv", "intake.kv"] {
         assert!(names.iter().any(|other| other == name), "no {name} in {names:?}");
     }
+    let is_noted = names.iter().any(|name| name == "noting.kv");
+    assert_eq!(is_noted, event["plan"]["saves"] == true, "{names:?}");
 }
 
 /// An event without the times that it took and the tokens that it need not read.

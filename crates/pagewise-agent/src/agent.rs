@@ -115,16 +115,10 @@ impl Agent {
             self.run(&mut chain, &mut handling)?;
             // Noted before, what a question says of itself would be found, and taken for its answer.
             if chain.searches && handling.outcome.error.is_none() {
-                self.note(&mut chain, &mut handling)?;
+                may_fail(self.note(&mut chain, &mut handling), "what the message tells")?;
             }
         }
-        match self.warn_of_pressure(&mut handling) {
-            // The reply stands, whether something could be saved after it or not.
-            Err(error @ (AgentError::Model(_) | AgentError::WindowTooSmall { .. })) => {
-                tracing::warn!(%error, "nothing was saved at the memory pressure warning");
-            }
-            result => result?,
-        }
+        may_fail(self.warn_of_pressure(&mut handling), "the memory pressure warning")?;
         let mut outcome = handling.outcome;
         outcome.context = self.context_use()?;
         outcome.seconds = started.elapsed().as_secs_f64();
@@ -615,6 +609,18 @@ impl Agent {
         let state = QueueState { warned: self.warned, ..self.store.queue()? };
         self.store.transact(|tx| tx.set_queue(&state))?;
         Ok(())
+    }
+}
+
+/// Passes on only what went wrong with memory itself: the reply stands, whether the model could save something
+/// after it or not.
+fn may_fail(saved: Result<(), AgentError>, what: &str) -> Result<(), AgentError> {
+    match saved {
+        Err(error @ (AgentError::Model(_) | AgentError::WindowTooSmall { .. })) => {
+            tracing::warn!(%error, "nothing was saved: {what}");
+            Ok(())
+        }
+        result => result,
     }
 }
 

@@ -90,7 +90,8 @@ pub struct Outcome {
     pub error: Option<String>,
 }
 
-/// What the model decided about a message.
+/// What the model decided about a message. Records of benchmarks that were made before it had all of these
+/// are read as if it had decided nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// Whether it wants something that memory may hold.

@@ -1,10 +1,16 @@
 //! What a message tells is noted by itself.
 
+use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pagewise_agent::{AgentConfig, Event, Observer, Outcome, Plan, Rendering};
-use pagewise_core::{SessionSlot, Status};
-use pagewise_testkit::ScriptedModel;
+use pagewise_agent::{Agent, AgentConfig, Event, Observer, Outcome, Plan, Rendering};
+use pagewise_core::{
+    FixedClock, Generation, GenerationRequest, LanguageModel, ModelError, Prompt, SessionSlot,
+    Status,
+};
+use pagewise_memory::Store;
+use pagewise_testkit::{HashEmbedder, ScriptedModel};
 
 use super::{Fixture, call, quiet, reply};
 
@@ -151,4 +157,43 @@ fn noting_can_be_turned_off() {
     fixture.say("I never eat fish.");
     assert!(noted(&fixture).is_empty());
     assert!(fixture.functions_of_calls()[0].contains(&"working_context_append".to_string()));
+}
+
+/// A model that cannot note.
+struct Forgetful(ScriptedModel);
+
+impl LanguageModel for Forgetful {
+    fn context_window_tokens(&self) -> usize {
+        self.0.context_window_tokens()
+    }
+
+    fn count_tokens(&self, prompt: &Prompt) -> Result<usize, ModelError> {
+        self.0.count_tokens(prompt)
+    }
+
+    fn generate(
+        &mut self,
+        request: &GenerationRequest<'_>,
+        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Generation, ModelError> {
+        match request.slot {
+            SessionSlot::Noting => Err(ModelError::Inference("out of memory".into())),
+            _ => self.0.generate(request, on_text),
+        }
+    }
+}
+
+#[test]
+fn a_reply_stands_if_nothing_can_be_noted_after_it() {
+    let home = tempfile::tempdir().unwrap();
+    let model = Forgetful(ScriptedModel::new(4096, vec![reply("The 12.")]));
+    let store = Store::open(home.path(), Arc::new(HashEmbedder::new())).unwrap();
+    let start = "2026-01-05T09:00:00Z".parse().unwrap();
+    let clock = Box::new(FixedClock::new(start, jiff::tz::TimeZone::UTC));
+    let mut agent = Agent::open(store, Box::new(model), clock, quiet()).unwrap();
+    let text = "My aunt moved to Elm Street. Which bus goes there?".to_string();
+    let event = Event::UserMessage { text };
+    let outcome = agent.handle(event, &mut (), &AtomicBool::new(false)).unwrap();
+    assert_eq!(outcome.replies, ["The 12."]);
+    assert!(outcome.plan.unwrap().saves);
 }

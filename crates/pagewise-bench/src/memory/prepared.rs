@@ -229,12 +229,9 @@ fn body(turn: &PastTurn) -> MessageBody {
     let text = turn.text.clone();
     match turn.speaker {
         Speaker::User => MessageBody::User { text },
-        Speaker::Assistant => MessageBody::Call(FunctionCall {
-            thought: None,
-            function: "send_message".into(),
-            arguments: [("message".to_string(), text.into())].into_iter().collect(),
-            request_heartbeat: None,
-        }),
+        Speaker::Assistant => {
+            MessageBody::Call(FunctionCall::new("send_message", [("message", text)]))
+        }
     }
 }
 

@@ -210,7 +210,7 @@ pub struct Step {
     pub tokens: TokenUsage,
     /// How long writing it took.
     pub seconds: f64,
-    /// Whether the runtime made this call and not the model.
+    /// Whether the runtime made this search and not the model.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub by_runtime: bool,
 }
@@ -247,8 +247,8 @@ pub(crate) fn tier_of_search(function: &str) -> Option<Tier> {
     }
 }
 
-/// Lays the calls that were executed beside the answers that the model wrote: a call that no answer
-/// asked for was the runtime's own.
+/// Lays the calls that were executed beside the answers that the model wrote: a search that no answer asked for
+/// was the runtime's own, an edit keeps a fact that the model noted beside its steps.
 pub(crate) fn steps(calls: Vec<CallRecord>, written: &[Written]) -> Vec<Step> {
     let mut written = written.iter().filter(|answer| answer.functions.is_some()).peekable();
     calls
@@ -262,7 +262,7 @@ pub(crate) fn steps(calls: Vec<CallRecord>, written: &[Written]) -> Vec<Step> {
             });
             Step {
                 functions: answer.and_then(|answer| answer.functions.clone()).unwrap_or_default(),
-                by_runtime: answer.is_none(),
+                by_runtime: answer.is_none() && tier_of_search(&function).is_some(),
                 tokens: answer.map(|answer| answer.tokens).unwrap_or_default(),
                 seconds: answer.map_or(0.0, |answer| answer.seconds),
                 function,
@@ -290,7 +290,7 @@ impl Record {
 
     /// How many searches the runtime made itself.
     pub fn n_runtime_searches(&self) -> usize {
-        self.steps().filter(|step| step.by_runtime && step.searches().is_some()).count()
+        self.steps().filter(|step| step.by_runtime).count()
     }
 
     /// Calls that answering did not need: where the answer is in view, all but the reply. `None` where

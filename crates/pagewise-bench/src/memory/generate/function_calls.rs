@@ -211,9 +211,8 @@ mod tests {
                     (name, Value::Object(fields.collect()))
                 }
                 value => (name, value),
-            })
-            .collect();
-        Some(FunctionCall { thought: None, function, arguments, request_heartbeat: None })
+            });
+        Some(FunctionCall::new(function, arguments))
     }
 
     #[test]
