@@ -145,7 +145,7 @@ fn runs_are_joined_and_never_mixed() {
     let command = ["bench", "merge", a, c, "-o", apart.to_str().unwrap()];
     let finished = home.run(&command, "");
     assert_eq!(finished.status.code(), Some(2), "{}", finished.stderr);
-    assert!(finished.stderr.contains("was run with another prompts"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("was run with other prompts"), "{}", finished.stderr);
     assert!(finished.stderr.contains("--keep-apart"), "{}", finished.stderr);
     let command = [&command[..], &["--keep-apart"]].concat();
     let finished = home.run(&command, "");

@@ -245,6 +245,7 @@ impl Agent {
         let request = GenerationRequest {
             slot: SessionSlot::MainContext,
             prompt,
+            beginning: None,
             constraint: Constraint::Call { functions, format: &format },
             sampling: &self.config.sampling,
             seed: self.answer_seed(),
@@ -414,6 +415,7 @@ impl Agent {
             &GenerationRequest {
                 slot,
                 prompt,
+                beginning: None,
                 constraint: Constraint::Text { max_chars },
                 sampling: &self.config.sampling,
                 seed: self.answer_seed(),

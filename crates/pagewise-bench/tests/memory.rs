@@ -7,6 +7,7 @@ mod scripted;
 #[path = "memory/talks.rs"]
 mod talks;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -160,7 +161,7 @@ fn a_run_goes_on_where_it_was_killed_and_not_with_other_settings() {
     other.settings.seed = 2;
     other.settings.agent.page_size = 3;
     let error = other.run(&cases, Some(out.path())).unwrap_err().to_string();
-    assert!(error.contains("made with another seed, agent.page_size"), "{error}");
+    assert!(error.contains("made with other seed, agent.page_size"), "{error}");
 
     fs::write(&file, "{}\n").unwrap();
     let error = second.run(&cases, Some(out.path())).unwrap_err().to_string();
@@ -183,7 +184,7 @@ fn a_prompt_without_an_agent_has_what_fits() {
     let prompt = record.prompt.clone().unwrap();
     assert!((1..60).contains(&prompt.n_pieces), "{prompt:?}");
     let room = 1024 - 1024 / 7;
-    assert!(prompt.tokens <= room && prompt.tokens + 30 > room, "{prompt:?}");
+    assert!(prompt.tokens <= room && prompt.tokens + 30 + 1024 / 32 > room, "{prompt:?}");
 
     let none = Fixture::new(Task::NestedKv, Arm::NoMemory, 1024, vec!["I don't know.".into()]);
     let record = none.run(&cases[..1], None).unwrap().remove(0);
@@ -246,7 +247,7 @@ fn a_run_does_not_go_on_with_other_weights_or_in_another_layout() {
     let mut other = fixture();
     other.settings.weights = "1".into();
     let error = other.run(&cases, Some(out.path())).unwrap_err().to_string();
-    assert!(error.contains("were made with another weights"), "{error}");
+    assert!(error.contains("were made with other weights"), "{error}");
     let file = out.path().join(first.settings.file_name());
     let old = fs::read_to_string(&file).unwrap().replace("\"format\":2", "\"format\":1");
     fs::write(&file, old).unwrap();
@@ -295,6 +296,25 @@ fn a_past_conversation_is_in_recall_storage_and_not_in_view() {
     let last = case.memory.material.pieces.last().unwrap();
     assert!(full.prompts()[0].contains(last.as_str()), "the latest turns are kept");
     assert!(!full.prompts()[0].contains(&case.memory.material.pieces[0]));
+}
+
+/// So that it is read once, or twice where questions are of very different length.
+#[test]
+fn questions_on_one_store_have_the_same_material_before_them() {
+    let cases = generated(Task::Dmr, 8);
+    let lengths = cases.iter().map(|case| case.baseline.after.len());
+    assert_ne!(lengths.clone().min(), lengths.max());
+    let full = Fixture::new(Task::Dmr, Arm::FullContext, 2048, vec!["unknown".into(); 8]);
+    let records = full.run(&cases, None).unwrap();
+    let material: Vec<String> = (full.prompts().iter().zip(&cases))
+        .map(|(prompt, case)| prompt.strip_suffix(&*case.baseline.after).unwrap().into())
+        .collect();
+    let distinct: BTreeSet<&String> = material.iter().collect();
+    assert!(distinct.len() <= 2, "{}", distinct.len());
+    // And little room is left.
+    let longest = records.iter().map(|record| record.prompt.as_ref().unwrap().tokens).max();
+    let room = 2048 - 2048 / 7;
+    assert!(longest.unwrap() + 150 > room, "{longest:?} of {room}");
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub trait LanguageModel {
 
     /// Forgets what was read, so that the next answer cannot depend on what came before it: in the
     /// last bits, what is computed depends on how much of a prompt is already in a KV cache. It may keep
-    /// what makes no such difference.
+    /// what makes no such difference, such as a [beginning](GenerationRequest::beginning).
     fn forget(&mut self) {}
 
     /// Reads `prompt`, which is how main context is expected to begin when it is next asked for, and
@@ -48,6 +48,15 @@ pub trait LanguageModel {
 pub struct Prompt {
     /// The turns; the model's answer follows the last one.
     pub messages: Vec<PromptMessage>,
+}
+
+impl Prompt {
+    /// Returns the prompt without its last turn.
+    #[must_use]
+    pub fn without_last_turn(&self) -> Self {
+        let n_before = self.messages.len().saturating_sub(1);
+        Self { messages: self.messages[..n_before].to_vec() }
+    }
 }
 
 /// One turn of a prompt.
@@ -83,12 +92,11 @@ pub enum SessionSlot {
     Summary,
     /// The prompt with what was found, noted and said, and what is asked.
     Reading,
-    /// What is decided of a message before main context is asked. All turns but the last are read by
-    /// themselves, so that no decision depends on another one.
+    /// What is decided of a message before main context is asked.
     Intake,
-    /// What is decided of a request on made-up entries, read like an intake.
+    /// What is decided of a request on made-up entries.
     Rehearsal,
-    /// What is noted of a message, read like an intake.
+    /// What is noted of a message.
     Noting,
 }
 
@@ -123,6 +131,10 @@ pub struct GenerationRequest<'a> {
     pub slot: SessionSlot,
     /// What the model reads.
     pub prompt: &'a Prompt,
+    /// What other prompts of the slot begin with too, up to where they differ. It is read by itself and kept
+    /// for them, so that the answer does not depend on which of them was asked before. `None` if the prompt
+    /// continues the one before it.
+    pub beginning: Option<&'a Prompt>,
     /// What it may answer.
     pub constraint: Constraint<'a>,
     /// How tokens are chosen.

@@ -1,7 +1,7 @@
 //! The language model that the operating system asks: prompt in, call or text out.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -101,6 +101,8 @@ pub struct Engine {
     model: LoadedModel,
     description: ModelDescription,
     sessions: HashMap<SessionSlot, Session>,
+    /// The slots whose last prompt had a beginning that was read by itself.
+    with_beginning: HashSet<SessionSlot>,
     /// Made when the first call is asked for.
     grammar: Option<CallGrammar>,
     /// What a text may be made of: no structure but the end of the turn.
@@ -173,6 +175,7 @@ impl Engine {
             description: model.description(),
             model,
             sessions: restored,
+            with_beginning: HashSet::new(),
             // What went wrong is said when it is needed.
             grammar: grammar.ok().and_then(Result::ok),
             text_mask,
@@ -204,15 +207,14 @@ impl Engine {
         self.sessions.get(&slot)
     }
 
-    /// Returns how many of `tokens`, which are those of `prompt`, stand before its last turn.
-    fn n_before_last_turn(&self, prompt: &Prompt, tokens: &[u32]) -> Result<usize, ModelError> {
-        let Some((_, before)) = prompt.messages.split_last().filter(|(_, rest)| !rest.is_empty())
-        else {
+    /// Returns how many of `tokens`, at least one, `beginning` begins with as well.
+    fn n_in_common(&self, beginning: &Prompt, tokens: &[u32]) -> Result<usize, ModelError> {
+        if beginning.messages.is_empty() {
             return Ok(0);
-        };
-        // An answer would follow these turns, so they end otherwise.
-        let before = self.model.encode(&Prompt { messages: before.to_vec() })?;
-        Ok(common_prefix(&before, tokens).min(tokens.len() - 1))
+        }
+        // An answer would follow it, so it ends otherwise.
+        let beginning = self.model.encode(beginning)?;
+        Ok(common_prefix(&beginning, tokens).min(tokens.len() - 1))
     }
 }
 
@@ -239,10 +241,14 @@ impl LanguageModel for Engine {
         if prompt.len() >= window_tokens {
             return Err(ModelError::PromptTooLong { prompt_tokens: prompt.len(), window_tokens });
         }
-        let n_apart = match request.slot.is_decision() {
-            true => self.n_before_last_turn(request.prompt, &prompt)?,
-            false => 0,
-        };
+        let beginning = request.beginning;
+        let n_apart =
+            beginning.map(|beginning| self.n_in_common(beginning, &prompt)).transpose()?;
+        if n_apart.is_some() {
+            self.with_beginning.insert(request.slot);
+        } else if self.with_beginning.remove(&request.slot) {
+            self.sessions.remove(&request.slot);
+        }
         let decoder = &self.model.decoder;
         let session = match self.sessions.entry(request.slot) {
             Entry::Occupied(entry) => entry.into_mut(),
@@ -289,8 +295,8 @@ impl LanguageModel for Engine {
     }
 
     fn forget(&mut self) {
-        // No decision depends on another.
-        self.sessions.retain(|slot, _| slot.is_decision());
+        // What was read by itself is the same whatever was asked before.
+        self.sessions.retain(|slot, _| self.with_beginning.contains(slot));
     }
 
     fn keep(&mut self, prompt: &Prompt, cancelled: &AtomicBool) -> Result<(), ModelError> {
@@ -350,8 +356,9 @@ struct Answer<'a, 'r> {
     decoder: &'a Decoder,
     session: &'a mut Session,
     prompt: Vec<u32>,
-    /// Tokens at the beginning of the prompt that are read by themselves.
-    n_apart: usize,
+    /// Tokens at the beginning of the prompt that are read by themselves, if it is asked for one of several with
+    /// the same beginning.
+    n_apart: Option<usize>,
     cache_reuse_tokens: usize,
     guess_tokens: usize,
     /// Guessed tokens that have gone through the model, each with the logits of what follows it.
@@ -543,17 +550,17 @@ impl Answer<'_, '_> {
     /// is read in the same pieces whatever was read before, and comes to the same in every bit. Returns how
     /// many tokens had to be read.
     fn read_apart(&mut self, is_cancelled: &dyn Fn() -> bool) -> Result<usize, InferError> {
-        let beginning = &self.prompt[..self.n_apart];
-        if beginning.is_empty() {
-            return Ok(0);
-        }
+        let Some(n_apart) = self.n_apart else { return Ok(0) };
+        let beginning = &self.prompt[..n_apart];
         if self.session.tokens().starts_with(beginning) {
             self.session.truncate(beginning.len());
             return Ok(0);
         }
         self.session.truncate(0);
-        self.session.extend(self.decoder, beginning, is_cancelled)?;
-        Ok(beginning.len())
+        if !beginning.is_empty() {
+            self.session.extend(self.decoder, beginning, is_cancelled)?;
+        }
+        Ok(n_apart)
     }
 
     /// Takes from `pending` what was guessed rightly, and returns the logits of what follows that.

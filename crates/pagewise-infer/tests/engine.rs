@@ -66,6 +66,7 @@ fn prompt(texts: &[&str]) -> Prompt {
 /// A request with everything in its usual place.
 struct Ask<'a> {
     prompt: Prompt,
+    beginning: Option<Prompt>,
     constraint: Constraint<'a>,
     sampling: Sampling,
     seed: u64,
@@ -77,6 +78,7 @@ impl<'a> Ask<'a> {
     fn new(prompt: Prompt, constraint: Constraint<'a>) -> Self {
         Self {
             prompt,
+            beginning: None,
             constraint,
             sampling: Sampling { temperature: 1.5, ..Sampling::default() },
             seed: 1,
@@ -105,6 +107,7 @@ impl<'a> Ask<'a> {
         let request = GenerationRequest {
             slot: self.slot,
             prompt: &self.prompt,
+            beginning: self.beginning.as_ref(),
             constraint: self.constraint,
             sampling: &self.sampling,
             seed: self.seed,
@@ -209,7 +212,8 @@ fn a_decision_depends_on_no_other() {
     let constraint = Constraint::Text { max_chars: 20 };
     let intake = |asked: &str| {
         let prompt = prompt(&["Decide.", "one", "first", "two", "second", asked]);
-        Ask { slot: SessionSlot::Intake, ..Ask::new(prompt, constraint) }
+        let beginning = Some(prompt.without_last_turn());
+        Ask { slot: SessionSlot::Intake, beginning, ..Ask::new(prompt, constraint) }
     };
     let with_tiles = Compute::new(DeviceChoice::Cpu, Some(2)).unwrap();
     for compute in [with_tiles, cpu()] {
@@ -237,11 +241,37 @@ fn a_decision_depends_on_no_other() {
         // What was asked with other examples takes its place, whole.
         let mut other = intake("where is the key?");
         other.prompt.messages[1].content = "another".into();
+        other.beginning = Some(other.prompt.without_last_turn());
         other.of(&mut engine);
         let again = intake("where is the key?").of(&mut engine);
         assert_eq!((again.tokens.reused, &again.text), (0, &expected.text));
         assert_eq!(next(&engine), next(&fresh));
     }
+}
+
+/// The beginning may end within a turn.
+#[test]
+fn a_prompt_on_shared_material_depends_on_no_other() {
+    let constraint = Constraint::Text { max_chars: 20 };
+    let material = "the harbour was built in 1901. ".repeat(8);
+    let asked = |question: &str| Ask {
+        beginning: Some(prompt(&[&material])),
+        ..Ask::new(prompt(&[&format!("{material}{question}")]), constraint)
+    };
+    let mut fresh = tiny(1024);
+    let expected = asked("when was it built?").of(&mut fresh);
+
+    let mut engine = tiny(1024);
+    asked("what was built?").of(&mut engine);
+    engine.forget();
+    let again = asked("when was it built?").of(&mut engine);
+    assert_eq!(again.text, expected.text);
+    assert!(again.tokens.reused > again.tokens.prefilled, "{:?}", again.tokens);
+
+    // What stands by itself has nothing of it.
+    engine.forget();
+    let alone = Ask { beginning: None, ..asked("when was it built?") }.of(&mut engine);
+    assert_eq!(alone.tokens.reused, 0);
 }
 
 #[test]

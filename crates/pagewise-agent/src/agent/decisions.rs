@@ -180,10 +180,12 @@ impl Agent {
         }
         let functions = std::slice::from_ref(&decision.function);
         let format = CallFormat::default();
+        let examples = decision.prompt.without_last_turn();
         let generation = self.model.generate(
             &GenerationRequest {
                 slot,
                 prompt: &decision.prompt,
+                beginning: Some(&examples),
                 constraint: Constraint::Call { functions, format: &format },
                 sampling: &Sampling::default(),
                 seed: self.config.seed,

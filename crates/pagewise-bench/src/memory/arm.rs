@@ -259,8 +259,8 @@ impl Answering<'_> {
         answered: &mut Answered,
     ) -> Result<(), MemoryBenchError> {
         let model = self.lender.lend();
-        let (prompt, n_pieces) = match self.settings.arm {
-            Arm::NoMemory => (one_turn(&case.baseline.alone), 0),
+        let MaterialPrompt { prompt, beginning, n_pieces } = match self.settings.arm {
+            Arm::NoMemory => MaterialPrompt::of(one_turn(&case.baseline.alone)),
             _ => self.prompt_with_material(case)?,
         };
         let text = &prompt.messages[0].content;
@@ -273,21 +273,23 @@ impl Answering<'_> {
             evidence_share: evidence_share(&gold, std::slice::from_ref(text)),
         });
         drop(model);
-        let reply = self.reply(&prompt, answered)?;
+        let reply = self.reply(&prompt, beginning.as_ref(), answered)?;
         answered.events.push(EventRecord { replies: vec![reply], ..EventRecord::default() });
         Ok(())
     }
 
-    /// Has the model answer a prompt.
+    /// Has the model answer a prompt, of which the beginning is that of other cases too, if one is given.
     pub(crate) fn reply(
         &mut self,
         prompt: &Prompt,
+        beginning: Option<&Prompt>,
         answered: &mut Answered,
     ) -> Result<String, MemoryBenchError> {
         let generation = self.lender.lend().generate(
             &GenerationRequest {
                 slot: SessionSlot::MainContext,
                 prompt,
+                beginning,
                 constraint: Constraint::Text { max_chars: self.settings.agent.message_max_chars },
                 sampling: &self.settings.agent.sampling,
                 seed: self.settings.seed,
@@ -300,13 +302,20 @@ impl Answering<'_> {
         Ok(generation.text.trim().to_string())
     }
 
-    /// Returns the prompt with as much of the material as fits, and of how many pieces.
-    fn prompt_with_material(&mut self, case: &Case) -> Result<(Prompt, usize), MemoryBenchError> {
+    /// Returns the prompt with as much of the material as fits.
+    fn prompt_with_material(&mut self, case: &Case) -> Result<MaterialPrompt, MemoryBenchError> {
         let material = &case.memory.material;
         let all: Vec<&str> = material.pieces.iter().map(String::as_str).collect();
         let documents = self.settings.documents;
         if material.keep != Keep::Best {
-            return self.fitted(case, &all, material.keep);
+            let n = self.n_fitting(case, &all, material.keep)?;
+            let pieces = kept(&all, n, material.keep);
+            let beginning = Some(one_turn(&beginning(case, pieces)));
+            return Ok(MaterialPrompt {
+                prompt: with_pieces(case, pieces),
+                beginning,
+                n_pieces: n,
+            });
         }
         let takes_all =
             self.settings.arm == Arm::FullContext && documents.truncation == Truncation::Whole;
@@ -315,7 +324,7 @@ impl Answering<'_> {
         let places = prepared.best_passages(&case.baseline.query, n_max)?;
         let best: Vec<&str> = places.iter().filter_map(|place| all.get(*place).copied()).collect();
         let share = match documents.truncation {
-            Truncation::Whole => return self.fitted(case, &best, Keep::First),
+            Truncation::Whole => return self.best_fitting(case, &best),
             Truncation::Tokens => self.share_tokens(case, best.len(), self.answer_tokens())?,
             Truncation::Paper => self.share_tokens(case, best.len(), PAPER_PADDING_TOKENS)?,
         };
@@ -327,7 +336,7 @@ impl Answering<'_> {
             })
             .collect::<Result<Vec<String>, MemoryBenchError>>()?;
         let cut: Vec<&str> = cut.iter().map(String::as_str).collect();
-        self.fitted(case, &cut, Keep::First)
+        self.best_fitting(case, &cut)
     }
 
     /// The tokens of the window for each of `n` documents, when the rest of the prompt and `set_aside`
@@ -355,34 +364,66 @@ impl Answering<'_> {
         Ok(chars[..n_chars].iter().collect())
     }
 
-    /// Returns the prompt with as many of the pieces as fit, from the beginning or from the end.
-    fn fitted(
-        &self,
-        case: &Case,
-        pieces: &[&str],
-        keep: Keep,
-    ) -> Result<(Prompt, usize), MemoryBenchError> {
-        let n = self.n_fitting(case, pieces, keep)?;
-        Ok((with_pieces(case, kept(pieces, n, keep)), n))
+    /// Returns the prompt with as many of these pieces as fit, best first; other questions have others.
+    fn best_fitting(&self, case: &Case, best: &[&str]) -> Result<MaterialPrompt, MemoryBenchError> {
+        let n_pieces = self.n_within(case, best, Keep::First, self.prompt_tokens())?;
+        Ok(MaterialPrompt { n_pieces, ..MaterialPrompt::of(with_pieces(case, &best[..n_pieces])) })
     }
 
-    /// How many of the pieces fit.
+    /// How many of the pieces fit, from the beginning or from the end.
+    ///
+    /// What stands around them is taken for a whole number of 32nds of the window, so that for most questions on
+    /// one store the same pieces fit, which are then read once.
     pub(crate) fn n_fitting(
         &self,
         case: &Case,
         pieces: &[&str],
         keep: Keep,
     ) -> Result<usize, MemoryBenchError> {
-        let model = self.lender.lend();
-        let budget = model.context_window_tokens().saturating_sub(self.answer_tokens());
+        let part = (self.lender.window_tokens() / 32).max(1);
+        let around = self.lender.count_tokens(&with_pieces(case, &[]))?;
+        let rounded_up = around.next_multiple_of(part) - around;
+        self.n_within(case, pieces, keep, self.prompt_tokens().saturating_sub(rounded_up))
+    }
+
+    /// How many of the pieces a prompt of at most so many tokens has room for.
+    fn n_within(
+        &self,
+        case: &Case,
+        pieces: &[&str],
+        keep: Keep,
+        n_tokens: usize,
+    ) -> Result<usize, MemoryBenchError> {
         largest(pieces.len(), |n| {
-            Ok(model.count_tokens(&with_pieces(case, kept(pieces, n, keep)))? <= budget)
+            let prompt = with_pieces(case, kept(pieces, n, keep));
+            Ok(self.lender.count_tokens(&prompt)? <= n_tokens)
         })
+    }
+
+    /// The longest prompt.
+    fn prompt_tokens(&self) -> usize {
+        self.lender.window_tokens().saturating_sub(self.answer_tokens())
     }
 
     /// The room kept for an answer, as the agent keeps it.
     pub(super) fn answer_tokens(&self) -> usize {
         self.settings.agent.answer_tokens.min(self.lender.window_tokens() / 7)
+    }
+}
+
+/// One prompt that asks everything.
+struct MaterialPrompt {
+    prompt: Prompt,
+    /// Up to the end of the material, if other cases have the same.
+    beginning: Option<Prompt>,
+    /// Of how many pieces it is.
+    n_pieces: usize,
+}
+
+impl MaterialPrompt {
+    /// Makes one that shares nothing, without material.
+    fn of(prompt: Prompt) -> Self {
+        Self { prompt, beginning: None, n_pieces: 0 }
     }
 }
 
@@ -442,8 +483,12 @@ fn as_pieces(case: &Case) -> Gold {
 }
 
 pub(crate) fn with_pieces(case: &Case, pieces: &[&str]) -> Prompt {
-    let material = pieces.join(case.memory.material.joiner);
-    one_turn(&format!("{}{material}{}", case.baseline.before, case.baseline.after))
+    one_turn(&format!("{}{}", beginning(case, pieces), case.baseline.after))
+}
+
+/// What stands before the question.
+fn beginning(case: &Case, pieces: &[&str]) -> String {
+    format!("{}{}", case.baseline.before, pieces.join(case.memory.material.joiner))
 }
 
 pub(crate) fn one_turn(text: &str) -> Prompt {

@@ -44,6 +44,7 @@ impl Answering<'_> {
             &GenerationRequest {
                 slot: SessionSlot::MainContext,
                 prompt: &prompt,
+                beginning: None,
                 constraint,
                 sampling: &agent.sampling,
                 seed: self.settings.seed,

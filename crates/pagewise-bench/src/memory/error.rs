@@ -69,7 +69,7 @@ pub enum MemoryBenchError {
     },
     /// The records in the folder were made with other settings.
     #[error(
-        "{} has records that were made with another {}: give another folder, or remove the file",
+        "{} has records that were made with other {}: give another folder, or remove the file",
         path.display(),
         differing.join(", ")
     )]
@@ -94,7 +94,7 @@ pub enum MemoryBenchError {
     },
     /// Records that would be counted together differ in a setting.
     #[error(
-        "{cell} of {model} was run with another {} here and there: such records are not counted together",
+        "{cell} of {model} was run with other {} here than there: such records are not counted together",
         differing.join(", ")
     )]
     MixedSettings {

@@ -134,15 +134,13 @@ impl JudgedSet {
 pub struct Judge {
     model: Box<dyn LanguageModel>,
     name: JudgeName,
-    /// Whether the model has read the instructions and examples.
-    is_ready: bool,
 }
 
 impl Judge {
     /// Takes a model.
     pub fn new(model: Box<dyn LanguageModel>, name: String, weights: String) -> Self {
         let name = JudgeName { judge: name, weights, prompt: prompt_fingerprint() };
-        Self { model, name, is_ready: false }
+        Self { model, name }
     }
 
     /// Returns who it is.
@@ -199,40 +197,11 @@ impl Judge {
         replies: [&String; N],
         cancelled: &AtomicBool,
     ) -> Result<[bool; N], MemoryBenchError> {
-        self.begin(cancelled)?;
         let mut accepts = [false; N];
         for (accepts, reply) in accepts.iter_mut().zip(replies) {
             *accepts = self.accepts(question, &[gold.to_string()], reply, cancelled)?;
         }
         Ok(accepts)
-    }
-
-    /// Has the model forget all but the instructions and examples, which were read once: what is in its cache
-    /// when a question begins is always the same, and so a verdict depends on its question alone.
-    fn begin(&mut self, cancelled: &AtomicBool) -> Result<(), MemoryBenchError> {
-        let n_times = if self.is_ready { 1 } else { 2 };
-        if !self.is_ready {
-            self.model.forget();
-        }
-        for _ in 0..n_times {
-            let generation = self.model.generate(
-                &GenerationRequest {
-                    slot: SessionSlot::MainContext,
-                    prompt: &prompt("", "", ""),
-                    constraint: Constraint::Text { max_chars: 1 },
-                    sampling: &Sampling::default(),
-                    seed: 0,
-                    max_tokens: 1,
-                    cancelled,
-                },
-                &mut |_| ControlFlow::Continue(()),
-            )?;
-            if generation.finish == Finish::Cancelled {
-                return Err(MemoryBenchError::Cancelled);
-            }
-        }
-        self.is_ready = true;
-        Ok(())
     }
 
     /// Judges a record that it has not judged; returns whether there was something to judge.
@@ -248,7 +217,6 @@ impl Judge {
         // Nothing was said, so nothing is accepted.
         let says_nothing = record.error.is_some() || record.reply.trim().is_empty();
         let accepts = !says_nothing && {
-            self.begin(cancelled)?;
             let question = record.case.messages.last().map_or("", |message| &message.text);
             self.accepts(question, &record.case.gold.answers, &record.reply, cancelled)?
         };
@@ -277,10 +245,13 @@ impl Judge {
         let format = CallFormat::default();
         let [question, answers, reply] = [question, &answers.join(" / "), reply]
             .map(|text| text.chars().take(TEXT_CHARS).collect::<String>());
+        let prompt = prompt(&question, &answers, &reply);
         let generation = self.model.generate(
             &GenerationRequest {
                 slot: SessionSlot::MainContext,
-                prompt: &prompt(&question, &answers, &reply),
+                prompt: &prompt,
+                // So that a verdict depends on its question alone.
+                beginning: Some(&prompt.without_last_turn()),
                 constraint: Constraint::Call { functions: &functions, format: &format },
                 sampling: &Sampling::default(),
                 seed: 0,

@@ -105,7 +105,11 @@ impl LanguageModel for LentModel {
             Constraint::Text { .. } => (None, None),
         };
         let seconds = started.elapsed().as_secs_f64();
-        let tokens = generation.tokens;
+        let mut tokens = generation.tokens;
+        if request.beginning.is_some() && !request.slot.is_decision() {
+            // A case costs what it would cost alone, though another one had the same material read.
+            tokens.prefilled += std::mem::take(&mut tokens.reused);
+        }
         *self.tokens.borrow_mut() += tokens;
         self.log.borrow_mut().push(Written { functions, call, tokens, seconds });
         Ok(generation)

@@ -43,7 +43,7 @@ impl Answering<'_> {
                     has_evidence: has_evidence(&task.gold, text),
                     evidence_share: evidence_share(&task.gold, text),
                 };
-                let reply = self.reply(&prompt, answered)?;
+                let reply = self.reply(&prompt, None, answered)?;
                 answered.events.push(EventRecord {
                     replies: vec![reply],
                     prompt: Some(record),

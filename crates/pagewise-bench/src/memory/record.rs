@@ -48,7 +48,8 @@ pub struct Settings {
     pub seed: u64,
     /// The embedder that searches; `none` where nothing is searched by meaning.
     pub embedder: String,
-    /// What the agent's prompts are, as a number: records that were made with others are not mixed.
+    /// What the agent's prompts are, as a number: records that were made with others are not mixed. Empty where
+    /// no agent answers.
     pub prompts: String,
     /// How documents are cut for a prompt, and how many there are.
     pub documents: Documents,
@@ -73,6 +74,24 @@ impl Settings {
     /// Returns what [`prompts`](Self::prompts) is in this program.
     pub fn prompts() -> String {
         format!("{:016x}", prompts_fingerprint())
+    }
+
+    /// Leaves only what has a part in the answers. Where no agent answers its prompts are nothing, and its
+    /// settings are the usual ones but for those that make a single prompt and its answer. So these records
+    /// stand when the agent changes.
+    #[must_use]
+    pub fn with_what_counts(mut self) -> Self {
+        if self.arm != Arm::Memgpt {
+            self.prompts.clear();
+            let AgentConfig { sampling, answer_tokens, message_max_chars, .. } = self.agent;
+            self.agent = AgentConfig {
+                sampling,
+                answer_tokens,
+                message_max_chars,
+                ..AgentConfig::default()
+            };
+        }
+        self
     }
 
     /// Returns the name of the file of these records, without a folder.
@@ -329,7 +348,7 @@ pub fn read_records(path: &Path) -> Result<(Vec<Record>, u64), MemoryBenchError>
         .lines()
         .enumerate()
         .map(|(index, line)| {
-            serde_json::from_str(line).map_err(|error| MemoryBenchError::Line {
+            let record = serde_json::from_str(line).map_err(|error| MemoryBenchError::Line {
                 path: path.into(),
                 line: index + 1,
                 reason: match layout(line) {
@@ -338,9 +357,11 @@ pub fn read_records(path: &Path) -> Result<(Vec<Record>, u64), MemoryBenchError>
                     ),
                     _ => format!("not a record: {error}"),
                 },
-            })
+            })?;
+            let Record { settings, .. } = record;
+            Ok(Record { settings: settings.with_what_counts(), ..record })
         })
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<_, MemoryBenchError>>()?;
     Ok((records, whole as u64))
 }
 

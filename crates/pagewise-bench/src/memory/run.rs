@@ -61,7 +61,8 @@ impl<'a> Runner<'a> {
     ///
     /// A case is run as if it were the only one: with a copy of its memory, and a model that has
     /// forgotten the case before. So its record does not depend on which cases were run with it, but for the
-    /// time and the tokens of what all decisions on messages begin with, which are the first one's.
+    /// time and the tokens of what all decisions on messages begin with, which are the first one's, and for the
+    /// time of reading the material that prompts share.
     pub fn run(
         &mut self,
         cases: &[Case],

@@ -202,6 +202,7 @@ fn generate(engine: &mut Engine) -> Result<(), String> {
         let request = GenerationRequest {
             slot: SessionSlot::MainContext,
             prompt: &prompt(),
+            beginning: None,
             constraint,
             sampling: &Sampling::default(),
             seed: 1,

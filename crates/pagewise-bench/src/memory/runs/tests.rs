@@ -81,7 +81,7 @@ fn what_differs_in_a_setting_is_never_one_cell() {
     let error = merge(&runs, out.path(), false).unwrap_err().to_string();
     assert_eq!(
         error,
-        "doc-qa memgpt of m was run with another prompts, agent.page_size here and there: such records are not \
+        "doc-qa memgpt of m was run with other prompts, agent.page_size here than there: such records are not \
          counted together"
     );
     let files = merge(&runs, out.path(), true).unwrap();
@@ -91,6 +91,20 @@ fn what_differs_in_a_setting_is_never_one_cell() {
     assert_eq!(read(&[&out]).cells.len(), 2);
     let board = Leaderboard::of(&runs);
     assert_eq!(board.standings.len(), 2, "{board:?}");
+}
+
+#[test]
+fn where_no_agent_answers_its_settings_are_no_difference() {
+    let usual = settings(Task::DocQa, Arm::FullContext);
+    let mut other = usual.clone();
+    other.prompts = "q".into();
+    other.agent.page_size = 3;
+    let mut shorter = usual.clone();
+    shorter.agent.answer_tokens = 9;
+    let [a, b, c] = [usual, other, shorter].map(|settings| write(&[cell(&settings, 2, 0)]));
+    assert_eq!(read(&[&a, &b]).cells.len(), 1);
+    let variants: Vec<String> = read(&[&a, &c]).cells.iter().map(Cell::variant).collect();
+    assert_eq!(variants, ["", ", other agent.answer_tokens"]);
 }
 
 #[test]

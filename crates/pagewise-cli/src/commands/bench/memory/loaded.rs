@@ -119,7 +119,7 @@ impl<'a> Loaded<'a> {
             (None, Truncation::Whole) => agent.page_size as usize,
             (None, Truncation::Tokens | Truncation::Paper) => SHARED_DOCUMENTS,
         };
-        Ok(Settings {
+        let settings = Settings {
             format: Settings::FORMAT,
             task,
             source: set.source.clone(),
@@ -132,6 +132,7 @@ impl<'a> Loaded<'a> {
             prompts: Settings::prompts(),
             documents: Documents { n_max, truncation },
             agent,
-        })
+        };
+        Ok(settings.with_what_counts())
     }
 }
