@@ -160,6 +160,7 @@ fn time(engine: &mut Engine, name: &str, prompt: &Prompt, repetitions: usize) ->
     let request = GenerationRequest {
         slot: SessionSlot::MainContext,
         prompt,
+        beginning: None,
         constraint: Constraint::Call { functions: &specs, format: &format },
         sampling: &Sampling::default(),
         seed: 0,

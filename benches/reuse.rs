@@ -131,6 +131,7 @@ struct Run {
 struct Recorded {
     slot: SessionSlot,
     prompt: Prompt,
+    beginning: Option<Prompt>,
     /// The functions that could be called; none for a text.
     functions: Option<(Vec<FunctionSpec<'static>>, CallFormat)>,
     sampling: Sampling,
@@ -223,6 +224,7 @@ impl LanguageModel for Recorder {
             recorded.push(Recorded {
                 slot: request.slot,
                 prompt: request.prompt.clone(),
+                beginning: request.beginning.cloned(),
                 functions,
                 sampling: request.sampling.clone(),
                 seed: request.seed,
@@ -425,6 +427,7 @@ fn answer(engine: &mut Engine, call: &Recorded) -> Result<Generation> {
     let request = GenerationRequest {
         slot: call.slot,
         prompt: &call.prompt,
+        beginning: call.beginning.as_ref(),
         constraint: Constraint::Call { functions, format },
         sampling: &call.sampling,
         seed: call.seed,

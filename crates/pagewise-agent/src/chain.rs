@@ -44,6 +44,10 @@ pub(crate) struct Chain {
     pub(crate) found: Vec<String>,
     /// What was read in them since the last search.
     pub(crate) reading: Option<Reading>,
+    /// What was read before the last search, if that was no answer.
+    pub(crate) read_before: Option<Reading>,
+    /// How many of them were read.
+    pub(crate) n_read: usize,
     /// Identifiers that were searched for, in order.
     pub(crate) searched: Vec<String>,
     /// Lines of working context that were written for this event.
@@ -79,6 +83,8 @@ impl Chain {
             leads: Vec::new(),
             found: Vec::new(),
             reading: None,
+            read_before: None,
+            n_read: 0,
             searched: Vec::new(),
             noted: Vec::new(),
             event_text,
@@ -120,6 +126,17 @@ impl Chain {
         shown
     }
 
+    /// The lines to be read: after one that was only on the way to the answer, that one and what was found since.
+    pub(crate) fn unread(&self) -> Vec<String> {
+        match &self.read_before {
+            None => self.found.clone(),
+            Some(before) => {
+                let new = self.found.iter().skip(self.n_read).cloned();
+                before.source.iter().cloned().chain(new).collect()
+            }
+        }
+    }
+
     /// The identifier that the user named, that was searched for, and that has led to others.
     pub(crate) fn trail_start(&self) -> Option<&str> {
         let asked = self.identifiers();
@@ -156,7 +173,7 @@ impl Chain {
         match purpose {
             Purpose::Search => {
                 self.n_searches += 1;
-                self.reading = None;
+                self.read_before = self.reading.take().filter(|reading| !reading.answers);
             }
             Purpose::Edit if succeeded => {
                 self.n_edits += 1;

@@ -76,6 +76,8 @@ pub struct AgentConfig {
     pub facts_per_message: usize,
     /// Whether the model reads what a search found by itself before it replies; never in a transcript.
     pub reading: bool,
+    /// Whether the model decides if what it has read answers the message, and searches on if it does not.
+    pub checking: bool,
     /// Whether a question is answered only after one search, once there is something to find.
     pub search_before_answer: bool,
     /// Whether what the event says is wanted joins the model's words in a search.
@@ -125,6 +127,7 @@ impl Default for AgentConfig {
             noting: true,
             facts_per_message: 5,
             reading: true,
+            checking: true,
             search_before_answer: true,
             event_words_in_search: true,
             search_mode: SearchMode::Fused,

@@ -98,7 +98,7 @@ fn rehearsed(request: &str, trail: [&str; 4], names: &str) -> String {
 }
 
 /// Reads the lines of examples: what is answered, a colon, and to what.
-fn examples(text: &'static str) -> impl Iterator<Item = (&'static str, &'static str)> {
+pub(crate) fn examples(text: &'static str) -> impl Iterator<Item = (&'static str, &'static str)> {
     text.lines().filter_map(|line| line.split_once(": "))
 }
 

@@ -105,8 +105,12 @@ impl MainContext<'_> {
             let instruction = include_str!("prompts/instruction_followed.md").trim_end();
             return instruction.replace("{end}", end).into();
         }
-        if let Some(reading) = chain.reading.as_ref().filter(|_| self.must == Must::Anything) {
-            let instruction = include_str!("prompts/instruction_read.md").trim_end();
+        let reads = matches!(self.must, Must::Anything | Must::SearchOn);
+        if let Some(reading) = chain.reading.as_ref().filter(|_| reads) {
+            let instruction = match self.must {
+                Must::SearchOn => include_str!("prompts/instruction_search_on.md").trim_end(),
+                _ => include_str!("prompts/instruction_read.md").trim_end(),
+            };
             let answer = clip(&reading.answer, self.shown.result_chars);
             return instruction.replace("{reading}", &answer).into();
         }

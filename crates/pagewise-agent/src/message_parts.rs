@@ -25,10 +25,15 @@ pub(crate) fn wanted(message: &str) -> String {
 }
 
 /// Returns the sentences of a message that ask, or quote, or all of it if none does: what somebody who has
-/// the answer at hand needs to know of it.
+/// the answer at hand needs to know of it. What introduces a question is left out.
 pub(crate) fn asked(message: &str) -> String {
-    let asked: Vec<&str> =
-        sentences(message).into_iter().filter(|sentence| asks(sentence)).collect();
+    let asking = sentences(message).into_iter().filter(|sentence| asks(sentence));
+    let asked: Vec<&str> = asking
+        .map(|sentence| match quotations(sentence).is_empty() {
+            true => without_introduction(sentence),
+            false => sentence,
+        })
+        .collect();
     if asked.is_empty() { message.to_string() } else { asked.join(" ") }
 }
 
@@ -170,7 +175,7 @@ mod tests {
         assert_eq!(asked(said), asking);
         let said =
             "Read all of the manual. Now the question: where is the fuse of the pump? Be brief.";
-        assert_eq!(asked(said), "Now the question: where is the fuse of the pump?");
+        assert_eq!(asked(said), "where is the fuse of the pump?");
         assert_eq!(asked("Tell me of the pump. Be brief."), "Tell me of the pump. Be brief.");
     }
 

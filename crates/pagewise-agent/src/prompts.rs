@@ -3,7 +3,9 @@
 use crate::functions;
 
 /// The texts in `prompts/`.
-const TEXTS: [(&str, &str); 21] = [
+const TEXTS: [(&str, &str); 24] = [
+    ("checking_examples.md", include_str!("prompts/checking_examples.md")),
+    ("checking_system.md", include_str!("prompts/checking_system.md")),
     ("frame_examples.md", include_str!("prompts/frame_examples.md")),
     ("frame_system.md", include_str!("prompts/frame_system.md")),
     ("instruction_follow.md", include_str!("prompts/instruction_follow.md")),
@@ -14,6 +16,7 @@ const TEXTS: [(&str, &str); 21] = [
     ("instruction_save.md", include_str!("prompts/instruction_save.md")),
     ("instruction_saved.md", include_str!("prompts/instruction_saved.md")),
     ("instruction_search.md", include_str!("prompts/instruction_search.md")),
+    ("instruction_search_on.md", include_str!("prompts/instruction_search_on.md")),
     ("intake_examples.md", include_str!("prompts/intake_examples.md")),
     ("intake_system.md", include_str!("prompts/intake_system.md")),
     ("noting_examples.md", include_str!("prompts/noting_examples.md")),

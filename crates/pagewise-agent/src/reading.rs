@@ -3,12 +3,16 @@
 //! A small model that reads all of main context repeats what it was asked, or what stands last in it. Given
 //! nothing but the lines that were found and the question, it finds the answer more often. The reply is then
 //! made in main context from that answer, and from the line that it rests on.
+//!
+//! What it finds may be only on the way to what is asked: where somebody was born, and not on which river that
+//! town lies. So the answer is **checked**, again by itself, and the model searches on if it is none.
 
 use std::collections::BTreeSet;
 
-use pagewise_core::{Prompt, PromptMessage, PromptRole};
+use pagewise_core::{ArgumentKind, FunctionCall, Prompt, PromptMessage, PromptRole};
 
-use crate::functions::working_context::one_line;
+use crate::functions::working_context::{content_words, one_line};
+use crate::intake::{Decision, Question, examples};
 
 /// The longest answer that is read in what was found, in characters.
 pub(crate) const READING_MAX_CHARS: usize = 300;
@@ -26,6 +30,8 @@ pub(crate) struct Reading {
     pub(crate) answer: String,
     /// The line that has most of what the answer says and the message does not; `None` if no line has any.
     pub(crate) source: Option<String>,
+    /// Whether it says what the message asks for, as far as the model was asked.
+    pub(crate) answers: bool,
 }
 
 impl Reading {
@@ -45,7 +51,24 @@ impl Reading {
         let best =
             lines.iter().zip(held.iter().map(shared)).rev().max_by(|a, b| a.1.total_cmp(&b.1));
         let source = best.filter(|(_, shared)| *shared > 0.0).map(|(line, _)| line.clone());
-        Self { answer: one_line(answer), source }
+        Self { answer: one_line(answer), source, answers: true }
+    }
+
+    /// The words of the answer that are in what was found and not in `message`, in order: what a search for
+    /// the rest of the answer can start from.
+    pub(crate) fn leads(&self, message: &str, found: &[String]) -> Vec<&str> {
+        let (said, held) = (words(message), words(&found.join(" ")));
+        let telling = content_words(&self.answer);
+        let mut seen = BTreeSet::new();
+        let all = self.answer.split(|c: char| !c.is_alphanumeric());
+        all.filter(|word| {
+            let word = word.to_lowercase();
+            telling.contains(&word)
+                && held.contains(&word)
+                && !said.contains(&word)
+                && seen.insert(word)
+        })
+        .collect()
     }
 }
 
@@ -57,6 +80,25 @@ pub(crate) fn reading(asked: &str, lines: &[String]) -> Prompt {
     let request = format!("Notes:\n{}\n\nRequest: {asked}", listed.join("\n"));
     let messages = vec![turn(PromptRole::System, system.into()), turn(PromptRole::User, request)];
     Prompt { messages }
+}
+
+/// Asks whether an answer that was read says what is asked.
+pub(crate) fn checking(asked: &str, answer: &str) -> Decision {
+    // The answer first: what stands last is what small models judge.
+    let shown = |answer: &str, asked: &str| format!("Answer: {answer}\nRequest: {asked}");
+    let kind = ArgumentKind::OneOf(vec!["yes".into(), "no".into()]);
+    let question = Question { function: "check", argument: "answered", kind };
+    let examples = examples(include_str!("prompts/checking_examples.md"));
+    let examples = examples.filter_map(|(answered, text)| {
+        let (answer, asked) = text.split_once(" | ")?;
+        Some((shown(answer, asked), answered.into()))
+    });
+    question.decision(include_str!("prompts/checking_system.md"), examples, shown(answer, asked))
+}
+
+/// Reads what [`checking`] was answered.
+pub(crate) fn read_checking(call: &FunctionCall) -> bool {
+    call.text("answered") != "no"
 }
 
 /// A line of working context, as it is read.
@@ -92,6 +134,28 @@ mod tests {
         let prompt = reading("What do boats need?", &lines());
         let turns: Vec<&str> = prompt.messages.iter().map(|turn| turn.content.as_str()).collect();
         insta::assert_snapshot!(turns.join("\n---\n"));
+    }
+
+    #[test]
+    fn an_answer_leads_on_by_what_was_found_and_not_asked() {
+        let found = vec!["2026-01-04: Ada Wren was born in Umberleigh.".to_string()];
+        let leads = |answer| {
+            Reading::of(answer, "Where was Ada Wren born?", &found)
+                .leads("Where was Ada Wren born?", &found)
+                .join(" ")
+        };
+        assert_eq!(leads("Ada Wren was born in Umberleigh, Umberleigh."), "Umberleigh");
+        assert_eq!(leads("The notes mention no birthplace."), "");
+    }
+
+    #[test]
+    fn every_answer_is_checked_after_examples_of_both_kinds() {
+        let decision = checking("Where does it lie?", "It lies there.");
+        let turns: Vec<&str> =
+            decision.prompt.messages.iter().map(|turn| turn.content.as_str()).collect();
+        let n = |answered: &str| turns.iter().filter(|turn| turn.contains(answered)).count();
+        assert!(n("\"yes\"") >= 4 && n("\"no\"") >= 4, "{turns:?}");
+        assert_eq!(*turns.last().unwrap(), "Answer: It lies there.\nRequest: Where does it lie?");
     }
 
     #[test]

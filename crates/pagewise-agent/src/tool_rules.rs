@@ -28,6 +28,8 @@ pub(crate) enum Must {
     Anything,
     /// Search: the user asks, and there is more than the model sees.
     Search,
+    /// Search on: what was read in what was found is no answer yet.
+    SearchOn,
     /// Search for one of the identifiers that were found: the request wants the end of a trail.
     Follow,
 }
@@ -43,6 +45,9 @@ pub(crate) fn must(state: &State<'_>) -> Must {
         return Must::Search;
     }
     let may_search = chain.n_searches < config.searches_per_event;
+    if may_search && chain.reading.as_ref().is_some_and(|reading| !reading.answers) {
+        return Must::SearchOn;
+    }
     match chain.follows == Some(true) && !chain.leads.is_empty() && may_search {
         true => Must::Follow,
         false => Must::Anything,
@@ -60,12 +65,13 @@ fn allows(function: &Function, state: &State<'_>) -> bool {
         (Task::Reply, _) if must == Must::Follow => {
             chain.last.as_ref().is_some_and(|(last, _)| last.function == function.name)
         }
-        (Task::Reply, Purpose::Reply) => must != Must::Search,
+        (Task::Reply, Purpose::Reply) => !matches!(must, Must::Search | Must::SearchOn),
         (Task::Reply, _) if is_last_step(state) => false,
         (Task::Reply, Purpose::Search) => {
-            // The first search is by words: left to itself, a small model lists the current day.
+            // A search that must be is by words: left to itself, a small model lists the current day.
             let is_by_date = function.name == recall::CONVERSATION_SEARCH_DATE.name;
-            chain.n_searches < config.searches_per_event && !(is_by_date && chain.n_searches == 0)
+            let is_by_words = chain.n_searches == 0 || must == Must::SearchOn;
+            chain.n_searches < config.searches_per_event && !(is_by_date && is_by_words)
         }
         // What a question says is no fact, but small models would save it as one.
         (Task::Reply, Purpose::Edit) => {

@@ -98,12 +98,14 @@ pub enum SessionSlot {
     Rehearsal,
     /// What is noted of a message.
     Noting,
+    /// What is decided of an answer that was read: whether it is one.
+    Checking,
 }
 
 impl SessionSlot {
     /// Whether what is asked in this slot is a decision: all turns but the last are the same each time.
     pub fn is_decision(self) -> bool {
-        matches!(self, Self::Intake | Self::Rehearsal | Self::Noting)
+        matches!(self, Self::Intake | Self::Rehearsal | Self::Noting | Self::Checking)
     }
 }
 

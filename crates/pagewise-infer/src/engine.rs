@@ -325,13 +325,14 @@ impl LanguageModel for Engine {
 
 impl Snapshot {
     /// What is kept: a summary has little in common with the one before it.
-    const SLOTS: [SessionSlot; 3] =
-        [SessionSlot::MainContext, SessionSlot::Intake, SessionSlot::Noting];
+    const SLOTS: [SessionSlot; 4] =
+        [SessionSlot::MainContext, SessionSlot::Intake, SessionSlot::Noting, SessionSlot::Checking];
 
     fn path_of(&self, slot: SessionSlot) -> PathBuf {
         match slot {
             SessionSlot::Intake => self.path.with_file_name("intake.kv"),
             SessionSlot::Noting => self.path.with_file_name("noting.kv"),
+            SessionSlot::Checking => self.path.with_file_name("checking.kv"),
             _ => self.path.clone(),
         }
     }

@@ -39,7 +39,7 @@ pub struct ScriptedModel {
     rng: ChaCha8Rng,
     is_random: bool,
     follows_trails: bool,
-    reads: String,
+    reads: VecDeque<String>,
     notes: Vec<String>,
 }
 
@@ -53,7 +53,7 @@ impl ScriptedModel {
             rng: ChaCha8Rng::seed_from_u64(0),
             is_random: false,
             follows_trails: false,
-            reads: String::new(),
+            reads: VecDeque::new(),
             notes: Vec::new(),
         }
     }
@@ -69,9 +69,11 @@ impl ScriptedModel {
         Self { follows_trails, ..self }
     }
 
-    /// Sets what is read in what a search found.
-    pub fn reading(self, reads: &str) -> Self {
-        Self { reads: reads.into(), ..self }
+    /// Sets what is read in what searches found, one after the other; the last again and again.
+    ///
+    /// What is only "on the way" is no answer when it is checked.
+    pub fn reading(self, reads: &[&str]) -> Self {
+        Self { reads: reads.iter().map(ToString::to_string).collect(), ..self }
     }
 
     /// Sets what is noted of each message.
@@ -83,12 +85,13 @@ impl ScriptedModel {
     fn decide(&self, functions: &[FunctionSpec], prompt: &Prompt) -> FunctionCall {
         let asked = prompt.messages.last().map_or("", |turn| turn.content.as_str());
         let wanted = if asked.contains('?') { "search" } else { "save" };
+        let answered = if asked.contains("on the way") { "no" } else { "yes" };
         let spec = functions.first().expect("a decision is one function");
         let value = |kind: &ArgumentKind| -> Value {
             match kind {
                 ArgumentKind::OneOf(allowed) => {
                     let end = if self.follows_trails { allowed.last() } else { allowed.first() };
-                    let by_sign = allowed.iter().find(|one| *one == wanted);
+                    let by_sign = allowed.iter().find(|one| [wanted, answered].contains(&&***one));
                     by_sign.or(end).cloned().unwrap_or_default().into()
                 }
                 _ => self.notes.clone().into(),
@@ -146,7 +149,12 @@ impl LanguageModel for ScriptedModel {
             (slot, Constraint::Call { functions, .. }) if slot.is_decision() => {
                 Some(self.decide(functions, request.prompt).to_text())
             }
-            (SessionSlot::Reading, _) => Some(self.reads.clone()),
+            (SessionSlot::Reading, _) => {
+                let is_last = self.reads.len() < 2;
+                let next =
+                    if is_last { self.reads.front().cloned() } else { self.reads.pop_front() };
+                Some(next.unwrap_or_default())
+            }
             _ => None,
         };
         if let Some(text) = unscripted.filter(|_| !self.is_random) {

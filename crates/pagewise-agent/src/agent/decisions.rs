@@ -114,6 +114,13 @@ impl Agent {
         if !reads || !chain.searches || chain.reading.is_some() || chain.follows == Some(true) {
             return Ok(());
         }
+        if chain.n_read == chain.found.len()
+            && let Some(before) = chain.read_before.take()
+        {
+            // Nothing new was found, so that is all there is to say.
+            chain.reading = Some(Reading { answers: true, ..before });
+            return Ok(());
+        }
         let asked = clip(&asked(&chain.event_text), self.config.shown_message_chars);
         let noted = writable_lines(&self.working_context);
         if chain.found.is_empty() {
@@ -127,8 +134,14 @@ impl Agent {
         lines.extend(self.said_about(&asked, chain));
         let mut n_in_view = lines.len();
         // Small models take the last line of a few for the answer, so what was found stands there.
-        lines.extend(chain.found.iter().cloned());
-        let mut prompt = reading::reading(&asked, &lines);
+        lines.extend(chain.unread());
+        chain.n_read = chain.found.len();
+        let request = match &chain.read_before {
+            // Put like a fact that the user gives, it is taken as the start, and not found once more.
+            Some(before) => format!("{} {asked}", before.answer),
+            None => asked.clone(),
+        };
+        let mut prompt = reading::reading(&request, &lines);
         while self.count(&prompt)? > self.levels.budget_tokens {
             // Main context has what is in view anyway; of what was found, the best stands first.
             match n_in_view {
@@ -139,13 +152,34 @@ impl Agent {
             if lines.is_empty() {
                 return Ok(());
             }
-            prompt = reading::reading(&asked, &lines);
+            prompt = reading::reading(&request, &lines);
         }
         let text = self.write_text(SessionSlot::Reading, &prompt, READING_MAX_CHARS, handling)?;
         chain.reading = text
             .filter(|text| !text.is_empty())
             .map(|text| Reading::of(&text, &chain.event_text, &lines));
+        self.check(&asked, chain, handling)?;
         handling.plan(chain);
+        Ok(())
+    }
+
+    /// Has the model decide whether what it has read in what was found is an answer, if it could search on; not
+    /// if it was asked already whether what was found leads on.
+    fn check(
+        &mut self,
+        asked: &str,
+        chain: &mut Chain,
+        handling: &mut Handling<'_>,
+    ) -> Result<(), AgentError> {
+        let may_search = (1..self.config.searches_per_event).contains(&chain.n_searches);
+        if !self.config.checking || !may_search || chain.follows.is_some() {
+            return Ok(());
+        }
+        let Some(reading) = &mut chain.reading else { return Ok(()) };
+        let checking = reading::checking(asked, &reading.answer);
+        let budget = self.levels.answer_tokens;
+        let decided = self.decide(SessionSlot::Checking, &checking, budget, handling)?;
+        reading.answers = decided.is_none_or(|Decided { call, .. }| reading::read_checking(&call));
         Ok(())
     }
 

@@ -98,10 +98,16 @@ pub(super) fn search_words(call: &FunctionCall, execution: &Execution<'_>) -> St
     let config = execution.config;
     // A text that has both in a row is found by no substring.
     let joins = config.event_words_in_search && config.search_mode != SearchMode::Substring;
-    if joins && !execution.chain.event_text.is_empty() {
-        format!("{words} {}", wanted(&execution.chain.event_text))
-    } else {
-        words.to_string()
+    let chain = &*execution.chain;
+    if !joins || chain.event_text.is_empty() {
+        return words.to_string();
+    }
+    match chain.reading.as_ref().filter(|reading| !reading.answers) {
+        // The message was searched for, and led here.
+        Some(reading) => {
+            format!("{words} {}", reading.leads(&chain.event_text, &chain.found).join(" "))
+        }
+        None => format!("{words} {}", wanted(&chain.event_text)),
     }
 }
 

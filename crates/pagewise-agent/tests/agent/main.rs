@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 mod noting;
+mod reading;
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -179,46 +180,6 @@ fn a_question_is_searched_before_it_is_answered_once_something_has_left_the_view
     assert!(may(2, "send_message") && !may(2, "conversation_search"), "masked after a repeat");
     assert!(outcome.calls[0].result.contains("the user said: My dog is called Biscuit."));
     assert!(outcome.calls[1].result.contains("already shown above"));
-}
-
-#[test]
-fn a_reply_is_made_from_what_was_read_and_the_line_that_it_rests_on() {
-    let home = tempfile::tempdir().unwrap();
-    let mut store = Store::open(home.path(), Arc::new(HashEmbedder::new())).unwrap();
-    let at = "2026-01-05T09:00:00Z".parse().unwrap();
-    store
-        .transact(|tx| {
-            ["The pump has a fuse of ten amperes.", "The heater has a fuse of six amperes."]
-                .into_iter()
-                .try_for_each(|text| {
-                    let tags = Vec::new();
-                    let passage = NewPassage { text: text.into(), tags, source: None, at };
-                    tx.insert_passage(&passage).map(|_| ())
-                })
-        })
-        .unwrap();
-    drop(store);
-    let search = call("archival_search", &[("words", "fuse heater")]);
-    for reading in [true, false] {
-        let script = [search.clone(), reply("Six amperes.")];
-        let model = ScriptedModel::new(4096, script).reading("It has six amperes.");
-        let config = AgentConfig { reading, ..quiet() };
-        let mut fixture = Fixture::open(home.path(), model, config).unwrap();
-        let outcome = fixture.say("Which fuse does the heater have?");
-        let read = outcome.plan.unwrap().reading;
-        assert_eq!(read.as_deref(), reading.then_some("It has six amperes."));
-        let read = fixture.asked.lock().unwrap().iter().any(|asked| {
-            asked.slot == SessionSlot::Reading && show(&asked.prompt).contains("The heater has")
-        });
-        assert_eq!(read, reading);
-        let prompt = fixture.last_prompt();
-        let (_, shown) = prompt.split_once("# What you did just now").unwrap();
-        if reading {
-            insta::assert_snapshot!(shown);
-        } else {
-            assert!(shown.contains("The pump has") && shown.contains("The heater has"));
-        }
-    }
 }
 
 #[test]

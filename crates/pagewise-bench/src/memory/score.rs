@@ -251,10 +251,17 @@ fn contains_word(text: &str, answer: &str) -> bool {
     words(text).iter().any(|word| word == &answer.to_lowercase() || stem(word) == wanted)
 }
 
-/// Whether the reply holds the answer, both in SQuAD's normal form.
+/// Whether the reply holds the answer, both in SQuAD's normal form, and not as a piece of a longer number.
 fn subspan(reply: &str, answer: &str) -> bool {
-    let answer = squad_normal(answer);
-    !answer.is_empty() && squad_normal(reply).contains(&answer)
+    let (reply, answer) = (squad_normal(reply), squad_normal(answer));
+    let is_digit = |c: Option<char>| c.is_some_and(|c| c.is_ascii_digit());
+    let goes_on = |inside: Option<char>, beside: Option<char>| is_digit(inside) && is_digit(beside);
+    !answer.is_empty()
+        && reply.match_indices(&answer).any(|(at, found)| {
+            let (before, behind) = (&reply[..at], &reply[at + found.len()..]);
+            !goes_on(answer.chars().next(), before.chars().next_back())
+                && !goes_on(answer.chars().next_back(), behind.chars().next())
+        })
 }
 
 /// The part of a reply between `ANSWER:` and `DOCUMENT:`, if it has such parts: what stands behind is
@@ -421,6 +428,9 @@ mod tests {
         assert!(subspan("It was in 1901, I think", "1901"));
         assert!(subspan("the U.S. Senate", "US Senate"));
         assert!(!subspan("anything", "the"));
+        assert!(subspan("about 44,700 people", "44700"));
+        assert!(!subspan("about 447,000 people", "44700"), "a piece of a number");
+        assert!(!subspan("in 2010", "10"));
     }
 
     #[test]

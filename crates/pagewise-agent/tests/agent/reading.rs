@@ -1,0 +1,118 @@
+//! What was found is read by itself, and what was read is checked.
+
+use std::sync::Arc;
+
+use pagewise_agent::AgentConfig;
+use pagewise_core::SessionSlot;
+use pagewise_memory::{NewPassage, Store};
+use pagewise_testkit::{HashEmbedder, ScriptedModel, call};
+
+use crate::{Fixture, quiet, reply, show, substrings};
+
+/// A home with these passages in archival storage.
+fn holding(passages: &[&str]) -> tempfile::TempDir {
+    let home = tempfile::tempdir().unwrap();
+    let mut store = Store::open(home.path(), Arc::new(HashEmbedder::new())).unwrap();
+    let at = "2026-01-05T09:00:00Z".parse().unwrap();
+    store
+        .transact(|tx| {
+            passages.iter().try_for_each(|text| {
+                let text = (*text).into();
+                let passage = NewPassage { text, tags: Vec::new(), source: None, at };
+                tx.insert_passage(&passage).map(|_| ())
+            })
+        })
+        .unwrap();
+    home
+}
+
+fn search(words: &str) -> String {
+    call("archival_search", &[("words", words)])
+}
+
+#[test]
+fn a_reply_is_made_from_what_was_read_and_the_line_that_it_rests_on() {
+    let home =
+        holding(&["The pump has a fuse of ten amperes.", "The heater has a fuse of six amperes."]);
+    let search = call("archival_search", &[("words", "fuse heater")]);
+    for reading in [true, false] {
+        let script = [search.clone(), reply("Six amperes.")];
+        let model = ScriptedModel::new(4096, script).reading(&["It has six amperes."]);
+        let config = AgentConfig { reading, ..quiet() };
+        let mut fixture = Fixture::open(home.path(), model, config).unwrap();
+        let outcome = fixture.say("Which fuse does the heater have?");
+        let read = outcome.plan.unwrap().reading;
+        assert_eq!(read.as_deref(), reading.then_some("It has six amperes."));
+        let read = fixture.asked.lock().unwrap().iter().any(|asked| {
+            asked.slot == SessionSlot::Reading && show(&asked.prompt).contains("The heater has")
+        });
+        assert_eq!(read, reading);
+        let prompt = fixture.last_prompt();
+        let (_, shown) = prompt.split_once("# What you did just now").unwrap();
+        if reading {
+            insta::assert_snapshot!(shown);
+        } else {
+            assert!(shown.contains("The pump has") && shown.contains("The heater has"));
+        }
+    }
+}
+
+const TOWN: &str = "The heater was made in Umberleigh.";
+const RIVER: &str = "Umberleigh lies on the Alme.";
+const ON_THE_WAY: &str = "The heater was made in Umberleigh, which is on the way.";
+
+/// The prompts of a slot.
+fn asked_in(fixture: &Fixture, slot: SessionSlot) -> Vec<String> {
+    let asked = fixture.asked.lock().unwrap();
+    asked.iter().filter(|asked| asked.slot == slot).map(|asked| show(&asked.prompt)).collect()
+}
+
+#[test]
+fn what_is_only_on_the_way_to_the_answer_is_searched_on_from() {
+    let home = holding(&[TOWN, RIVER, "The pump was made in Querndale."]);
+    let script = [search("heater"), search("Umberleigh"), reply("On the Alme.")];
+    let model = ScriptedModel::new(4096, script).reading(&[ON_THE_WAY, "It is the Alme."]);
+    let mut fixture = Fixture::open(home.path(), model, substrings()).unwrap();
+    let outcome = fixture.say("On which river is the town where the heater was made?");
+    let called: Vec<&str> = outcome.calls.iter().map(|call| call.function.as_str()).collect();
+    assert_eq!(called, ["archival_search", "archival_search", "send_message"]);
+    assert_eq!(outcome.plan.unwrap().reading.as_deref(), Some("It is the Alme."));
+    // What was read is a fact of the second request, beside its line and what is new.
+    let read = asked_in(&fixture, SessionSlot::Reading);
+    assert!(read[0].contains(TOWN) && !read[0].contains(RIVER), "{}", read[0]);
+    assert!(read[1].contains(&format!("Request: {ON_THE_WAY} On which river")), "{}", read[1]);
+    assert!(read[1].contains(RIVER), "{}", read[1]);
+    assert_eq!(read[1].matches(TOWN).count(), 1, "{}", read[1]);
+    insta::assert_snapshot!(asked_in(&fixture, SessionSlot::Checking)[0]);
+    // There is no reply before the second search.
+    let functions = fixture.functions();
+    assert!(functions[..2].iter().all(|names| !names.contains(&"send_message".into())));
+    assert!(functions[2].contains(&"send_message".into()), "{functions:?}");
+}
+
+#[test]
+fn a_search_that_finds_nothing_more_ends_it() {
+    let home = holding(&[TOWN, RIVER]);
+    let script = [search("heater"), search("heater"), reply("I only know the town.")];
+    let model = ScriptedModel::new(4096, script).reading(&[ON_THE_WAY]);
+    let mut fixture = Fixture::open(home.path(), model, substrings()).unwrap();
+    let outcome = fixture.say("On which river is the town where the heater was made?");
+    assert_eq!(outcome.replies, ["I only know the town."]);
+    assert_eq!(asked_in(&fixture, SessionSlot::Reading).len(), 1);
+    assert!(fixture.last_prompt().contains("Tell the user what you read"));
+}
+
+#[test]
+fn after_the_last_search_nothing_is_checked_nor_without_the_setting() {
+    let home = holding(&[TOWN, RIVER]);
+    let last = AgentConfig { searches_per_event: 1, ..substrings() };
+    let unchecked = AgentConfig { checking: false, ..substrings() };
+    for config in [last, unchecked] {
+        let model = ScriptedModel::new(4096, [search("heater"), reply("In Umberleigh.")]);
+        let model = model.reading(&[ON_THE_WAY]);
+        let mut fixture = Fixture::open(home.path(), model, config).unwrap();
+        fixture.say("On which river is the town where the heater was made?");
+        assert_eq!(asked_in(&fixture, SessionSlot::Reading).len(), 1);
+        assert!(asked_in(&fixture, SessionSlot::Checking).is_empty());
+    }
+}
