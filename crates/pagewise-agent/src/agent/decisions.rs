@@ -119,6 +119,7 @@ impl Agent {
         {
             // Nothing new was found, so that is all there is to say.
             chain.reading = Some(Reading { answers: true, ..before });
+            handling.plan(chain);
             return Ok(());
         }
         let asked = clip(&asked(&chain.event_text), self.config.shown_message_chars);

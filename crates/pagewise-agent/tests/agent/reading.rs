@@ -98,6 +98,7 @@ fn a_search_that_finds_nothing_more_ends_it() {
     let mut fixture = Fixture::open(home.path(), model, substrings()).unwrap();
     let outcome = fixture.say("On which river is the town where the heater was made?");
     assert_eq!(outcome.replies, ["I only know the town."]);
+    assert_eq!(outcome.plan.unwrap().reading.as_deref(), Some(ON_THE_WAY));
     assert_eq!(asked_in(&fixture, SessionSlot::Reading).len(), 1);
     assert!(fixture.last_prompt().contains("Tell the user what you read"));
 }
