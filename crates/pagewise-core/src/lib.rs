@@ -22,4 +22,4 @@ pub use model::{
     Constraint, Finish, Generation, GenerationRequest, LanguageModel, ModelError, Prompt,
     PromptMessage, PromptRole, Sampling, SessionSlot, TokenUsage,
 };
-pub use private::for_owner_alone;
+pub use private::{for_owner_alone, make_private};

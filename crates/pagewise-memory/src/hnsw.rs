@@ -6,7 +6,7 @@
 //! then the files that it no longer names are removed. All of it can be thrown away at any time.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use hnsw_rs::anndists::dist::distances::Distance;
 use hnsw_rs::api::AnnT;
 use hnsw_rs::hnsw::Hnsw;
 use hnsw_rs::hnswio::HnswIo;
-use pagewise_core::for_owner_alone;
+use pagewise_core::{for_owner_alone, make_private};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -253,6 +253,8 @@ impl GraphFiles {
             Err(_) => return Err(io::Error::other("the graph could not be written")),
         };
         let [graph_path, data_path] = self.dump_paths(&basename);
+        make_private(&graph_path)?;
+        make_private(&data_path)?;
         let manifest = Manifest {
             format: FORMAT,
             platform: platform(),
@@ -266,7 +268,9 @@ impl GraphFiles {
             basename,
         };
         let unfinished = self.manifest_path().with_extension("part");
-        fs::write(&unfinished, serde_json::to_vec(&manifest)?)?;
+        for_owner_alone(fs::OpenOptions::new().write(true).create(true).truncate(true))
+            .open(&unfinished)?
+            .write_all(&serde_json::to_vec(&manifest)?)?;
         fs::rename(&unfinished, self.manifest_path())?;
         graph.n_unsaved = 0;
         self.remove_dumps_except(&manifest.basename)

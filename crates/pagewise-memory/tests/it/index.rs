@@ -1,6 +1,7 @@
 //! The HNSW graph: near enough to the exact scan, and never trusted.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -169,6 +170,10 @@ fn a_damaged_index_is_never_loaded() {
         .map(|path| path.file_name().unwrap().to_owned())
         .collect();
     assert_eq!(names, ["recall-1.hnsw.data", "recall-1.hnsw.graph", "recall.index.json"]);
+    for path in index_files(folder.path()) {
+        let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{}", path.display());
+    }
     let exact_folder = tempfile::tempdir().unwrap();
     let mut exact = open_with_graph(exact_folder.path(), usize::MAX, 0);
     fill(&mut exact, &texts);
