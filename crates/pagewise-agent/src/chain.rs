@@ -44,9 +44,9 @@ pub(crate) struct Chain {
     pub(crate) found: Vec<String>,
     /// What was read in them since the last search.
     pub(crate) reading: Option<Reading>,
-    /// What was read before the last search, if that was no answer.
+    /// What was read before the last search, if the model searched on from there.
     pub(crate) read_before: Option<Reading>,
-    /// How many of them were read.
+    /// How many of the lines that were found have been read.
     pub(crate) n_read: usize,
     /// Identifiers that were searched for, in order.
     pub(crate) searched: Vec<String>,
@@ -126,9 +126,15 @@ impl Chain {
         shown
     }
 
-    /// The lines to be read: after one that was only on the way to the answer, that one and what was found since.
+    /// What was read on the way to the answer, before the last search.
+    pub(crate) fn way(&self) -> Option<&Reading> {
+        self.read_before.as_ref().filter(|before| before.leads_on())
+    }
+
+    /// The lines that were found and are to be read: on the way to the answer the one that led on, and those that
+    /// are new.
     pub(crate) fn unread(&self) -> Vec<String> {
-        match &self.read_before {
+        match self.way() {
             None => self.found.clone(),
             Some(before) => {
                 let new = self.found.iter().skip(self.n_read).cloned();
@@ -173,7 +179,7 @@ impl Chain {
         match purpose {
             Purpose::Search => {
                 self.n_searches += 1;
-                self.read_before = self.reading.take().filter(|reading| !reading.answers);
+                self.read_before = self.reading.take().filter(|reading| reading.searches_on);
             }
             Purpose::Edit if succeeded => {
                 self.n_edits += 1;

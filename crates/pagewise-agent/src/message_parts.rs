@@ -25,15 +25,10 @@ pub(crate) fn wanted(message: &str) -> String {
 }
 
 /// Returns the sentences of a message that ask, or quote, or all of it if none does: what somebody who has
-/// the answer at hand needs to know of it. What introduces a question is left out.
+/// the answer at hand needs to know of it. What only announces a question is left out.
 pub(crate) fn asked(message: &str) -> String {
     let asking = sentences(message).into_iter().filter(|sentence| asks(sentence));
-    let asked: Vec<&str> = asking
-        .map(|sentence| match quotations(sentence).is_empty() {
-            true => without_introduction(sentence),
-            false => sentence,
-        })
-        .collect();
+    let asked: Vec<&str> = asking.map(without_announcement).collect();
     if asked.is_empty() { message.to_string() } else { asked.join(" ") }
 }
 
@@ -81,6 +76,18 @@ fn closing(opening: char) -> Option<char> {
 fn questions(message: &str) -> Vec<&str> {
     let questions = sentences(message).into_iter().filter(|sentence| is_question(sentence));
     questions.map(without_introduction).collect()
+}
+
+/// Words for what follows a colon, by which it is known that what stands before says nothing else.
+const ANNOUNCED: [&str; 4] = ["question", "task", "request", "query"];
+
+fn without_announcement(sentence: &str) -> &str {
+    let rest = without_introduction(sentence);
+    let introduction = sentence[..sentence.len() - rest.len()].to_lowercase();
+    let mut words = introduction.split(|c: char| !c.is_alphanumeric());
+    let is_announced =
+        quotations(sentence).is_empty() && words.any(|word| ANNOUNCED.contains(&word));
+    if is_announced { rest } else { sentence }
 }
 
 fn without_introduction(sentence: &str) -> &str {
@@ -176,6 +183,12 @@ mod tests {
         let said =
             "Read all of the manual. Now the question: where is the fuse of the pump? Be brief.";
         assert_eq!(asked(said), "where is the fuse of the pump?");
+        for whole in [
+            "Which did I choose: tea with milk or plain coffee?",
+            "For the trip to Oslo: which hotel did I book?",
+        ] {
+            assert_eq!(asked(whole), whole);
+        }
         assert_eq!(asked("Tell me of the pump. Be brief."), "Tell me of the pump. Be brief.");
     }
 

@@ -13,6 +13,7 @@ use pagewise_core::{ArgumentKind, FunctionCall, Prompt, PromptMessage, PromptRol
 
 use crate::functions::working_context::{content_words, one_line};
 use crate::intake::{Decision, Question, examples};
+use crate::message_parts;
 
 /// The longest answer that is read in what was found, in characters.
 pub(crate) const READING_MAX_CHARS: usize = 300;
@@ -30,8 +31,11 @@ pub(crate) struct Reading {
     pub(crate) answer: String,
     /// The line that has most of what the answer says and the message does not; `None` if no line has any.
     pub(crate) source: Option<String>,
-    /// Whether it says what the message asks for, as far as the model was asked.
-    pub(crate) answers: bool,
+    /// The words of the answer that the lines have and the message has not, in order: what a search for the rest
+    /// of the answer can start from.
+    pub(crate) leads: Vec<String>,
+    /// Whether the model searches on, because the answer is none yet.
+    pub(crate) searches_on: bool,
 }
 
 impl Reading {
@@ -51,25 +55,33 @@ impl Reading {
         let best =
             lines.iter().zip(held.iter().map(shared)).rev().max_by(|a, b| a.1.total_cmp(&b.1));
         let source = best.filter(|(_, shared)| *shared > 0.0).map(|(line, _)| line.clone());
-        Self { answer: one_line(answer), source, answers: true }
+        let held: BTreeSet<String> = held.into_iter().flatten().collect();
+        let leads = leads(answer, &telling, &held);
+        Self { answer: one_line(answer), source, leads, searches_on: false }
     }
 
-    /// The words of the answer that are in what was found and not in `message`, in order: what a search for
-    /// the rest of the answer can start from.
-    pub(crate) fn leads(&self, message: &str, found: &[String]) -> Vec<&str> {
-        let (said, held) = (words(message), words(&found.join(" ")));
-        let telling = content_words(&self.answer);
-        let mut seen = BTreeSet::new();
-        let all = self.answer.split(|c: char| !c.is_alphanumeric());
-        all.filter(|word| {
-            let word = word.to_lowercase();
-            telling.contains(&word)
-                && held.contains(&word)
-                && !said.contains(&word)
-                && seen.insert(word)
-        })
-        .collect()
+    /// Whether it is on the way to an answer: that nothing was found leads nowhere.
+    pub(crate) fn leads_on(&self) -> bool {
+        self.source.is_some() && !self.leads.is_empty()
     }
+
+    /// Says it before a request, like a fact that the user gives.
+    pub(crate) fn before(&self, request: &str) -> String {
+        let ends = self.answer.ends_with(|c: char| !c.is_alphanumeric());
+        format!("{}{} {request}", self.answer, if ends { "" } else { "." })
+    }
+}
+
+/// The words of an answer that carry meaning and are among both, in order, each once.
+fn leads(answer: &str, telling: &BTreeSet<String>, held: &BTreeSet<String>) -> Vec<String> {
+    let meaningful = content_words(answer);
+    let carries =
+        |word: &String| meaningful.contains(word) || word.chars().any(message_parts::is_unspaced);
+    let mut seen = BTreeSet::new();
+    words_in_order(answer)
+        .filter(|word| telling.contains(word) && held.contains(word) && carries(word))
+        .filter(|word| seen.insert(word.clone()))
+        .collect()
 }
 
 /// Asks what the lines say to what is asked.
@@ -112,8 +124,12 @@ pub(crate) fn is_noted(line: &str) -> bool {
 }
 
 fn words(text: &str) -> BTreeSet<String> {
+    words_in_order(text).collect()
+}
+
+fn words_in_order(text: &str) -> impl Iterator<Item = String> {
     let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-    words.map(str::to_lowercase).collect()
+    words.map(str::to_lowercase)
 }
 
 #[cfg(test)]
@@ -137,15 +153,22 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_leads_on_by_what_was_found_and_not_asked() {
-        let found = vec!["2026-01-04: Ada Wren was born in Umberleigh.".to_string()];
-        let leads = |answer| {
-            Reading::of(answer, "Where was Ada Wren born?", &found)
-                .leads("Where was Ada Wren born?", &found)
-                .join(" ")
-        };
-        assert_eq!(leads("Ada Wren was born in Umberleigh, Umberleigh."), "Umberleigh");
-        assert_eq!(leads("The notes mention no birthplace."), "");
+    fn an_answer_leads_on_by_what_was_read_and_not_asked() {
+        let asked = "Where was Ada Wren born?";
+        let lines = ["2026-01-04: Ada Wren was born in Umberleigh.", "妹は京都に住んでいます。"];
+        let lines = lines.map(String::from);
+        let read = |answer| Reading::of(answer, asked, &lines);
+        assert_eq!(read("Ada Wren was born in Umberleigh, Umberleigh.").leads, ["umberleigh"]);
+        assert!(read("妹は京都に住んでいます。").leads_on());
+        let nothing = read("The notes mention no birthplace.");
+        assert!(nothing.leads.is_empty() && !nothing.leads_on());
+    }
+
+    #[test]
+    fn what_was_read_is_a_sentence_before_the_request() {
+        let before = |answer| Reading::of(answer, "", &[]).before("On which river?");
+        assert_eq!(before("Umberleigh"), "Umberleigh. On which river?");
+        assert_eq!(before("It is Umberleigh."), "It is Umberleigh. On which river?");
     }
 
     #[test]

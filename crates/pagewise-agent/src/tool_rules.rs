@@ -45,7 +45,7 @@ pub(crate) fn must(state: &State<'_>) -> Must {
         return Must::Search;
     }
     let may_search = chain.n_searches < config.searches_per_event;
-    if may_search && chain.reading.as_ref().is_some_and(|reading| !reading.answers) {
+    if may_search && chain.reading.as_ref().is_some_and(|reading| reading.searches_on) {
         return Must::SearchOn;
     }
     match chain.follows == Some(true) && !chain.leads.is_empty() && may_search {
@@ -56,10 +56,11 @@ pub(crate) fn must(state: &State<'_>) -> Must {
 
 fn allows(function: &Function, state: &State<'_>) -> bool {
     let (config, chain) = (state.config, state.chain);
-    if is_masked_for_a_step(function, chain, config.repeats_allowed) {
+    let must = must(state);
+    // A search that starts from what was read is another one, though the model's own words be the same.
+    if must != Must::SearchOn && is_masked_for_a_step(function, chain, config.repeats_allowed) {
         return false;
     }
-    let must = must(state);
     match (chain.task, function.purpose) {
         (Task::Save, purpose) => purpose == Purpose::Edit,
         (Task::Reply, _) if must == Must::Follow => {
@@ -68,10 +69,9 @@ fn allows(function: &Function, state: &State<'_>) -> bool {
         (Task::Reply, Purpose::Reply) => !matches!(must, Must::Search | Must::SearchOn),
         (Task::Reply, _) if is_last_step(state) => false,
         (Task::Reply, Purpose::Search) => {
-            // A search that must be is by words: left to itself, a small model lists the current day.
+            // The first search is by words: left to itself, a small model lists the current day.
             let is_by_date = function.name == recall::CONVERSATION_SEARCH_DATE.name;
-            let is_by_words = chain.n_searches == 0 || must == Must::SearchOn;
-            chain.n_searches < config.searches_per_event && !(is_by_date && is_by_words)
+            chain.n_searches < config.searches_per_event && !(is_by_date && chain.n_searches == 0)
         }
         // What a question says is no fact, but small models would save it as one.
         (Task::Reply, Purpose::Edit) => {
@@ -82,6 +82,12 @@ fn allows(function: &Function, state: &State<'_>) -> bool {
                 && chain.n_refused_edits <= config.edits_per_event
         }
     }
+}
+
+/// Whether the model could search on, now that it has searched.
+pub(crate) fn may_search_on(state: &State<'_>) -> bool {
+    let searches = 1..state.config.searches_per_event;
+    searches.contains(&state.chain.n_searches) && !is_last_step(state)
 }
 
 fn is_last_step(state: &State<'_>) -> bool {

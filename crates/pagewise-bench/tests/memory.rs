@@ -249,10 +249,10 @@ fn a_run_does_not_go_on_with_other_weights_or_in_another_layout() {
     let error = other.run(&cases, Some(out.path())).unwrap_err().to_string();
     assert!(error.contains("were made with other weights"), "{error}");
     let file = out.path().join(first.settings.file_name());
-    let old = fs::read_to_string(&file).unwrap().replace("\"format\":2", "\"format\":1");
+    let old = fs::read_to_string(&file).unwrap().replace("\"format\":3", "\"format\":1");
     fs::write(&file, old).unwrap();
     let error = first.run(&cases, Some(out.path())).unwrap_err().to_string();
-    assert!(error.contains("records of layout 1, and this program writes layout 2"), "{error}");
+    assert!(error.contains("records of layout 1, and this program writes layout 3"), "{error}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The language model that the operating system asks: prompt in, call or text out.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -101,8 +101,8 @@ pub struct Engine {
     model: LoadedModel,
     description: ModelDescription,
     sessions: HashMap<SessionSlot, Session>,
-    /// The slots whose last prompt had a beginning that was read by itself.
-    with_beginning: HashSet<SessionSlot>,
+    /// Of the slots whose last prompt had a beginning that was read by itself, its tokens.
+    beginnings: HashMap<SessionSlot, usize>,
     /// Made when the first call is asked for.
     grammar: Option<CallGrammar>,
     /// What a text may be made of: no structure but the end of the turn.
@@ -116,7 +116,7 @@ pub struct Engine {
 
 /// Where KV caches are kept between two runs, and what they must be of.
 struct Snapshot {
-    /// Main context's; those of intake and noting stand beside it.
+    /// Main context's; those of decisions stand beside it.
     path: PathBuf,
     key: SnapshotKey,
 }
@@ -164,9 +164,13 @@ impl Engine {
                 let session = snapshot.as_ref()?.restore(slot, &model.decoder)?;
                 Some((slot, session))
             };
-            let restored = Snapshot::SLOTS.into_iter().filter_map(restore).collect();
-            (restored, grammar.join())
+            let restored = Snapshot::SLOTS.into_iter().filter_map(restore);
+            (restored.collect::<HashMap<_, _>>(), grammar.join())
         });
+        // Of decisions, what all of them begin with was kept.
+        let decisions = restored.iter().filter(|(slot, _)| slot.is_decision());
+        let beginnings: HashMap<_, _> =
+            decisions.map(|(slot, session)| (*slot, session.tokens().len())).collect();
         Ok(Self {
             thinking,
             snapshot,
@@ -175,7 +179,7 @@ impl Engine {
             description: model.description(),
             model,
             sessions: restored,
-            with_beginning: HashSet::new(),
+            beginnings,
             // What went wrong is said when it is needed.
             grammar: grammar.ok().and_then(Result::ok),
             text_mask,
@@ -207,7 +211,7 @@ impl Engine {
         self.sessions.get(&slot)
     }
 
-    /// Returns how many of `tokens`, at least one, `beginning` begins with as well.
+    /// Returns how many tokens `beginning` and `tokens`, which are not none, have in common; never all of these.
     fn n_in_common(&self, beginning: &Prompt, tokens: &[u32]) -> Result<usize, ModelError> {
         if beginning.messages.is_empty() {
             return Ok(0);
@@ -244,9 +248,12 @@ impl LanguageModel for Engine {
         let beginning = request.beginning;
         let n_apart =
             beginning.map(|beginning| self.n_in_common(beginning, &prompt)).transpose()?;
-        if n_apart.is_some() {
-            self.with_beginning.insert(request.slot);
-        } else if self.with_beginning.remove(&request.slot) {
+        let n_kept = match n_apart {
+            Some(n_apart) => self.beginnings.insert(request.slot, n_apart),
+            None => self.beginnings.remove(&request.slot),
+        };
+        if n_kept != n_apart {
+            // Whatever was read there was read in other pieces.
             self.sessions.remove(&request.slot);
         }
         let decoder = &self.model.decoder;
@@ -296,7 +303,7 @@ impl LanguageModel for Engine {
 
     fn forget(&mut self) {
         // What was read by itself is the same whatever was asked before.
-        self.sessions.retain(|slot, _| self.with_beginning.contains(slot));
+        self.sessions.retain(|slot, _| self.beginnings.contains_key(slot));
     }
 
     fn keep(&mut self, prompt: &Prompt, cancelled: &AtomicBool) -> Result<(), ModelError> {
@@ -314,7 +321,10 @@ impl LanguageModel for Engine {
             }
         }
         for slot in Snapshot::SLOTS {
-            if let Some(session) = self.sessions.get(&slot) {
+            if let Some(session) = self.sessions.get_mut(&slot) {
+                if let Some(n_beginning) = self.beginnings.get(&slot) {
+                    session.truncate(*n_beginning);
+                }
                 let saved = session.save(snapshot.key, &snapshot.path_of(slot));
                 saved.map_err(|error| ModelError::NotKept(error.to_string()))?;
             }

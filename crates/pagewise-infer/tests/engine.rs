@@ -249,29 +249,45 @@ fn a_decision_depends_on_no_other() {
     }
 }
 
-/// The beginning may end within a turn.
+/// The beginning may end within a turn, and another one may be shorter.
 #[test]
 fn a_prompt_on_shared_material_depends_on_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tiny.gguf");
+    TinyModel::new(TinyFamily::Qwen2, 3).quantised().write(&path).unwrap();
+    let compute = Compute::new(DeviceChoice::Cpu, Some(2)).unwrap();
+    let start = || Engine::load(&path, &compute, &EngineOptions::default()).unwrap();
     let constraint = Constraint::Text { max_chars: 20 };
-    let material = "the harbour was built in 1901. ".repeat(8);
-    let asked = |question: &str| Ask {
-        beginning: Some(prompt(&[&material])),
+    let of = |material: &str, question: &str| Ask {
+        beginning: Some(prompt(&[material])),
         ..Ask::new(prompt(&[&format!("{material}{question}")]), constraint)
     };
-    let mut fresh = tiny(1024);
-    let expected = asked("when was it built?").of(&mut fresh);
+    let next = |engine: &Engine| {
+        let mut session = engine.session(SessionSlot::MainContext).unwrap().try_clone().unwrap();
+        session.extend(&engine.model().decoder, &[3, 4, 5], &|| false).unwrap()
+    };
+    let material = "the harbour was built in 1901. ".repeat(8);
+    let asked = of(&material, "when was it built?");
+    let mut fresh = start();
+    let expected = asked.of(&mut fresh);
 
-    let mut engine = tiny(1024);
-    asked("what was built?").of(&mut engine);
-    engine.forget();
-    let again = asked("when was it built?").of(&mut engine);
-    assert_eq!(again.text, expected.text);
-    assert!(again.tokens.reused > again.tokens.prefilled, "{:?}", again.tokens);
-
+    let longer = format!("{material}it is deep.");
+    let others = [
+        (of(&material, "what was built?"), true),
+        (of(&longer, "when was it built?"), false),
+        (Ask { beginning: None, ..of(&material, "what was built?") }, false),
+    ];
+    for (other, shares) in others {
+        let mut engine = start();
+        other.of(&mut engine);
+        engine.forget();
+        let again = asked.of(&mut engine);
+        assert_eq!((again.text, next(&engine)), (expected.text.clone(), next(&fresh)));
+        assert_eq!(again.tokens.reused > again.tokens.prefilled, shares, "{:?}", again.tokens);
+    }
     // What stands by itself has nothing of it.
-    engine.forget();
-    let alone = Ask { beginning: None, ..asked("when was it built?") }.of(&mut engine);
-    assert_eq!(alone.tokens.reused, 0);
+    let alone = Ask { beginning: None, ..of(&material, "when was it built?") };
+    assert_eq!(alone.of(&mut fresh).tokens.reused, 0);
 }
 
 #[test]

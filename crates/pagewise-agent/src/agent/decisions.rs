@@ -19,6 +19,7 @@ use crate::main_context::clip;
 use crate::message_parts::{asked, told};
 use crate::noting::{self, NOTING_MAX_TOKENS};
 use crate::reading::{self, READ_MESSAGES_MAX, READING_MAX_CHARS, Reading};
+use crate::tool_rules;
 
 impl Agent {
     /// Has the model decide whether to search for what the message wants, and whether to save what it tells.
@@ -114,74 +115,86 @@ impl Agent {
         if !reads || !chain.searches || chain.reading.is_some() || chain.follows == Some(true) {
             return Ok(());
         }
-        if chain.n_read == chain.found.len()
-            && let Some(before) = chain.read_before.take()
-        {
-            // Nothing new was found, so that is all there is to say.
-            chain.reading = Some(Reading { answers: true, ..before });
-            handling.plan(chain);
-            return Ok(());
+        let is_new = chain.read_before.is_none() || chain.n_read < chain.found.len();
+        let mut reading = if is_new { self.read_unread(chain, handling)? } else { None };
+        if let Some(reading) = &mut reading {
+            reading.searches_on = !self.is_answer(&reading.answer, chain, handling)?;
         }
+        // If there is nothing new, what was read before is all there is to say.
+        let before = chain.read_before.take();
+        let before = before.map(|before| Reading { searches_on: false, ..before });
+        chain.reading = reading.or(before);
+        if chain.reading.is_some() {
+            handling.plan(chain);
+        }
+        Ok(())
+    }
+
+    /// Has the model read the lines that it has not read yet, among others; `None` if there are none, or the window
+    /// has no room for any.
+    fn read_unread(
+        &mut self,
+        chain: &mut Chain,
+        handling: &mut Handling<'_>,
+    ) -> Result<Option<Reading>, AgentError> {
         let asked = clip(&asked(&chain.event_text), self.config.shown_message_chars);
         let noted = writable_lines(&self.working_context);
         if chain.found.is_empty() {
             let wanted = content_words(&asked);
             let is_about = |line: &String| !content_words(line).is_disjoint(&wanted);
             if self.state(chain)?.has_more() || !noted.iter().any(is_about) {
-                return Ok(());
+                return Ok(None);
             }
         }
         let mut lines: Vec<String> = noted.iter().map(|line| reading::noted(line)).collect();
         lines.extend(self.said_about(&asked, chain));
         let mut n_in_view = lines.len();
         // Small models take the last line of a few for the answer, so what was found stands there.
-        lines.extend(chain.unread());
-        chain.n_read = chain.found.len();
-        let request = match &chain.read_before {
+        let found = chain.unread().into_iter().filter(|line| !lines.contains(line));
+        lines.extend(found.collect::<Vec<_>>());
+        let request = match chain.way() {
             // Put like a fact that the user gives, it is taken as the start, and not found once more.
-            Some(before) => format!("{} {asked}", before.answer),
-            None => asked.clone(),
+            Some(before) => before.before(&asked),
+            None => asked,
         };
+        chain.n_read = chain.found.len();
         let mut prompt = reading::reading(&request, &lines);
         while self.count(&prompt)? > self.levels.budget_tokens {
             // Main context has what is in view anyway; of what was found, the best stands first.
-            match n_in_view {
-                0 => drop(lines.pop()),
-                n => drop(lines.drain(..n)),
+            if n_in_view > 0 {
+                lines.drain(..n_in_view);
+                n_in_view = 0;
+            } else {
+                lines.pop();
+                chain.n_read -= 1;
             }
-            n_in_view = 0;
             if lines.is_empty() {
-                return Ok(());
+                return Ok(None);
             }
             prompt = reading::reading(&request, &lines);
         }
         let text = self.write_text(SessionSlot::Reading, &prompt, READING_MAX_CHARS, handling)?;
-        chain.reading = text
-            .filter(|text| !text.is_empty())
-            .map(|text| Reading::of(&text, &chain.event_text, &lines));
-        self.check(&asked, chain, handling)?;
-        handling.plan(chain);
-        Ok(())
+        let text = text.filter(|text| !text.is_empty());
+        Ok(text.map(|text| Reading::of(&text, &chain.event_text, &lines)))
     }
 
-    /// Has the model decide whether what it has read in what was found is an answer, if it could search on; not
-    /// if it was asked already whether what was found leads on.
-    fn check(
+    /// Has the model decide whether what it has read is an answer, if it could search on; not if it was asked
+    /// already whether what was found leads on.
+    fn is_answer(
         &mut self,
-        asked: &str,
-        chain: &mut Chain,
+        answer: &str,
+        chain: &Chain,
         handling: &mut Handling<'_>,
-    ) -> Result<(), AgentError> {
-        let may_search = (1..self.config.searches_per_event).contains(&chain.n_searches);
-        if !self.config.checking || !may_search || chain.follows.is_some() {
-            return Ok(());
+    ) -> Result<bool, AgentError> {
+        let is_decided = !self.config.checking || chain.follows.is_some();
+        if is_decided || !tool_rules::may_search_on(&self.state(chain)?) {
+            return Ok(true);
         }
-        let Some(reading) = &mut chain.reading else { return Ok(()) };
-        let checking = reading::checking(asked, &reading.answer);
+        let asked = clip(&asked(&chain.event_text), self.config.shown_message_chars);
+        let checking = reading::checking(&asked, answer);
         let budget = self.levels.answer_tokens;
         let decided = self.decide(SessionSlot::Checking, &checking, budget, handling)?;
-        reading.answers = decided.is_none_or(|Decided { call, .. }| reading::read_checking(&call));
-        Ok(())
+        Ok(decided.is_none_or(|Decided { call, .. }| reading::read_checking(&call)))
     }
 
     /// What was said in the conversation in view that has a word of what is asked, and was not found: the

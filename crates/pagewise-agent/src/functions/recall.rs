@@ -77,9 +77,10 @@ pub(super) fn words_argument(state: &State<'_>) -> ArgumentSpec<'static> {
     }
 }
 
-/// A page can be asked for once a search has shown that there are more.
+/// A page can be asked for once a search has shown that there are more, and not of another search.
 pub(super) fn page_argument(state: &State<'_>) -> Option<ArgumentSpec<'static>> {
-    (state.chain.n_pages > 1 && must(state) != Must::Follow).then_some(ArgumentSpec {
+    let is_another = matches!(must(state), Must::Follow | Must::SearchOn);
+    (state.chain.n_pages > 1 && !is_another).then_some(ArgumentSpec {
         name: "page",
         description: "the page of results",
         kind: ArgumentKind::Integer { min: 1, max: state.chain.n_pages.into() },
@@ -102,11 +103,9 @@ pub(super) fn search_words(call: &FunctionCall, execution: &Execution<'_>) -> St
     if !joins || chain.event_text.is_empty() {
         return words.to_string();
     }
-    match chain.reading.as_ref().filter(|reading| !reading.answers) {
+    match chain.reading.as_ref().filter(|reading| reading.searches_on && reading.leads_on()) {
         // The message was searched for, and led here.
-        Some(reading) => {
-            format!("{words} {}", reading.leads(&chain.event_text, &chain.found).join(" "))
-        }
+        Some(reading) => format!("{words} {}", reading.leads.join(" ")),
         None => format!("{words} {}", wanted(&chain.event_text)),
     }
 }

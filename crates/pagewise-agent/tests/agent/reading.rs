@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pagewise_agent::AgentConfig;
 use pagewise_core::SessionSlot;
-use pagewise_memory::{NewPassage, Store};
+use pagewise_memory::{NewPassage, SearchMode, Store};
 use pagewise_testkit::{HashEmbedder, ScriptedModel, call};
 
 use crate::{Fixture, quiet, reply, show, substrings};
@@ -88,6 +88,39 @@ fn what_is_only_on_the_way_to_the_answer_is_searched_on_from() {
     let functions = fixture.functions();
     assert!(functions[..2].iter().all(|names| !names.contains(&"send_message".into())));
     assert!(functions[2].contains(&"send_message".into()), "{functions:?}");
+}
+
+/// As a small model does: its own words are the same again, so that only what was read makes it another search.
+#[test]
+fn a_search_on_starts_from_what_was_read() {
+    let mut passages = vec![TOWN.to_string(), RIVER.to_string()];
+    passages.extend((0..30).map(|n| format!("The heater of house {n} was checked in May.")));
+    let passages: Vec<&str> = passages.iter().map(String::as_str).collect();
+    let home = holding(&passages);
+    let again = search("heater made");
+    let model = ScriptedModel::new(4096, [again.clone(), again, reply("On the Alme.")]);
+    let model = model.reading(&[ON_THE_WAY, "It is the Alme."]);
+    let config = AgentConfig { search_mode: SearchMode::Words, ..quiet() };
+    let mut fixture = Fixture::open(home.path(), model, config).unwrap();
+    let outcome = fixture.say("On which river is the town where the heater was made?");
+    assert_eq!(outcome.replies, ["On the Alme."]);
+    assert!(outcome.calls[1].result.contains(RIVER), "{}", outcome.calls[1].result);
+    assert!(outcome.calls[1].arguments.get("page").is_none());
+}
+
+#[test]
+fn what_leads_nowhere_is_no_fact_of_the_next_request() {
+    let home = holding(&[TOWN, RIVER]);
+    let script = [search("heater"), search("Umberleigh"), reply("I do not know.")];
+    let nothing = "No line says it; that is not even on the way.";
+    let model = ScriptedModel::new(4096, script).reading(&[nothing, "", "never asked"]);
+    let mut fixture = Fixture::open(home.path(), model, substrings()).unwrap();
+    let outcome = fixture.say("On which river is the town where the heater was made?");
+    let read = asked_in(&fixture, SessionSlot::Reading);
+    assert!(read[1].contains("Request: On which river") && read[1].contains(TOWN), "{}", read[1]);
+    // Nothing was read the second time, so it stays with what was read first.
+    assert_eq!(outcome.plan.unwrap().reading.as_deref(), Some(nothing));
+    assert_eq!(read.len(), 2);
 }
 
 #[test]

@@ -200,7 +200,8 @@ pub enum Metric {
     Contains,
     /// The answer, or another form of the word, is a word of the reply.
     ContainsWord,
-    /// The answer is in the reply's answer field, both normalised as SQuAD does (`best_subspan_em`).
+    /// The answer is in the reply's answer field, both normalised as SQuAD does
+    /// (`best_subspan_em`), and not as a piece of a longer number.
     Subspan,
     /// The reply is the call that the answer describes, or no call where there is no answer.
     Call,

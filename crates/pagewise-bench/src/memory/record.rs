@@ -22,8 +22,9 @@ use super::score::{Score, score};
 use super::task::Task;
 use super::told::ToldRecord;
 
-/// The layout of a record.
-const FORMAT: u32 = 2;
+/// The layout of a record, and how the material of a prompt is made to fit, which is no setting: before the third,
+/// as much was taken as the window has room for.
+const FORMAT: u32 = 3;
 
 /// What a run was made with. Records of one file have the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -251,17 +251,37 @@ fn contains_word(text: &str, answer: &str) -> bool {
     words(text).iter().any(|word| word == &answer.to_lowercase() || stem(word) == wanted)
 }
 
-/// Whether the reply holds the answer, both in SQuAD's normal form, and not as a piece of a longer number.
+/// Whether the reply holds the answer, both in SQuAD's normal form.
+///
+/// That form has no commas, so a number that the answer begins or ends with must also be one of the reply's: 44,700 is
+/// no piece of 447,000.
 fn subspan(reply: &str, answer: &str) -> bool {
-    let (reply, answer) = (squad_normal(reply), squad_normal(answer));
+    let normal = squad_normal(answer);
     let is_digit = |c: Option<char>| c.is_some_and(|c| c.is_ascii_digit());
-    let goes_on = |inside: Option<char>, beside: Option<char>| is_digit(inside) && is_digit(beside);
-    !answer.is_empty()
-        && reply.match_indices(&answer).any(|(at, found)| {
-            let (before, behind) = (&reply[..at], &reply[at + found.len()..]);
-            !goes_on(answer.chars().next(), before.chars().next_back())
-                && !goes_on(answer.chars().next_back(), behind.chars().next())
-        })
+    let wanted = numbers(answer);
+    let first = wanted.first().filter(|_| is_digit(normal.chars().next()));
+    let last = wanted.last().filter(|_| is_digit(normal.chars().next_back()));
+    let said = numbers(reply);
+    !normal.is_empty()
+        && squad_normal(reply).contains(&normal)
+        && first.into_iter().chain(last).all(|number| said.contains(number))
+}
+
+/// The numbers of a text, without what groups their digits.
+fn numbers(text: &str) -> Vec<String> {
+    let mut numbers = vec![String::new()];
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        let groups = matches!(c, ',' | '.') && rest.peek().is_some_and(char::is_ascii_digit);
+        match numbers.last_mut() {
+            Some(number) if c.is_ascii_digit() => number.push(c),
+            Some(number) if groups && !number.is_empty() => {}
+            Some(number) if number.is_empty() => {}
+            _ => numbers.push(String::new()),
+        }
+    }
+    numbers.retain(|number| !number.is_empty());
+    numbers
 }
 
 /// The part of a reply between `ANSWER:` and `DOCUMENT:`, if it has such parts: what stands behind is
@@ -431,6 +451,16 @@ mod tests {
         assert!(subspan("about 44,700 people", "44700"));
         assert!(!subspan("about 447,000 people", "44700"), "a piece of a number");
         assert!(!subspan("in 2010", "10"));
+        for (reply, answer) in [
+            ("It was 1914–1918.", "1914"),
+            ("on 2010-05-03", "2010"),
+            ("the 35th of 40", "35"),
+            ("at 8:30", "8:30"),
+            ("2 March 1972, it says", "2 March 1972"),
+        ] {
+            assert!(subspan(reply, answer), "{reply}: {answer}");
+        }
+        assert_eq!(numbers("1,250.5 of 3, then 7."), ["12505", "3", "7"]);
     }
 
     #[test]

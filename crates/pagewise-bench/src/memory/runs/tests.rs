@@ -130,7 +130,7 @@ fn a_record_from_a_later_program_is_refused_and_an_older_one_read() {
     });
     let error = late.unwrap_err().to_string();
     assert!(
-        error.ends_with("line 1: a record of layout 9, and this program reads them up to 2"),
+        error.ends_with("line 1: a record of layout 9, and this program reads them up to 3"),
         "{error}"
     );
     let empty = tempfile::tempdir().unwrap();
