@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::arm::Arm;
 use super::diff::Paired;
 use super::failure::Failure;
+use super::record::Settings;
 use super::runs::{Cell, Part, Runs};
 use super::summary::{Figures, Share, share, text_table};
 
@@ -268,8 +269,9 @@ impl CardLine {
 
 /// Whether a cell is another arm of the same experiment.
 fn is_beside(cell: &Cell, other: &Cell) -> bool {
-    cell.settings.arm != other.settings.arm
-        && cell.settings.changes(&other.settings).iter().all(|change| change.setting == "arm")
+    let arm = other.settings.arm;
+    let expected = Settings { arm, ..cell.settings.clone() }.with_what_counts();
+    arm != cell.settings.arm && expected == other.settings
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use super::score::Score;
 use super::task::Task;
 
 pub(crate) fn settings(task: Task, arm: Arm) -> Settings {
-    Settings {
+    let settings = Settings {
         format: Settings::FORMAT,
         task,
         source: "generated".into(),
@@ -28,7 +28,8 @@ pub(crate) fn settings(task: Task, arm: Arm) -> Settings {
         prompts: "p".into(),
         documents: Documents { n_max: 6, truncation: Truncation::Whole },
         agent: AgentConfig::default(),
-    }
+    };
+    settings.with_what_counts()
 }
 
 /// A record of one search and a reply.
