@@ -332,6 +332,33 @@ fn what_was_read_outlives_the_program() {
     assert_eq!(cold.text, expected.text);
 }
 
+/// But what was asked after it, which no other decision needs, does not.
+#[test]
+fn what_decisions_begin_with_outlives_the_program() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tiny.gguf");
+    TinyModel::new(TinyFamily::Qwen2, 3).quantised().write(&path).unwrap();
+    let compute = cpu();
+    let start = || {
+        let snapshot = Some(dir.path().join("main_context.kv"));
+        Engine::load(&path, &compute, &EngineOptions { snapshot, ..EngineOptions::default() })
+            .unwrap()
+    };
+    let constraint = Constraint::Text { max_chars: 20 };
+    for slot in [SessionSlot::Intake, SessionSlot::Noting, SessionSlot::Checking] {
+        let prompt = prompt(&["Decide.", "one", "first", "two", "second", "which is it?"]);
+        let beginning = Some(prompt.without_last_turn());
+        let ask = Ask { slot, beginning, ..Ask::new(prompt.clone(), constraint) };
+        let mut engine = start();
+        let expected = ask.of(&mut engine);
+        engine.keep(&prompt, &AtomicBool::new(false)).unwrap();
+        let mut restarted = start();
+        let n_kept = restarted.session(slot).unwrap().tokens().len();
+        let again = ask.of(&mut restarted);
+        assert_eq!((&again.text, again.tokens.reused), (&expected.text, n_kept), "{slot:?}");
+    }
+}
+
 /// A model that thinks, with a template that ends as `template_end` says, or in its usual way.
 fn thinker(thinking_tokens: usize, template_end: Option<&str>) -> Engine {
     let dir = tempfile::tempdir().unwrap();

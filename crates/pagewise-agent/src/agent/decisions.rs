@@ -166,7 +166,8 @@ impl Agent {
                 n_in_view = 0;
             } else {
                 lines.pop();
-                chain.n_read -= 1;
+                // The line that led on may be one that was not found.
+                chain.n_read = chain.n_read.saturating_sub(1);
             }
             if lines.is_empty() {
                 return Ok(None);
