@@ -33,6 +33,9 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::OnceLock;
 
+#[cfg(all(test, target_os = "linux"))]
+mod emulated;
+
 /// Rows of weights that are multiplied together.
 pub(crate) const ROWS: usize = 2 * TILE_ROWS;
 /// Most bytes that the activations of one task take while some columns are multiplied: they stay in the
@@ -53,8 +56,17 @@ pub(crate) const TILE_SUMS: usize = TILE_BYTES / size_of::<f32>();
 /// The kernel gives the registers' memory only to processes that ask for it, once for all threads.
 pub(crate) fn is_available() -> bool {
     static IS_AVAILABLE: OnceLock<bool> = OnceLock::new();
-    *IS_AVAILABLE
-        .get_or_init(|| is_x86_feature_detected!("avx512bf16") && has_tiles() && may_use_tiles())
+    *IS_AVAILABLE.get_or_init(|| {
+        is_x86_feature_detected!("avx512bf16") && (has_tiles() && may_use_tiles() || is_emulated())
+    })
+}
+
+/// Returns whether tests do without the instructions.
+fn is_emulated() -> bool {
+    #[cfg(all(test, target_os = "linux"))]
+    return emulated::install();
+    #[cfg(not(all(test, target_os = "linux")))]
+    false
 }
 
 fn has_tiles() -> bool {

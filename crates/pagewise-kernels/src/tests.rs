@@ -1,4 +1,4 @@
-//! Every block type on every instruction set this machine has, against plain `f64` arithmetic.
+//! Every block type on every instruction set this machine has or emulates, against plain `f64` arithmetic.
 
 use crate::product::uses_tiles;
 use crate::unpack::f16_to_f32;
