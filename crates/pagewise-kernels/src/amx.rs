@@ -1,4 +1,5 @@
-//! Many activations on the tile registers of AMX: weights and activations as `bf16`, sums in `f32`.
+//! Many activations on the tile registers of AMX: weights and activations as `bf16`, sums in `f32`; or, in
+//! `int8.rs`, as bytes.
 //!
 //! A stretch of 32 rows of weights is unpacked into tiles that fit the first-level cache and meets
 //! every activation, so the cost of unpacking is shared by all of them. `f32` sums hold for a whole
@@ -20,9 +21,7 @@
 //! transposed once for all columns. Two tiles of weights and two of activations are in registers at
 //! a time, and the four products of these.
 
-use crate::bf16::{
-    TILE_BYTES, TILE_COLS, TILE_ROWS, TiledActivations, transpose_16x16, unpack_rows, vectors,
-};
+use crate::bf16::{TILE_BYTES, TILE_COLS, TILE_ROWS, transpose_16x16, unpack_rows, vectors};
 use crate::lines::Lines;
 use crate::matrix::Matrix;
 use crate::product::Output;
@@ -33,8 +32,22 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::OnceLock;
 
+mod activations;
 #[cfg(all(test, target_os = "linux"))]
 mod emulated;
+mod int8;
+
+pub(crate) use activations::TiledActivations;
+
+/// What tiles hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum TileForm {
+    /// Numbers rounded to `bf16`.
+    #[default]
+    Bf16,
+    /// Bytes, 256 of a row with one scale.
+    Int8,
+}
 
 /// Rows of weights that are multiplied together.
 pub(crate) const ROWS: usize = 2 * TILE_ROWS;
@@ -51,28 +64,40 @@ const TOKEN_TILES: usize = 32;
 /// Sums in a tile.
 pub(crate) const TILE_SUMS: usize = TILE_BYTES / size_of::<f32>();
 
-/// Returns whether this machine has AMX for `bf16` and lets this process use it.
+/// Returns whether this machine has AMX for `bf16` and tiles of this form, and lets this process use it.
 ///
 /// The kernel gives the registers' memory only to processes that ask for it, once for all threads.
-pub(crate) fn is_available() -> bool {
-    static IS_AVAILABLE: OnceLock<bool> = OnceLock::new();
-    *IS_AVAILABLE.get_or_init(|| {
-        is_x86_feature_detected!("avx512bf16") && (has_tiles() && may_use_tiles() || is_emulated())
-    })
+pub(crate) fn is_available(form: TileForm) -> bool {
+    static MAY_USE_TILES: OnceLock<bool> = OnceLock::new();
+    let has = is_x86_feature_detected!("avx512bf16") && has_tiles(form);
+    has && *MAY_USE_TILES.get_or_init(may_use_tiles) || is_emulated()
 }
 
 /// Returns whether tests do without the instructions.
 fn is_emulated() -> bool {
     #[cfg(all(test, target_os = "linux"))]
-    return emulated::install();
+    {
+        static IS_EMULATED: OnceLock<bool> = OnceLock::new();
+        let is_emulated = || {
+            is_x86_feature_detected!("avx512bf16")
+                && !has_tiles(TileForm::Int8)
+                && emulated::install()
+        };
+        *IS_EMULATED.get_or_init(is_emulated)
+    }
     #[cfg(not(all(test, target_os = "linux")))]
     false
 }
 
-fn has_tiles() -> bool {
+fn has_tiles(form: TileForm) -> bool {
     const BF16: u32 = 1 << 22;
     const TILE: u32 = 1 << 24;
-    __cpuid(0).eax >= 7 && __cpuid_count(7, 0).edx & (BF16 | TILE) == BF16 | TILE
+    const INT8: u32 = 1 << 25;
+    let wanted = match form {
+        TileForm::Bf16 => TILE | BF16,
+        TileForm::Int8 => TILE | BF16 | INT8,
+    };
+    __cpuid(0).eax >= 7 && __cpuid_count(7, 0).edx & wanted == wanted
 }
 
 #[cfg(target_os = "linux")]
@@ -164,8 +189,8 @@ pub(crate) fn multiply(
 ) {
     SCRATCH.with_borrow_mut(|Scratch { weights, sums, .. }| {
         for tokens in stretches(0..activations.n_tiles(), TOKEN_TILES) {
-            // SAFETY: called only on a pool whose `Isa` is `Family::Amx`; `activations` was packed
-            // for this matrix and `out` is `(m, n_rows)`, checked by the caller.
+            // SAFETY: called only on a pool whose `Isa` has tiles; `activations` was packed for this
+            // matrix and `out` is `(m, n_rows)`, checked by the caller.
             unsafe {
                 let sums = add_up(matrix, rows.clone(), activations, tokens.clone(), weights, sums);
                 store(sums, tokens, activations.m(), rows.clone(), out);
@@ -210,8 +235,30 @@ fn stretches(range: Range<usize>, len: usize) -> impl Iterator<Item = Range<usiz
 /// # Safety
 ///
 /// The machine has AMX.
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16")]
 unsafe fn add_up<'a>(
+    matrix: &Matrix<'_>,
+    rows: Range<usize>,
+    activations: &TiledActivations,
+    tokens: Range<usize>,
+    weights: &mut Lines,
+    sums: &'a mut Lines,
+) -> &'a mut [f32] {
+    // SAFETY: the caller's machine has AMX.
+    unsafe {
+        match activations.form() {
+            TileForm::Bf16 => add_up_bf16(matrix, rows, activations, tokens, weights, sums),
+            TileForm::Int8 => int8::add_up(matrix, rows, activations, tokens, weights, sums),
+        }
+    }
+}
+
+/// See [`add_up`].
+///
+/// # Safety
+///
+/// The machine has AMX.
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16")]
+unsafe fn add_up_bf16<'a>(
     matrix: &Matrix<'_>,
     rows: Range<usize>,
     activations: &TiledActivations,
@@ -308,150 +355,163 @@ unsafe fn multiply_tiles(
     }
 }
 
-/// Adds the products of two rows of tiles and two columns of tiles, all `n` tiles long, to four tiles of
-/// sums, two of each column, or puts them there. Rows are `row_bytes` apart.
-///
-/// # Safety
-///
-/// The tiles are there and the registers are configured.
-#[inline(always)]
-pub(crate) unsafe fn multiply_2x2(
-    [upper, lower]: [*const u8; 2],
-    row_bytes: usize,
-    [first, second]: [*const u8; 2],
-    n: usize,
-    [sums, more_sums]: [*mut f32; 2],
-    is_first: bool,
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        asm!(
-            "test {is_first:e}, {is_first:e}",
-            "jnz 2f",
-            "tileloadd tmm0, [{sums} + {stride}]",
-            "tileloadd tmm1, [{sums} + {stride} + 1024]",
-            "tileloadd tmm2, [{more} + {stride}]",
-            "tileloadd tmm3, [{more} + {stride} + 1024]",
-            "jmp 3f",
-            "2:",
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "tilezero tmm2",
-            "tilezero tmm3",
-            "3:",
-            "tileloadd tmm4, [{upper} + {row}]",
-            "tileloadd tmm6, [{first} + {stride}]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tileloadd tmm5, [{lower} + {row}]",
-            "tdpbf16ps tmm1, tmm5, tmm6",
-            "tileloadd tmm7, [{second} + {stride}]",
-            "tdpbf16ps tmm2, tmm4, tmm7",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            "add {upper}, 64",
-            "add {lower}, 64",
-            "add {first}, 1024",
-            "add {second}, 1024",
-            "dec {n}",
-            "jnz 3b",
-            "tilestored [{sums} + {stride}], tmm0",
-            "tilestored [{sums} + {stride} + 1024], tmm1",
-            "tilestored [{more} + {stride}], tmm2",
-            "tilestored [{more} + {stride} + 1024], tmm3",
-            upper = inout(reg) upper => _,
-            lower = inout(reg) lower => _,
-            first = inout(reg) first => _,
-            second = inout(reg) second => _,
-            n = inout(reg) n => _,
-            sums = in(reg) sums,
-            more = in(reg) more_sums,
-            stride = in(reg) 64usize,
-            row = in(reg) row_bytes,
-            is_first = in(reg) u32::from(is_first),
-            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-            options(nostack),
-        );
-    }
-}
-
-/// As [`multiply_2x2`] with one column of tiles: two tiles of sums.
-///
-/// # Safety
-///
-/// The tiles are there and the registers are configured.
-#[inline(always)]
-pub(crate) unsafe fn multiply_2x1(
-    [upper, lower]: [*const u8; 2],
-    row_bytes: usize,
-    first: *const u8,
-    n: usize,
-    sums: *mut f32,
-    is_first: bool,
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        asm!(
-            "test {is_first:e}, {is_first:e}",
-            "jnz 2f",
-            "tileloadd tmm0, [{sums} + {stride}]",
-            "tileloadd tmm1, [{sums} + {stride} + 1024]",
-            "jmp 3f",
-            "2:",
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "3:",
-            "tileloadd tmm6, [{first} + {stride}]",
-            "tileloadd tmm4, [{upper} + {row}]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tileloadd tmm5, [{lower} + {row}]",
-            "tdpbf16ps tmm1, tmm5, tmm6",
-            "add {upper}, 64",
-            "add {lower}, 64",
-            "add {first}, 1024",
-            "dec {n}",
-            "jnz 3b",
-            "tilestored [{sums} + {stride}], tmm0",
-            "tilestored [{sums} + {stride} + 1024], tmm1",
-            upper = inout(reg) upper => _,
-            lower = inout(reg) lower => _,
-            first = inout(reg) first => _,
-            n = inout(reg) n => _,
-            sums = in(reg) sums,
-            stride = in(reg) 64usize,
-            row = in(reg) row_bytes,
-            is_first = in(reg) u32::from(is_first),
-            out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm5") _, out("tmm6") _,
-            options(nostack),
-        );
-    }
-}
-
-/// See [`crate::multiply_on_registers`].
-///
-/// # Safety
-///
-/// The machine has AMX.
-pub(crate) unsafe fn multiply_on_registers(rounds: usize) -> u64 {
-    if rounds > 0 {
-        // SAFETY: the caller's machine has AMX. Registers that were just configured are zero.
-        unsafe {
-            let _tiles = Tiles::configure();
-            asm!(
-                "2:",
-                "tdpbf16ps tmm0, tmm4, tmm6",
-                "tdpbf16ps tmm1, tmm5, tmm6",
-                "tdpbf16ps tmm2, tmm4, tmm7",
-                "tdpbf16ps tmm3, tmm5, tmm7",
-                "dec {rounds}",
-                "jnz 2b",
-                rounds = inout(reg) rounds => _,
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                options(nostack, nomem),
-            );
+/// Defines how tiles are multiplied with an instruction, of `cols` columns each.
+macro_rules! products {
+    ($instruction:literal, $cols:expr, $two_by_two:ident, $two_by_one:ident, $on_registers:ident) => {
+        /// Adds the products of two rows of tiles and two columns of tiles, all `n` tiles long, to four tiles
+        /// of sums, two of each column, or puts them there: numbers of 32 bits. Rows are `row_bytes` apart.
+        ///
+        /// # Safety
+        ///
+        /// The tiles are there and the registers are configured.
+        #[inline(always)]
+        pub(crate) unsafe fn $two_by_two(
+            [upper, lower]: [*const u8; 2],
+            row_bytes: usize,
+            [first, second]: [*const u8; 2],
+            n: usize,
+            [sums, more_sums]: [*mut f32; 2],
+            is_first: bool,
+        ) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                asm!(
+                    "test {is_first:e}, {is_first:e}",
+                    "jnz 2f",
+                    "tileloadd tmm0, [{sums} + {stride}]",
+                    "tileloadd tmm1, [{sums} + {stride} + 1024]",
+                    "tileloadd tmm2, [{more} + {stride}]",
+                    "tileloadd tmm3, [{more} + {stride} + 1024]",
+                    "jmp 3f",
+                    "2:",
+                    "tilezero tmm0",
+                    "tilezero tmm1",
+                    "tilezero tmm2",
+                    "tilezero tmm3",
+                    "3:",
+                    "tileloadd tmm4, [{upper} + {row}]",
+                    "tileloadd tmm6, [{first} + {stride}]",
+                    concat!($instruction, " tmm0, tmm4, tmm6"),
+                    "tileloadd tmm5, [{lower} + {row}]",
+                    concat!($instruction, " tmm1, tmm5, tmm6"),
+                    "tileloadd tmm7, [{second} + {stride}]",
+                    concat!($instruction, " tmm2, tmm4, tmm7"),
+                    concat!($instruction, " tmm3, tmm5, tmm7"),
+                    "add {upper}, 64",
+                    "add {lower}, 64",
+                    "add {first}, 1024",
+                    "add {second}, 1024",
+                    "dec {n}",
+                    "jnz 3b",
+                    "tilestored [{sums} + {stride}], tmm0",
+                    "tilestored [{sums} + {stride} + 1024], tmm1",
+                    "tilestored [{more} + {stride}], tmm2",
+                    "tilestored [{more} + {stride} + 1024], tmm3",
+                    upper = inout(reg) upper => _,
+                    lower = inout(reg) lower => _,
+                    first = inout(reg) first => _,
+                    second = inout(reg) second => _,
+                    n = inout(reg) n => _,
+                    sums = in(reg) sums,
+                    more = in(reg) more_sums,
+                    stride = in(reg) 64usize,
+                    row = in(reg) row_bytes,
+                    is_first = in(reg) u32::from(is_first),
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                    options(nostack),
+                );
+            }
         }
-    }
-    (4 * rounds * TILE_ROWS * TILE_ROWS * TILE_COLS) as u64
+
+        /// The same with one column of tiles: two tiles of sums.
+        ///
+        /// # Safety
+        ///
+        /// The tiles are there and the registers are configured.
+        #[inline(always)]
+        pub(crate) unsafe fn $two_by_one(
+            [upper, lower]: [*const u8; 2],
+            row_bytes: usize,
+            first: *const u8,
+            n: usize,
+            sums: *mut f32,
+            is_first: bool,
+        ) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                asm!(
+                    "test {is_first:e}, {is_first:e}",
+                    "jnz 2f",
+                    "tileloadd tmm0, [{sums} + {stride}]",
+                    "tileloadd tmm1, [{sums} + {stride} + 1024]",
+                    "jmp 3f",
+                    "2:",
+                    "tilezero tmm0",
+                    "tilezero tmm1",
+                    "3:",
+                    "tileloadd tmm6, [{first} + {stride}]",
+                    "tileloadd tmm4, [{upper} + {row}]",
+                    concat!($instruction, " tmm0, tmm4, tmm6"),
+                    "tileloadd tmm5, [{lower} + {row}]",
+                    concat!($instruction, " tmm1, tmm5, tmm6"),
+                    "add {upper}, 64",
+                    "add {lower}, 64",
+                    "add {first}, 1024",
+                    "dec {n}",
+                    "jnz 3b",
+                    "tilestored [{sums} + {stride}], tmm0",
+                    "tilestored [{sums} + {stride} + 1024], tmm1",
+                    upper = inout(reg) upper => _,
+                    lower = inout(reg) lower => _,
+                    first = inout(reg) first => _,
+                    n = inout(reg) n => _,
+                    sums = in(reg) sums,
+                    stride = in(reg) 64usize,
+                    row = in(reg) row_bytes,
+                    is_first = in(reg) u32::from(is_first),
+                    out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm5") _, out("tmm6") _,
+                    options(nostack),
+                );
+            }
+        }
+
+        /// See [`crate::multiply_on_registers`].
+        ///
+        /// # Safety
+        ///
+        /// The machine has AMX.
+        pub(crate) unsafe fn $on_registers(rounds: usize) -> u64 {
+            if rounds > 0 {
+                // SAFETY: the caller's machine has AMX. Registers that were just configured are zero.
+                unsafe {
+                    let _tiles = Tiles::configure();
+                    asm!(
+                        "2:",
+                        concat!($instruction, " tmm0, tmm4, tmm6"),
+                        concat!($instruction, " tmm1, tmm5, tmm6"),
+                        concat!($instruction, " tmm2, tmm4, tmm7"),
+                        concat!($instruction, " tmm3, tmm5, tmm7"),
+                        "dec {rounds}",
+                        "jnz 2b",
+                        rounds = inout(reg) rounds => _,
+                        out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                        options(nostack, nomem),
+                    );
+                }
+            }
+            (4 * rounds * TILE_ROWS * TILE_ROWS * $cols) as u64
+        }
+    };
 }
+products!("tdpbf16ps", TILE_COLS, multiply_2x2, multiply_2x1, multiply_on_registers);
+products!(
+    "tdpbssd",
+    int8::TILE_COLS,
+    multiply_bytes_2x2,
+    multiply_bytes_2x1,
+    multiply_bytes_on_registers
+);
 
 /// Writes a tile of sums, `(16 rows, 16 tokens)`, to the output.
 ///

@@ -1,10 +1,9 @@
 //! Weights and activations as `bf16` numbers.
 
+use crate::BlockType;
 use crate::gemv::{Pair, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, SuperBlock, half_pair, unpack};
-use crate::lines::Lines;
 use crate::matrix::Matrix;
 use crate::unpack::{Unpacked, f16_at};
-use crate::{BlockType, ThreadPool};
 use std::arch::x86_64::*;
 use std::ops::Range;
 
@@ -14,63 +13,6 @@ pub(crate) const TILE_ROWS: usize = 16;
 pub(crate) const TILE_COLS: usize = 32;
 /// Bytes of a tile: of 16 rows of 32 `bf16`, or of 16 rows of 16 `f32`.
 pub(crate) const TILE_BYTES: usize = 1024;
-
-/// The activations of one call in tiles; its buffer is reused by the next.
-#[derive(Default)]
-pub(crate) struct TiledActivations {
-    m: usize,
-    n_cols: usize,
-    /// `(m / 16, n_cols / 32, 16 pairs of columns, 16 activations, 2)`, rounded up and padded with zeros.
-    tiles: Lines,
-}
-
-impl TiledActivations {
-    /// Packs `activations`, `(m, n_cols)`.
-    pub(crate) fn pack(&mut self, activations: &[f32], n_cols: usize, pool: &ThreadPool) {
-        (self.m, self.n_cols) = (activations.len() / n_cols, n_cols);
-        let row_bytes = self.n_col_tiles() * TILE_BYTES;
-        let n_tiles = self.n_tiles();
-        let tiles = std::sync::Mutex::new(
-            self.tiles
-                .bytes(n_tiles * row_bytes)
-                .chunks_exact_mut(row_bytes)
-                .zip(activations.chunks(TILE_ROWS * n_cols)),
-        );
-        pool.run(n_tiles, &|_| {
-            let next = match tiles.lock() {
-                Ok(mut tiles) => tiles.next(),
-                Err(_) => None,
-            };
-            if let Some((to, from)) = next {
-                // SAFETY: called only on a pool whose `Isa` is `Family::Amx`.
-                unsafe { pack_tiles(from, n_cols, to) };
-            }
-        });
-    }
-
-    pub(crate) fn m(&self) -> usize {
-        self.m
-    }
-
-    pub(crate) fn n_cols(&self) -> usize {
-        self.n_cols
-    }
-
-    /// Returns the number of tiles that have the same columns.
-    pub(crate) fn n_tiles(&self) -> usize {
-        self.m.div_ceil(TILE_ROWS)
-    }
-
-    fn n_col_tiles(&self) -> usize {
-        self.n_cols.div_ceil(TILE_COLS)
-    }
-
-    /// Returns `n` neighbouring tiles of the same activations.
-    pub(crate) fn tiles(&self, token_tile: usize, first_col_tile: usize, n: usize) -> &[u8] {
-        let first = token_tile * self.n_col_tiles() + first_col_tile;
-        &self.tiles.as_bytes()[first * TILE_BYTES..(first + n) * TILE_BYTES]
-    }
-}
 
 /// Packs up to 16 activations.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16")]

@@ -102,7 +102,9 @@ fn multiply_as<T: Float>(isa: Isa, product: &Product<'_>) {
         }
         match isa.family() {
             // SAFETY: an `Isa` is only made for a machine that has its features.
-            Family::Avx512Vnni | Family::Amx => return unsafe { avx512::<T>(product) },
+            Family::Avx512Vnni | Family::AmxInt8 | Family::Amx => {
+                return unsafe { avx512::<T>(product) };
+            }
             // SAFETY: as above.
             Family::Avx2 | Family::AvxVnni => return unsafe { avx2::<T>(product) },
             _ => {}

@@ -78,7 +78,9 @@ pub(crate) fn multiply(
             }
             match isa.family() {
                 // SAFETY: an `Isa` is only made for a machine that has its features.
-                Family::Avx512Vnni | Family::Amx => return unsafe { avx512(&product, scratch) },
+                Family::Avx512Vnni | Family::AmxInt8 | Family::Amx => {
+                    return unsafe { avx512(&product, scratch) };
+                }
                 // SAFETY: as above.
                 Family::AvxVnni => return unsafe { avx_vnni(&product, scratch) },
                 // SAFETY: as above.

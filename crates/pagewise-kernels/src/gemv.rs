@@ -41,7 +41,9 @@ pub(crate) fn multiply(
     out: &Output,
 ) {
     match family {
-        Family::Avx512Vnni | Family::Amx => avx512::multiply(matrix, rows, activations, out),
+        Family::Avx512Vnni | Family::AmxInt8 | Family::Amx => {
+            avx512::multiply(matrix, rows, activations, out)
+        }
         Family::AvxVnni => avx2::multiply::<true>(matrix, rows, activations, out),
         Family::Avx2 => avx2::multiply::<false>(matrix, rows, activations, out),
         _ => unreachable!("see `supports`"),

@@ -1,5 +1,7 @@
 //! Which instructions the kernels may use.
 
+#[cfg(target_arch = "x86_64")]
+use crate::amx::TileForm;
 use std::fmt;
 use std::str::FromStr;
 
@@ -27,6 +29,9 @@ pub(crate) enum Family {
     AvxVnni,
     /// x86-64 with AVX-512 (F, BW, VL, DQ) and VNNI.
     Avx512Vnni,
+    /// The same with BF16, and AMX for that and for bytes, which weights of the `Q?K` types become. Its speed
+    /// was never measured, so the next one is detected.
+    AmxInt8,
     /// The same with BF16, and AMX for that.
     Amx,
 }
@@ -61,16 +66,17 @@ impl Isa {
             Family::Avx2 => "avx2",
             Family::AvxVnni => "avx-vnni",
             Family::Avx512Vnni => "avx512",
+            Family::AmxInt8 => "amx-int8",
             Family::Amx => "amx",
         }
     }
 
-    /// Returns whether products of many activations are made in tiles of `bf16`.
+    /// Returns whether products of many activations are made in tiles.
     pub fn has_tiles(self) -> bool {
-        self.0 == Family::Amx
+        matches!(self.0, Family::AmxInt8 | Family::Amx)
     }
 
-    /// Returns the family without products in tiles, which round activations to `bf16`.
+    /// Returns the family without products in tiles, which round weights and activations.
     pub fn without_tiles(self) -> Self {
         if self.has_tiles() { Self(Family::Avx512Vnni) } else { self }
     }
@@ -105,7 +111,7 @@ impl fmt::Display for UnknownIsa {
 impl std::error::Error for UnknownIsa {}
 
 impl Family {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Portable,
         Self::Neon,
         Self::Dotprod,
@@ -113,6 +119,7 @@ impl Family {
         Self::Avx2,
         Self::AvxVnni,
         Self::Avx512Vnni,
+        Self::AmxInt8,
         Self::Amx,
     ];
 
@@ -133,7 +140,8 @@ impl Family {
                 Self::Avx2 => avx2,
                 Self::AvxVnni => avx2 && is_x86_feature_detected!("avxvnni"),
                 Self::Avx512Vnni => avx512_vnni,
-                Self::Amx => avx512_vnni && crate::amx::is_available(),
+                Self::AmxInt8 => avx512_vnni && crate::amx::is_available(TileForm::Int8),
+                Self::Amx => avx512_vnni && crate::amx::is_available(TileForm::Bf16),
                 Self::Neon | Self::Dotprod | Self::I8mm => false,
             }
         }
@@ -147,7 +155,7 @@ impl Family {
                 Self::I8mm => {
                     is_aarch64_feature_detected!("dotprod") && is_aarch64_feature_detected!("i8mm")
                 }
-                Self::Avx2 | Self::AvxVnni | Self::Avx512Vnni | Self::Amx => false,
+                Self::Avx2 | Self::AvxVnni | Self::Avx512Vnni | Self::AmxInt8 | Self::Amx => false,
             }
         }
         #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -172,7 +180,9 @@ macro_rules! multiversion {
                 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
                 fn avx512($($arg: $ty),*) $(-> $ret)? { $body($($arg),*) }
                 match isa.family() {
-                    $crate::isa::Family::Avx512Vnni | $crate::isa::Family::Amx => {
+                    $crate::isa::Family::Avx512Vnni
+                    | $crate::isa::Family::AmxInt8
+                    | $crate::isa::Family::Amx => {
                         // SAFETY: an `Isa` is only made for a machine that has its features.
                         return unsafe { avx512($($arg),*) };
                     }

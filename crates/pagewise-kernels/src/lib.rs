@@ -2,7 +2,7 @@
 //!
 //! A [`Matrix`] borrows its bytes and is never repacked: the memory a model needs is the size of its
 //! file. [`Matrix::matmul`] quantises the activations to eight bits once per call and multiplies in
-//! integers, or with AMX in tiles of `bf16` if there are many; floating point weights are multiplied in
+//! integers, or with AMX in tiles if there are many; floating point weights are multiplied in
 //! `f32`. Work is spread over a [`ThreadPool`]; no result depends on the number of its threads.
 //!
 //! The instruction set is an argument ([`Isa`]) or the pool's. A kernel is written once over vectors

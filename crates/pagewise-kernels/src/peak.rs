@@ -35,6 +35,7 @@ pub fn multiply_on_registers(isa: Isa, rounds: usize) -> u64 {
         // SAFETY: an `Isa` is only made for a machine that has its features.
         unsafe {
             match isa.family() {
+                Family::AmxInt8 => return crate::amx::multiply_bytes_on_registers(rounds),
                 Family::Amx => return crate::amx::multiply_on_registers(rounds),
                 Family::Avx512Vnni => return avx512(rounds),
                 Family::AvxVnni => return avx_vnni(rounds),

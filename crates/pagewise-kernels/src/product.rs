@@ -2,7 +2,7 @@
 
 use crate::activations::Activations;
 #[cfg(target_arch = "x86_64")]
-use crate::bf16::TiledActivations;
+use crate::amx::{TileForm, TiledActivations};
 #[cfg(target_arch = "x86_64")]
 use crate::isa::Family;
 use crate::lines::Lines;
@@ -82,9 +82,9 @@ impl Output {
 /// Which kernel makes a product.
 #[derive(Clone, Copy, PartialEq)]
 enum Kernel {
-    /// In tiles of `bf16`.
+    /// In tiles of this form.
     #[cfg(target_arch = "x86_64")]
-    Tiles,
+    Tiles(TileForm),
     /// In integers, with panels of unpacked weights.
     Panels,
     /// In integers, weights unpacked in registers.
@@ -98,9 +98,9 @@ enum Kernel {
 
 impl Kernel {
     fn choose(isa: Isa, block_type: BlockType, m: usize) -> Self {
-        if uses_tiles(isa, block_type, m) {
-            #[cfg(target_arch = "x86_64")]
-            return Self::Tiles;
+        #[cfg(target_arch = "x86_64")]
+        if let Some(form) = tile_form(isa, block_type, m) {
+            return Self::Tiles(form);
         }
         if block_type.is_float() {
             return Self::Floats;
@@ -131,28 +131,31 @@ fn panels_from(isa: Isa, block_type: BlockType) -> usize {
     8
 }
 
-/// Returns whether a product of `m` activations is one in tiles of `bf16`.
-pub(crate) fn uses_tiles(isa: Isa, block_type: BlockType, m: usize) -> bool {
-    #[cfg(target_arch = "x86_64")]
-    {
-        // From so many activations on it pays (measured).
-        let from = if block_type == BlockType::Q6K { 9 } else { 6 };
-        // Rounded to `bf16`, these would lose what the file keeps.
-        let is_finer = matches!(block_type, BlockType::F32 | BlockType::F16);
-        isa.family() == Family::Amx && m >= from && !is_finer
+/// Returns the form of tiles in which a product of `m` activations is made, if it is.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn tile_form(isa: Isa, block_type: BlockType, m: usize) -> Option<TileForm> {
+    // From so many activations on it pays (measured).
+    let from = if block_type == BlockType::Q6K { 9 } else { 6 };
+    if m < from || !isa.has_tiles() {
+        return None;
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        let _ = (isa, block_type, m);
-        false
+    // Other blocks are shorter than what gets one scale in bytes, and their activations are rounded in groups
+    // as short.
+    let is_long = block_type.block_len() == 256;
+    match block_type {
+        // Rounded to `bf16`, these would lose what the file keeps.
+        BlockType::F32 | BlockType::F16 => None,
+        _ if isa.family() == Family::AmxInt8 && is_long => Some(TileForm::Int8),
+        _ => Some(TileForm::Bf16),
     }
 }
 
 /// Activations in the forms that kernels take; the buffers are reused by the next call.
 #[derive(Default)]
 struct Prepared {
+    /// For each form, in the order of these.
     #[cfg(target_arch = "x86_64")]
-    tiled: TiledActivations,
+    tiled: [TiledActivations; 2],
     /// For each product; those of the same form share the first one's.
     quantized: [Activations; MAX_PRODUCTS],
 }
@@ -185,7 +188,7 @@ impl Planned<'_> {
 ///
 /// Quantised weights meet activations rounded to eight bits, with one scale per 32 of them or, for
 /// the `Q?K` types, per 256; with AMX, six activations or more (nine for `Q6K`) and all weights but `F32` and `F16`
-/// are rounded to `bf16`. The result does not depend on the number of threads, nor on what else is
+/// are rounded to `bf16` or, if that is asked for, those of the `Q?K` types to bytes with one scale per 256. The result does not depend on the number of threads, nor on what else is
 /// multiplied.
 ///
 /// # Panics
@@ -282,7 +285,10 @@ pub fn multiply_gated(
     let shape = |matrix: &Matrix<'_>| (matrix.n_rows(), matrix.n_cols());
     assert_eq!(shape(&gate), shape(&up), "gate and up have one shape");
     #[cfg(target_arch = "x86_64")]
-    if [gate, up].iter().all(|matrix| uses_tiles(pool.isa(), matrix.block_type(), m)) {
+    if let [Some(form), Some(of_up)] =
+        [gate, up].map(|matrix| tile_form(pool.isa(), matrix.block_type(), m))
+        && form == of_up
+    {
         let (n_rows, n_cols) = shape(&gate);
         assert_eq!(Some(activations.len()), m.checked_mul(n_cols), "activations are (m, n_cols)");
         assert_eq!(Some(out.len()), m.checked_mul(n_rows), "the output is (m, n_rows)");
@@ -291,12 +297,13 @@ pub fn multiply_gated(
             return;
         }
         let mut prepared = PREPARED.take();
-        prepared.tiled.pack(activations, n_cols, pool);
+        let tiled = &mut prepared.tiled[form as usize];
+        tiled.pack(form, activations, n_cols, pool);
+        let (tiled, isa) = (&*tiled, pool.isa());
         let out = Output::new(out, n_rows);
-        let step = rows_per_task(&gate, Kernel::Tiles, m, pool);
+        let step = rows_per_task(&gate, Kernel::Tiles(form), m, pool);
         pool.run(n_rows.div_ceil(step), &|task| {
             let rows = task * step..n_rows.min((task + 1) * step);
-            let (tiled, isa) = (&prepared.tiled, pool.isa());
             crate::amx::multiply_gated([&gate, &up], rows, tiled, activation, isa, &out);
         });
         PREPARED.set(prepared);
@@ -350,9 +357,9 @@ impl Prepared {
         match kernel {
             Kernel::Floats => index,
             #[cfg(target_arch = "x86_64")]
-            Kernel::Tiles => {
-                if !earlier.any(|product| product.kernel == Kernel::Tiles) {
-                    self.tiled.pack(activations, matrix.n_cols(), pool);
+            Kernel::Tiles(form) => {
+                if !earlier.any(|product| product.kernel == kernel) {
+                    self.tiled[form as usize].pack(form, activations, matrix.n_cols(), pool);
                 }
                 index
             }
@@ -383,7 +390,9 @@ impl Prepared {
         let quantized = &self.quantized[product.quantized];
         match product.kernel {
             #[cfg(target_arch = "x86_64")]
-            Kernel::Tiles => crate::amx::multiply(matrix, rows, &self.tiled, out),
+            Kernel::Tiles(form) => {
+                crate::amx::multiply(matrix, rows, &self.tiled[form as usize], out);
+            }
             Kernel::Panels => gemm::multiply(isa, matrix, rows, quantized, out),
             #[cfg(target_arch = "x86_64")]
             Kernel::Registers => crate::gemv::multiply(isa.family(), matrix, rows, quantized, out),
@@ -395,7 +404,7 @@ impl Prepared {
 
 fn rows_per_task(matrix: &Matrix<'_>, kernel: Kernel, m: usize, pool: &ThreadPool) -> usize {
     #[cfg(target_arch = "x86_64")]
-    if kernel == Kernel::Tiles {
+    if let Kernel::Tiles(_) = kernel {
         use crate::amx::ROWS;
         // Enough rows for a stretch of activations to be read from the nearer caches, few enough for
         // every thread to have several tasks.

@@ -58,7 +58,7 @@ pub(crate) fn multiply(
                 // SAFETY: an `Isa` is only made for a machine that has its features.
                 Family::AvxVnni => return unsafe { avx_vnni(&product, scratch) },
                 // SAFETY: as above; those with AVX-512 have AVX2.
-                Family::Avx2 | Family::Avx512Vnni | Family::Amx => {
+                Family::Avx2 | Family::Avx512Vnni | Family::AmxInt8 | Family::Amx => {
                     return unsafe { avx2(&product, scratch) };
                 }
                 _ => {}

@@ -69,6 +69,7 @@ enum Operation {
     Load,
     Store,
     MultiplyBf16,
+    MultiplyInt8,
 }
 
 #[derive(Clone, Copy)]
@@ -154,6 +155,7 @@ impl Instruction {
             (0x4b, p, Operand::Memory { .. }) if p == f2 => Operation::Load,
             (0x4b, p, Operand::Memory { .. }) if p == f3 => Operation::Store,
             (0x5c, p, Operand::Tile(_)) if p == f3 => Operation::MultiplyBf16,
+            (0x5e, p, Operand::Tile(_)) if p == f2 => Operation::MultiplyInt8,
             _ => return None,
         };
         Some(Self { operation, tile: usize::from(reg), operand, third: usize::from(third), len })
@@ -199,6 +201,9 @@ impl Registers {
             (Operation::MultiplyBf16, Operand::Tile(second)) => {
                 self.multiply_bf16(tile, second, instruction.third);
             }
+            (Operation::MultiplyInt8, Operand::Tile(second)) => {
+                self.multiply_int8(tile, second, instruction.third);
+            }
             _ => unreachable!("decoded with the operand that it takes"),
         }
     }
@@ -214,12 +219,19 @@ impl Registers {
         }
     }
 
+    /// Returns the number of rows of the sums, of their columns, and of what is added up for each: words of
+    /// four bytes.
+    fn shape(&self, sums: usize, first: usize, second: usize) -> [usize; 3] {
+        let shape = |tile: usize| (self.rows[tile], self.bytes_per_row[tile] / 4);
+        let ((rows, columns), (_, depth)) = (shape(sums), shape(first));
+        assert_eq!((shape(first).0, shape(second)), (rows, (depth, columns)), "shapes that fit");
+        [rows, columns, depth]
+    }
+
     /// `sums[m][n] += first[m][k] * second[k][n]`, where `k` counts pairs of neighbours, the even and the
     /// odd ones added up apart.
     fn multiply_bf16(&mut self, sums: usize, first: usize, second: usize) {
-        let shape = |tile: usize| (self.rows[tile], self.bytes_per_row[tile] / 4);
-        let ((rows, columns), (_, pairs)) = (shape(sums), shape(first));
-        assert_eq!((shape(first).0, shape(second)), (rows, (pairs, columns)), "shapes that fit");
+        let [rows, columns, pairs] = self.shape(sums, first, second);
         let widen = |row: &[u8; MAX_BYTES_PER_ROW]| -> [f32; 32] {
             let (bytes, _) = row.as_chunks::<2>();
             std::array::from_fn(|i| f32::from_bits(u32::from(u16::from_le_bytes(bytes[i])) << 16))
@@ -236,6 +248,23 @@ impl Registers {
             let (sums, _) = self.tiles[sums][row].as_chunks_mut::<4>();
             for (sum, added) in sums.iter_mut().zip(added.as_chunks::<2>().0).take(columns) {
                 *sum = (f32::from_le_bytes(*sum) + (added[0] + added[1])).to_le_bytes();
+            }
+        }
+    }
+
+    /// The same where `k` counts quads of neighbours, in integers.
+    fn multiply_int8(&mut self, sums: usize, first: usize, second: usize) {
+        let [rows, columns, quads] = self.shape(sums, first, second);
+        for row in 0..rows {
+            for column in 0..columns {
+                let products = (0..4 * quads).map(|at| {
+                    let weight = self.tiles[first][row][at] as i8;
+                    let activation = self.tiles[second][at / 4][4 * column + at % 4] as i8;
+                    i32::from(weight) * i32::from(activation)
+                });
+                let added: i32 = products.sum();
+                let (sums, _) = self.tiles[sums][row].as_chunks_mut::<4>();
+                sums[column] = (i32::from_le_bytes(sums[column]) + added).to_le_bytes();
             }
         }
     }

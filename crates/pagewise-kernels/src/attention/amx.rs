@@ -35,7 +35,7 @@ pub(super) fn attend(
     scratch: &mut Lines,
     partial: Partial<'_>,
 ) {
-    // SAFETY: called only for `Family::Amx`.
+    // SAFETY: called only for families with tiles.
     unsafe { attend_in_tiles(block, positions, scratch, partial) }
 }
 

@@ -107,7 +107,7 @@ pub(super) fn attend<T: Element>(
         }
         match isa.family() {
             // SAFETY: an `Isa` is only made for a machine that has its features.
-            Family::Avx512Vnni | Family::Amx => {
+            Family::Avx512Vnni | Family::AmxInt8 | Family::Amx => {
                 return unsafe { avx512(block, positions, scratch, partial) };
             }
             // SAFETY: as above.
@@ -639,7 +639,7 @@ mod tests {
             }
             match isa.family() {
                 // SAFETY: an `Isa` is only made for a machine that has its features.
-                Family::Avx512Vnni | Family::Amx => return unsafe { avx512(x) },
+                Family::Avx512Vnni | Family::AmxInt8 | Family::Amx => return unsafe { avx512(x) },
                 // SAFETY: as above.
                 Family::Avx2 | Family::AvxVnni => return unsafe { avx2(x) },
                 _ => {}
