@@ -33,7 +33,12 @@ fn every_arm_leaves_its_records_and_its_sums() {
     assert_eq!(arms, ["memgpt", "full-context", "no-memory"]);
     for summary in &summaries {
         assert_eq!((&summary["task"], &summary["window"]), (&"nested-kv".into(), &4096.into()));
-        assert_eq!((&summary["n"], &summary["runtime_searches"]), (&1.into(), &0.into()));
+        assert_eq!(summary["n"], 1);
+        assert_eq!(
+            summary["runtime_searches"].is_number(),
+            summary["arm"] == "memgpt",
+            "{summary}"
+        );
         assert!(summary["control"].is_number() && summary["ci95"][1].is_number(), "{summary}");
         assert!(summary["tokens_per_case"].as_f64().unwrap() > 0.0, "{summary}");
     }

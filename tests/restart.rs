@@ -52,7 +52,7 @@ fn kernels(home: &Home) -> String {
     let machine = &home.json_value(&["doctor"])["machine"];
     let available = machine["kernels_available"].as_array().expect("names");
     let mut names = available.iter().map(|name| name.as_str().expect("a name"));
-    names.rfind(|name| *name != "amx").expect("there are always some").to_owned()
+    names.rfind(|name| !name.starts_with("amx")).expect("there are always some").to_owned()
 }
 
 /// Says something to the agent, with a start of the program for it alone; returns the event.

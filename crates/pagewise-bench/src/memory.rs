@@ -108,5 +108,5 @@ pub use score::{GameTaskScore, Score};
 pub use suite::{Suite, SuiteRow};
 pub use summary::{Mean, Share, Summary, table};
 pub use task::{CaseSet, Task};
-pub use told::ToldRecord;
+pub use told::{ToldRecord, ToldTurn};
 pub use tool::Tool;

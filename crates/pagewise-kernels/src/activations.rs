@@ -3,9 +3,9 @@
 use crate::isa::multiversion;
 use crate::{BlockType, ThreadPool};
 
-/// Below this largest magnitude a group of activations counts as zero: its reciprocal would
-/// leave the range of `f32`.
-const MIN_MAGNITUDE: f32 = 1e-30;
+/// Below this largest magnitude numbers that share a scale count as zero, so that reciprocals stay well
+/// within the range of `f32`.
+pub(crate) const MIN_MAGNITUDE: f32 = 1e-30;
 
 /// Bytes a kernel may read past the last activation of a row.
 const PADDING: usize = 64;

@@ -68,36 +68,30 @@ pub(crate) const TILE_SUMS: usize = TILE_BYTES / size_of::<f32>();
 ///
 /// The kernel gives the registers' memory only to processes that ask for it, once for all threads.
 pub(crate) fn is_available(form: TileForm) -> bool {
-    static MAY_USE_TILES: OnceLock<bool> = OnceLock::new();
-    let has = is_x86_feature_detected!("avx512bf16") && has_tiles(form);
-    has && *MAY_USE_TILES.get_or_init(may_use_tiles) || is_emulated()
+    static FORMS: OnceLock<[bool; 2]> = OnceLock::new();
+    let forms = FORMS.get_or_init(|| {
+        let has_vectors = is_x86_feature_detected!("avx512bf16");
+        let [tile, bf16, int8] = processor_has();
+        match has_vectors && tile && may_use_tiles() {
+            true => [bf16, bf16 && int8],
+            false => [has_vectors && !tile && is_emulated(); 2],
+        }
+    });
+    forms[form as usize]
 }
 
 /// Returns whether tests do without the instructions.
 fn is_emulated() -> bool {
     #[cfg(all(test, target_os = "linux"))]
-    {
-        static IS_EMULATED: OnceLock<bool> = OnceLock::new();
-        let is_emulated = || {
-            is_x86_feature_detected!("avx512bf16")
-                && !has_tiles(TileForm::Int8)
-                && emulated::install()
-        };
-        *IS_EMULATED.get_or_init(is_emulated)
-    }
+    return emulated::install();
     #[cfg(not(all(test, target_os = "linux")))]
     false
 }
 
-fn has_tiles(form: TileForm) -> bool {
-    const BF16: u32 = 1 << 22;
-    const TILE: u32 = 1 << 24;
-    const INT8: u32 = 1 << 25;
-    let wanted = match form {
-        TileForm::Bf16 => TILE | BF16,
-        TileForm::Int8 => TILE | BF16 | INT8,
-    };
-    __cpuid(0).eax >= 7 && __cpuid_count(7, 0).edx & wanted == wanted
+/// Returns whether the processor has tiles, and products of `bf16` and of bytes in them.
+fn processor_has() -> [bool; 3] {
+    let features = if __cpuid(0).eax >= 7 { __cpuid_count(7, 0).edx } else { 0 };
+    [24, 22, 25].map(|bit| features >> bit & 1 == 1)
 }
 
 #[cfg(target_os = "linux")]
@@ -355,11 +349,17 @@ unsafe fn multiply_tiles(
     }
 }
 
-/// Defines how tiles are multiplied with an instruction, of `cols` columns each.
+/// Defines the products that one instruction makes of tiles of `cols` columns.
 macro_rules! products {
-    ($instruction:literal, $cols:expr, $two_by_two:ident, $two_by_one:ident, $on_registers:ident) => {
+    (
+        instruction: $instruction:literal,
+        cols: $cols:expr,
+        two_by_two: $two_by_two:ident,
+        two_by_one: $two_by_one:ident,
+        on_registers: $on_registers:ident,
+    ) => {
         /// Adds the products of two rows of tiles and two columns of tiles, all `n` tiles long, to four tiles
-        /// of sums, two of each column, or puts them there: numbers of 32 bits. Rows are `row_bytes` apart.
+        /// of sums, two of each column, or puts them there. Rows are `row_bytes` apart.
         ///
         /// # Safety
         ///
@@ -504,14 +504,21 @@ macro_rules! products {
         }
     };
 }
-products!("tdpbf16ps", TILE_COLS, multiply_2x2, multiply_2x1, multiply_on_registers);
-products!(
-    "tdpbssd",
-    int8::TILE_COLS,
-    multiply_bytes_2x2,
-    multiply_bytes_2x1,
-    multiply_bytes_on_registers
-);
+products! {
+    instruction: "tdpbf16ps",
+    cols: TILE_COLS,
+    two_by_two: multiply_2x2,
+    two_by_one: multiply_2x1,
+    on_registers: multiply_on_registers,
+}
+// Their sums are integers, whatever the pointers say.
+products! {
+    instruction: "tdpbssd",
+    cols: int8::TILE_COLS,
+    two_by_two: multiply_bytes_2x2,
+    two_by_one: multiply_bytes_2x1,
+    on_registers: multiply_bytes_on_registers,
+}
 
 /// Writes a tile of sums, `(16 rows, 16 tokens)`, to the output.
 ///

@@ -16,7 +16,7 @@
 
 use crate::activations::Activations;
 use crate::bytes::{Bytes, QUAD};
-use crate::lines::Lines;
+use crate::lines::{Lines, bytes_of};
 use crate::matrix::Matrix;
 use crate::product::Output;
 use crate::simd::{PADDING, Simd};
@@ -197,7 +197,7 @@ unsafe fn run<
         (lanes * panel_subs).next_multiple_of(PADDING),
         (lanes * panel_subs).next_multiple_of(PADDING),
     ]);
-    let (quants, staged_quants) = (as_bytes(quants), as_bytes(staged_quants));
+    let (quants, staged_quants) = (bytes_of(quants), bytes_of(staged_quants));
     let mut panel = Panel { quants, scales, mins };
     let mut staging = Staging { quants: staged_quants, scales: staged_scales, mins: staged_mins };
     for first_col in (0..n_cols).step_by(panel_cols) {
@@ -237,11 +237,6 @@ unsafe fn run<
             }
         }
     }
-}
-
-fn as_bytes(floats: &mut [f32]) -> &mut [u8] {
-    // SAFETY: floats are bytes, and any bytes are floats.
-    unsafe { std::slice::from_raw_parts_mut(floats.as_mut_ptr().cast(), size_of_val(floats)) }
 }
 
 /// Unpacks `cols` of `rows`; rows of the panel that do not exist become zero.

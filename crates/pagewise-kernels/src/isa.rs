@@ -29,10 +29,10 @@ pub(crate) enum Family {
     AvxVnni,
     /// x86-64 with AVX-512 (F, BW, VL, DQ) and VNNI.
     Avx512Vnni,
-    /// The same with BF16, and AMX for that and for bytes, which weights of the `Q?K` types become. Its speed
-    /// was never measured, so the next one is detected.
+    /// As [`Amx`](Self::Amx), but with weights of the `Q?K` types, and the activations that they meet, as bytes.
+    /// It stands before that one, so that it is never detected: its speed was never measured.
     AmxInt8,
-    /// The same with BF16, and AMX for that.
+    /// [`Avx512Vnni`](Self::Avx512Vnni) with BF16, and AMX for that.
     Amx,
 }
 

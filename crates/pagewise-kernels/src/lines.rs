@@ -56,3 +56,12 @@ impl Lines {
         }
     }
 }
+
+/// Returns floats as their bytes.
+pub(crate) fn bytes_of(floats: &mut [f32]) -> &mut [u8] {
+    // SAFETY: floats are bytes, and any bytes are floats.
+    #[allow(unsafe_code)]
+    unsafe {
+        std::slice::from_raw_parts_mut(floats.as_mut_ptr().cast(), size_of_val(floats))
+    }
+}

@@ -134,13 +134,12 @@ fn panels_from(isa: Isa, block_type: BlockType) -> usize {
 /// Returns the form of tiles in which a product of `m` activations is made, if it is.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn tile_form(isa: Isa, block_type: BlockType, m: usize) -> Option<TileForm> {
-    // From so many activations on it pays (measured).
+    // From so many activations on it pays: measured for `bf16`, taken over for bytes.
     let from = if block_type == BlockType::Q6K { 9 } else { 6 };
     if m < from || !isa.has_tiles() {
         return None;
     }
-    // Other blocks are shorter than what gets one scale in bytes, and their activations are rounded in groups
-    // as short.
+    // The other types have blocks shorter than the 256 weights that share a scale in bytes.
     let is_long = block_type.block_len() == 256;
     match block_type {
         // Rounded to `bf16`, these would lose what the file keeps.
@@ -187,9 +186,9 @@ impl Planned<'_> {
 /// columns.
 ///
 /// Quantised weights meet activations rounded to eight bits, with one scale per 32 of them or, for
-/// the `Q?K` types, per 256; with AMX, six activations or more (nine for `Q6K`) and all weights but `F32` and `F16`
-/// are rounded to `bf16` or, if that is asked for, those of the `Q?K` types to bytes with one scale per 256. The result does not depend on the number of threads, nor on what else is
-/// multiplied.
+/// the `Q?K` types, per 256; with AMX, six activations or more (nine for `Q6K`) and all weights but `F32` and
+/// `F16` are rounded to `bf16`, or with `amx-int8` those of the `Q?K` types to bytes with one scale per 256. The
+/// result does not depend on the number of threads, nor on what else is multiplied.
 ///
 /// # Panics
 ///

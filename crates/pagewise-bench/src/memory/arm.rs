@@ -190,7 +190,7 @@ impl Answering<'_> {
             cancelled: self.cancelled,
         };
         let told = self.memories.told(&case.memory, &listening, self.observer)?;
-        answered.told = Some(told.record.clone());
+        answered.told = Some(told.record());
         Ok(Some(told.copy()?))
     }
 
@@ -429,7 +429,7 @@ impl MaterialPrompt {
 
 /// What happened in an event, up to its end or to where it failed.
 #[derive(Debug, Default)]
-struct Seen {
+pub(crate) struct Seen {
     plan: Option<Plan>,
     calls: Vec<CallRecord>,
     evicted: usize,
@@ -450,14 +450,16 @@ impl Observer for Seen {
 }
 
 impl Seen {
-    fn record(self, lender: &Lender) -> EventRecord {
+    pub(crate) fn record(self, lender: &Lender) -> EventRecord {
+        let written = lender.written();
         let is_reply =
             |call: &&CallRecord| call.function == "send_message" && call.status == Status::Ok;
         let text = |call: &CallRecord| Some(call.arguments.get("message")?.as_str()?.to_string());
         EventRecord {
             plan: self.plan,
             replies: self.calls.iter().filter(is_reply).filter_map(text).collect(),
-            steps: steps(self.calls, &lender.written()),
+            n_invalid: written.iter().filter(|answer| answer.is_invalid()).count(),
+            steps: steps(self.calls, &written),
             evicted: self.evicted,
             prompt: None,
         }

@@ -29,6 +29,13 @@ pub(crate) struct Written {
     pub(crate) seconds: f64,
 }
 
+impl Written {
+    /// Whether it was to be a call and is none.
+    pub(crate) fn is_invalid(&self) -> bool {
+        self.functions.is_some() && self.call.is_none()
+    }
+}
+
 /// The model as an agent has it.
 struct LentModel {
     model: Rc<RefCell<Box<dyn LanguageModel>>>,

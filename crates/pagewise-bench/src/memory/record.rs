@@ -204,6 +204,9 @@ pub struct EventRecord {
     pub plan: Option<Plan>,
     /// The calls, in order, replies included.
     pub steps: Vec<Step>,
+    /// Answers of the model that were to be calls and were none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub n_invalid: usize,
     /// What was said.
     pub replies: Vec<String>,
     /// How many messages left main context.
@@ -211,6 +214,10 @@ pub struct EventRecord {
     /// What a prompt without an agent had of the material, if it is the prompt of this message alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<PromptRecord>,
+}
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 /// One call.
@@ -255,6 +262,12 @@ impl Step {
     /// The tier that it searched, if it is a search.
     pub fn searches(&self) -> Option<Tier> {
         tier_of_search(&self.function)
+    }
+
+    /// Whether the model had no part in it: the runtime called, or its rules left one call to write, so that
+    /// no token was sampled.
+    pub fn is_without_choice(&self) -> bool {
+        self.by_runtime || (!self.functions.is_empty() && self.tokens.generated == 0)
     }
 }
 
@@ -308,9 +321,20 @@ impl Record {
             .collect()
     }
 
-    /// How many searches the runtime made itself.
+    /// How many answers were to be calls and were none.
+    pub fn n_invalid_calls(&self) -> usize {
+        self.events.iter().map(|event| event.n_invalid).sum()
+    }
+
+    /// How many searches were made.
+    pub fn n_searches(&self) -> usize {
+        self.steps().filter(|step| step.searches().is_some()).count()
+    }
+
+    /// How many searches the runtime made itself, or left the model nothing to choose of.
     pub fn n_runtime_searches(&self) -> usize {
-        self.steps().filter(|step| step.by_runtime).count()
+        let searches = self.steps().filter(|step| step.searches().is_some());
+        searches.filter(|step| step.is_without_choice()).count()
     }
 
     /// Calls that answering did not need: where the answer is in view, all but the reply. `None` where

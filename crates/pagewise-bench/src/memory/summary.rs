@@ -72,8 +72,17 @@ pub struct Summary {
     /// The control for each value of each label.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub control_by: Option<BTreeMap<String, BTreeMap<String, Share>>>,
-    /// Searches that the runtime made itself, control included: a run that has any is no measure of the
-    /// model alone.
+    /// The agent's calls, control and replies included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calls: Option<usize>,
+    /// Answers of the model that were to be calls and were none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub invalid_calls: Option<usize>,
+    /// The agent's searches, control included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub searches: Option<usize>,
+    /// Of these, the ones that the runtime made itself or left the model nothing to choose of: a run that has
+    /// any is no measure of the model alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime_searches: Option<usize>,
     /// Other measures of the same replies.
@@ -106,6 +115,7 @@ impl Summary {
             others.iter().copied().filter(|record| !bfcl_memory::is_recall(record)).collect();
         let counted = if written.is_empty() { others.clone() } else { written };
         let has_control = settings.task == Task::NestedKv;
+        let is_agent = settings.arm == Arm::Memgpt;
         // Controls alone were asked for: they have no share besides their own.
         let control_share =
             (has_control && !control.is_empty()).then(|| share(&control, settings.seed));
@@ -127,7 +137,10 @@ impl Summary {
             control: control_share.as_ref().map(|share| share.accuracy),
             control_ci95: control_share.as_ref().map(|share| share.ci95),
             control_by: control_share.is_some().then(|| by_labels(&control, settings.seed)),
-            runtime_searches: has_control
+            calls: is_agent.then(|| records.iter().map(|record| record.steps().count()).sum()),
+            invalid_calls: is_agent.then(|| records.iter().map(Record::n_invalid_calls).sum()),
+            searches: is_agent.then(|| records.iter().map(Record::n_searches).sum()),
+            runtime_searches: is_agent
                 .then(|| records.iter().map(Record::n_runtime_searches).sum()),
             scores: means(&counted, settings.seed),
             steps_per_case: all.steps,
@@ -220,6 +233,12 @@ pub(crate) struct Figures {
     pub(crate) written: f64,
     pub(crate) seconds: f64,
     pub(crate) reply_chars: f64,
+    /// Searches for a case.
+    pub(crate) searches: f64,
+    /// Of these, the ones of which the model had nothing to choose.
+    pub(crate) runtime_searches: f64,
+    /// Other measures of the same replies.
+    pub(crate) scores: BTreeMap<String, Mean>,
     /// Cases by the class of their failure; tasks, where a case has several.
     pub(crate) failures: BTreeMap<Failure, usize>,
 }
@@ -243,8 +262,16 @@ impl Figures {
             written: mean(&written),
             seconds: mean(&|record| record.seconds),
             reply_chars: mean(&|record| record.reply.chars().count() as f64),
+            searches: mean(&|record| record.n_searches() as f64),
+            runtime_searches: mean(&|record| record.n_runtime_searches() as f64),
+            scores: means(records, seed),
             failures,
         }
+    }
+
+    /// Names the other measures with their means.
+    pub(crate) fn named_scores(&self) -> Vec<String> {
+        self.scores.iter().map(|(name, Mean { mean, .. })| format!("{name} {mean:.3}")).collect()
     }
 }
 
@@ -278,6 +305,20 @@ pub fn table(summaries: &[Summary]) -> String {
         let classes: Vec<String> =
             summary.failures.iter().map(|(class, n)| format!("{class} {n}")).collect();
         let _ = writeln!(text, "{} {}: {}", summary.task, summary.arm, classes.join(", "));
+        let scores: Vec<String> = summary
+            .scores
+            .iter()
+            .map(|(name, score)| format!("{name} {:.3}", score.mean))
+            .collect();
+        if !scores.is_empty() {
+            let _ = writeln!(text, "  other measures: {}", scores.join(", "));
+        }
+        if let (Some(n), Some(n_invalid @ 1..)) = (summary.calls, summary.invalid_calls) {
+            let _ = writeln!(text, "  {n_invalid} calls beside these {n} were not valid");
+        }
+        if let (Some(n @ 1..), Some(of_them @ 1..)) = (summary.searches, summary.runtime_searches) {
+            let _ = writeln!(text, "  {of_them} of {n} searches left the model nothing to choose");
+        }
     }
     text
 }

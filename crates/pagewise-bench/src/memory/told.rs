@@ -6,6 +6,7 @@
 //! name that is made of everything it depends on, with a checksum for each of its files. What is damaged is
 //! made again.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,21 +22,22 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tempfile::TempDir;
 
+use super::arm::Seen;
 use super::case::{Memory, ToldConversation};
 use super::error::MemoryBenchError;
 use super::lent_model::Lender;
 use super::prepared::{copy_files, new_folder, reset};
-use super::record::Settings;
+use super::record::{EventRecord, Settings};
 use super::run::RunObserver;
 
 /// The layout of what is kept between runs.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The file beside a kept store that says what it is.
 const LABEL: &str = "told.json";
 
 /// How the agent took conversations in, and what it saved of them.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ToldRecord {
     /// The conversations.
     pub n_conversations: usize,
@@ -59,6 +61,18 @@ pub struct ToldRecord {
     pub seconds: f64,
     /// What is saved in the end: the lines of working context that the model can write, then the notes.
     pub saved: Vec<String>,
+    /// All that happened, in the first record that a run makes of this memory; the others refer to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub turns: Vec<ToldTurn>,
+}
+
+/// One message of a conversation, and what the agent did about it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ToldTurn {
+    /// What the user said.
+    pub text: String,
+    /// What came of it.
+    pub event: EventRecord,
 }
 
 impl ToldRecord {
@@ -83,10 +97,21 @@ impl ToldRecord {
 pub(crate) struct Told {
     pub(crate) memory: Arc<Memory>,
     folder: TempDir,
-    pub(crate) record: ToldRecord,
+    record: ToldRecord,
+    /// Whether a record has all that happened.
+    is_told: Cell<bool>,
 }
 
 impl Told {
+    /// Returns its record, the first time with all that happened.
+    pub(crate) fn record(&self) -> ToldRecord {
+        let turns = match self.is_told.replace(true) {
+            true => Vec::new(),
+            false => self.record.turns.clone(),
+        };
+        ToldRecord { turns, ..self.record.clone() }
+    }
+
     /// Copies it for a case.
     pub(crate) fn copy(&self) -> Result<TempDir, MemoryBenchError> {
         let copy = new_folder()?;
@@ -144,7 +169,7 @@ impl Listening<'_> {
                 shelf.keep(folder.path(), number + 1, &record)?;
             }
         }
-        Ok(Told { memory: Arc::clone(memory), folder, record })
+        Ok(Told { memory: Arc::clone(memory), folder, record, is_told: Cell::new(false) })
     }
 
     /// Has one conversation, with a model that has forgotten the one before.
@@ -162,7 +187,10 @@ impl Listening<'_> {
         let mut agent = Agent::open(store, self.lender.lend(), clock, config)?;
         for text in &conversation.turns {
             let event = Event::UserMessage { text: text.clone() };
-            match agent.handle(event, &mut (), self.cancelled) {
+            let mut seen = Seen::default();
+            let handled = agent.handle(event, &mut seen, self.cancelled);
+            record.turns.push(ToldTurn { text: text.clone(), event: seen.record(self.lender) });
+            match handled {
                 Ok(outcome) if outcome.error.is_none() => record.count(&outcome),
                 Ok(_) => return Err(MemoryBenchError::Cancelled),
                 Err(error @ AgentError::Store(_)) => return Err(error.into()),

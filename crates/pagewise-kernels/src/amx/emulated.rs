@@ -1,5 +1,5 @@
 //! Tile registers for tests on a machine that has none: there every instruction of AMX raises a signal,
-//! and its handler does what the instruction would have done.
+//! and its handler does what the instruction would have done, but for subnormal numbers, which it keeps.
 //!
 //! What the handler reads and writes of the memory AddressSanitizer sees, as it does not with the instructions
 //! themselves. Encodings and meaning: Intel's Software Developer's Manual, volume 2.
@@ -29,8 +29,8 @@ pub(crate) fn install() -> bool {
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_flags = libc::SA_SIGINFO;
     action.sa_sigaction = on_illegal_instruction as *const () as usize;
-    // SAFETY: the handler is one for `SA_SIGINFO`. It is called only where an instruction was, so no lock or
-    // borrow of what it uses is held.
+    // SAFETY: the handler is one for `SA_SIGINFO`. The instruction itself raises the signal, so the handler
+    // never interrupts code that borrows what it uses, unless somebody sends one from outside.
     unsafe { libc::sigaction(libc::SIGILL, &action, std::ptr::null_mut()) == 0 }
 }
 
@@ -176,6 +176,9 @@ impl Registers {
         let tile = instruction.tile;
         let bytes = self.bytes_per_row[tile];
         let rows = 0..self.rows[tile];
+        if !matches!(instruction.operation, Operation::Configure | Operation::Release) {
+            assert!(bytes > 0 && !rows.is_empty(), "tile {tile} is configured");
+        }
         match (instruction.operation, instruction.operand) {
             (Operation::Configure, Operand::Memory { start, .. }) => {
                 let mut config = [0; 64];
@@ -212,6 +215,8 @@ impl Registers {
         let (bytes_per_row, _) = config[16..].as_chunks::<2>();
         *self = RELEASED;
         assert!(config[..2] == [1, 0], "palette 1, from the first row");
+        let reserved = [&config[2..16], &config[32..48], &config[56..]];
+        assert!(reserved.iter().all(|bytes| bytes.iter().all(|byte| *byte == 0)), "nothing else");
         for tile in 0..TILES {
             self.bytes_per_row[tile] = u16::from_le_bytes(bytes_per_row[tile]).into();
             self.rows[tile] = config[48 + tile].into();
@@ -222,6 +227,7 @@ impl Registers {
     /// Returns the number of rows of the sums, of their columns, and of what is added up for each: words of
     /// four bytes.
     fn shape(&self, sums: usize, first: usize, second: usize) -> [usize; 3] {
+        assert!(sums != first && sums != second && first != second, "three tiles");
         let shape = |tile: usize| (self.rows[tile], self.bytes_per_row[tile] / 4);
         let ((rows, columns), (_, depth)) = (shape(sums), shape(first));
         assert_eq!((shape(first).0, shape(second)), (rows, (depth, columns)), "shapes that fit");

@@ -14,15 +14,17 @@
 //!        └────────────────┘          └────────────────┘          └────────────────┘
 //! ```
 //!
-//! Weights of a few bits keep them nearly: the new step is a 127th of the largest weight of the block, that of
-//! four bits a 15th of the range of their own scale and minimum.
+//! The new step is a 127th of the largest weight of the block. Four bits lose little by that, since their own step
+//! is a 15th of what their scale and minimum span; six lose more where a scale is much below the largest of the
+//! block.
 
 use super::{ACTIVATION_BYTES, MAX_COLS, ROWS, TILE_SUMS, TiledActivations, Tiles, stretches};
 use super::{multiply_bytes_2x1, multiply_bytes_2x2};
 use crate::BlockType;
+use crate::activations::MIN_MAGNITUDE;
 use crate::bf16::{TILE_BYTES, TILE_ROWS, transpose_16x16, vectors};
 use crate::gemv::{Q4K, Q5K, Q6K, SuperBlock};
-use crate::lines::Lines;
+use crate::lines::{Lines, bytes_of};
 use crate::matrix::Matrix;
 use crate::unpack::{Unpacked, unpack};
 use std::arch::x86_64::*;
@@ -36,10 +38,8 @@ pub(super) const TILE_COLS: usize = 64;
 const BLOCK_TILES: usize = BLOCK / TILE_COLS;
 /// The largest quant.
 const LARGEST: f32 = 127.0;
-/// Below this largest magnitude a block counts as zero: its reciprocal would leave the range of `f32`.
-const MIN_MAGNITUDE: f32 = 1e-30;
-/// Blocks of columns that are multiplied together: so many of 32 rows leave room in the first-level cache.
-const BLOCKS: usize = 2;
+/// Blocks that are multiplied together: so many of 32 rows leave room in the first-level cache.
+const BLOCKS_TOGETHER: usize = 2;
 
 /// Returns the sums of `rows` and tiles of activations, as [`super::add_up`] does.
 ///
@@ -71,7 +71,7 @@ pub(super) unsafe fn add_up<'a>(
     for unpacked in stretches(0..n_blocks, step) {
         for (rows, sums) in stretches(rows.clone(), ROWS).zip(sums.chunks_exact_mut(stretch_len)) {
             unpack_rows(matrix, rows, unpacked.clone(), &mut weights);
-            for blocks in stretches(0..unpacked.len(), BLOCKS) {
+            for blocks in stretches(0..unpacked.len(), BLOCKS_TOGETHER) {
                 let part = Part { unpacked: unpacked.clone(), blocks, tokens: tokens.clone() };
                 // SAFETY: the registers are configured.
                 unsafe { multiply_blocks(&weights, activations, &part, products, sums) };
@@ -79,11 +79,6 @@ pub(super) unsafe fn add_up<'a>(
         }
     }
     sums
-}
-
-fn bytes_of(floats: &mut [f32]) -> &mut [u8] {
-    // SAFETY: floats are bytes, and any bytes are floats.
-    unsafe { std::slice::from_raw_parts_mut(floats.as_mut_ptr().cast(), size_of_val(floats)) }
 }
 
 /// Some blocks of 32 rows.
@@ -97,7 +92,7 @@ struct Weights<'a> {
 
 /// What is multiplied together.
 struct Part {
-    /// The blocks of each row that the weights are.
+    /// Which blocks of a row the weights are.
     unpacked: Range<usize>,
     /// Some of them, counted from the first one that is unpacked.
     blocks: Range<usize>,
@@ -124,14 +119,13 @@ unsafe fn multiply_blocks(
     let (mut now, mut before) = products.split_at_mut(4 * TILE_SUMS);
     let mut waiting: Option<(usize, usize)> = None;
     let scale = |products: &[f32], sums: &mut [f32], (pair, block): (usize, usize)| {
-        let pairs = sums.chunks_mut(4 * TILE_SUMS).skip(pair).take(1);
-        let tiles = pairs.flat_map(|pair| pair.chunks_exact_mut(2 * TILE_SUMS));
-        for (at, sums) in tiles.enumerate() {
-            let of_rows = &weights.scales[block * ROWS..][..ROWS];
-            let block = part.unpacked.start + block;
-            let of_tokens = activations.scales(part.tokens.start + 2 * pair + at, block);
+        let of_rows = &weights.scales[block * ROWS..][..ROWS];
+        let block_of_row = part.unpacked.start + block;
+        let sums = sums[pair * 4 * TILE_SUMS..].chunks_exact_mut(2 * TILE_SUMS).take(2);
+        for (at, sums) in sums.enumerate() {
+            let of_tokens = activations.scales(part.tokens.start + 2 * pair + at, block_of_row);
             let products = &products[at * 2 * TILE_SUMS..][..2 * TILE_SUMS];
-            add_scaled(products, of_rows, of_tokens, sums, block == 0);
+            add_scaled(products, of_rows, of_tokens, sums, block_of_row == 0);
         }
     };
     for (pair, tokens) in stretches(part.tokens.clone(), 2).enumerate() {
@@ -235,10 +229,10 @@ fn unpack_rows(
                 scales[at] = unpack_block(block_type, block, quants);
             }
         } else {
-            to.for_each(|(quants, scales)| {
+            for (quants, scales) in to {
                 quants.fill(0);
                 scales[at] = 0.0;
-            });
+            }
         }
     }
 }
@@ -247,9 +241,9 @@ fn unpack_rows(
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16")]
 fn unpack_block(block_type: BlockType, block: &[u8], to: &mut [u8]) -> f32 {
     match block_type {
-        BlockType::Q4K => requantize::<32, 16>(super_block::<Q4K>(block, None), to),
-        BlockType::Q5K => requantize::<32, 32>(super_block::<Q5K>(block, None), to),
-        BlockType::Q6K => requantize::<16, 64>(super_block::<Q6K>(block, Some(32.0)), to),
+        BlockType::Q4K => requantize::<32, 16>(super_block::<Q4K>(block), to),
+        BlockType::Q5K => requantize::<32, 32>(super_block::<Q5K>(block), to),
+        BlockType::Q6K => requantize::<16, 64>(super_block::<Q6K>(block), to),
         BlockType::Q2K => requantize::<16, 4>(unpacked(block_type, block), to),
         BlockType::Q3K => requantize::<16, 8>(unpacked(block_type, block), to),
         _ => unreachable!("see `tile_form`"),
@@ -264,20 +258,16 @@ struct Block {
     mins: __m512,
 }
 
-/// Unpacks a block, with this offset if it has no minima of its own.
+/// Unpacks a block.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16")]
-fn super_block<T: SuperBlock>(block: &[u8], offset: Option<f32>) -> Block {
+fn super_block<T: SuperBlock>(block: &[u8]) -> Block {
     assert_eq!(block.len(), T::BYTES);
     // SAFETY: the block is there.
     let (quants, (scales, mins)) =
         unsafe { (T::quants(block.as_ptr()), T::scales(block.as_ptr())) };
     let is_there = (1u32 << (BLOCK / T::SUB)) - 1;
     let scales = _mm512_maskz_mov_ps(is_there as u16, scales);
-    let mins = match offset {
-        Some(offset) => _mm512_mul_ps(scales, _mm512_set1_ps(offset)),
-        None => mins,
-    };
     Block { quants, scales, mins }
 }
 
@@ -305,16 +295,17 @@ fn requantize<const SUB: usize, const LEVELS: usize>(block: Block, to: &mut [u8]
         to.fill(0);
         return f32::NAN;
     }
-    // The largest that the first and the last level of a scale can be, which saves a look at the quants.
+    // The largest that any quant could give: a scale's first or last level. The quants are not looked at. If
+    // one is infinite so is this, which makes the weights NaN, as they are.
     let last = _mm512_set1_ps((LEVELS - 1) as f32);
     let (first, last) = (_mm512_abs_ps(mins), _mm512_abs_ps(_mm512_fmsub_ps(last, scales, mins)));
-    let largest = _mm512_reduce_max_ps(_mm512_max_ps(first, last));
+    let largest = _mm512_reduce_max_ps(_mm512_max_ps(last, first));
     if largest < MIN_MAGNITUDE {
         to.fill(0);
         return 0.0;
     }
-    // In 256ths of a step, for which 16 bits have room; a half is added to round. What passes 16 bits on the
-    // way comes back, since the sum does not. Where there are no weights all are zero.
+    // In 256ths of a step, for which 16 bits have room; half a step is added to round. A product may overflow:
+    // it wraps, and its sum with the start is in range again.
     const PARTS: f32 = 256.0;
     let inverse = _mm512_set1_ps(PARTS * LARGEST / largest);
     let factors = to_words(_mm512_mul_ps(scales, inverse));
@@ -330,15 +321,16 @@ fn requantize<const SUB: usize, const LEVELS: usize>(block: Block, to: &mut [u8]
     for (part, (quants, to)) in quants.into_iter().zip(to.chunks_exact_mut(64)).enumerate() {
         let rounded = if (SUB, LEVELS) == (32, 16) {
             // All levels of two scales, then a look at them for each quant.
-            let levels = round(count(), 2 * part, 2 * part + 1);
+            let levels = round(word_numbers(), 2 * part, 2 * part + 1);
             let lanes = _mm512_set_epi64(3, 2, 3, 2, 1, 0, 1, 0);
             let levels = _mm512_permutexvar_epi64(lanes, _mm512_castsi256_si512(levels));
             _mm512_shuffle_epi8(levels, quants)
         } else {
             let first = _mm512_cvtepu8_epi16(_mm512_castsi512_si256(quants));
             let second = _mm512_cvtepu8_epi16(_mm512_extracti64x4_epi64::<1>(quants));
-            let [a, b, c, d] = [0, 16, 32, 48].map(|quant| (64 * part + quant) / SUB);
-            let (first, second) = (round(first, a, b), round(second, c, d));
+            let sub = 64 * part / SUB;
+            let first = round(first, sub, sub + 16 / SUB);
+            let second = round(second, sub + 32 / SUB, sub + 48 / SUB);
             _mm512_inserti64x4::<1>(_mm512_castsi256_si512(first), second)
         };
         // SAFETY: `to` has 64 bytes.
@@ -350,7 +342,7 @@ fn requantize<const SUB: usize, const LEVELS: usize>(block: Block, to: &mut [u8]
 /// Returns the words from 0 to 15, twice.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn count() -> __m512i {
+fn word_numbers() -> __m512i {
     let count = _mm_set_epi8(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
     _mm512_cvtepu8_epi16(_mm256_set_m128i(count, count))
 }
@@ -368,19 +360,19 @@ fn to_words(numbers: __m512) -> __m512i {
 pub(super) fn pack_tiles(from: &[f32], n_cols: usize, to: &mut [u8], scales: &mut [f32]) {
     let blocks = to.chunks_exact_mut(BLOCK_TILES * TILE_BYTES);
     for (block, (tiles, scales)) in blocks.zip(scales.chunks_exact_mut(TILE_ROWS)).enumerate() {
-        let rows = || from.chunks_exact(n_cols).map(|row| &row[block * BLOCK..][..BLOCK]);
         let mut inverses = [0f32; TILE_ROWS];
         scales.fill(0.0);
-        for ((row, scale), inverse) in rows().zip(scales).zip(&mut inverses) {
-            let largest = largest_magnitude(row);
+        for ((row, scale), inverse) in from.chunks_exact(n_cols).zip(scales).zip(&mut inverses) {
+            let largest = largest_magnitude(&row[block * BLOCK..][..BLOCK]);
             if largest >= MIN_MAGNITUDE {
                 (*scale, *inverse) = (largest / LARGEST, LARGEST / largest);
             }
         }
         for (at, tile) in tiles.chunks_exact_mut(TILE_BYTES).enumerate() {
             let mut quants = [_mm512_setzero_si512(); TILE_ROWS];
-            for (quants, (row, inverse)) in quants.iter_mut().zip(rows().zip(inverses)) {
-                *quants = quantize(&row[at * TILE_COLS..][..TILE_COLS], inverse);
+            let rows = from.chunks_exact(n_cols).zip(inverses);
+            for (quants, (row, inverse)) in quants.iter_mut().zip(rows) {
+                *quants = quantize(&row[block * BLOCK + at * TILE_COLS..][..TILE_COLS], inverse);
             }
             for (quad, to) in transpose_16x16(quants).into_iter().zip(tile.chunks_exact_mut(64)) {
                 // SAFETY: `to` has 64 bytes.
@@ -390,7 +382,8 @@ pub(super) fn pack_tiles(from: &[f32], n_cols: usize, to: &mut [u8], scales: &mu
     }
 }
 
-/// Returns the largest magnitude of the numbers, a multiple of 16; what is no number does not count.
+/// Returns the largest magnitude of the numbers, a multiple of 16; NaN does not count.
+#[inline]
 #[target_feature(enable = "avx512f")]
 fn largest_magnitude(numbers: &[f32]) -> f32 {
     let mut largest = _mm512_setzero_ps();
@@ -404,6 +397,7 @@ fn largest_magnitude(numbers: &[f32]) -> f32 {
 }
 
 /// Returns 64 numbers as bytes.
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn quantize(numbers: &[f32], inverse: f32) -> __m512i {
     let inverse = _mm512_set1_ps(inverse);

@@ -15,7 +15,7 @@ use crate::bf16::{
     TILE_BYTES, TILE_COLS, TILE_ROWS, pack_tiles, to_bf16, transpose_16x16, vectors,
 };
 use crate::elementwise::softcap_body;
-use crate::lines::Lines;
+use crate::lines::{Lines, bytes_of};
 use crate::simd::PADDING;
 use half::f16;
 use std::arch::x86_64::*;
@@ -134,11 +134,6 @@ unsafe fn attend_in_tiles(
         unsafe { product.add_to(sums, is_first) };
     }
     store(sums, padded_dim, n_rows, out, dim.next_multiple_of(PADDING));
-}
-
-fn bytes_of(floats: &mut [f32]) -> &mut [u8] {
-    // SAFETY: floats are bytes, and any bytes are floats.
-    unsafe { std::slice::from_raw_parts_mut(floats.as_mut_ptr().cast(), size_of_val(floats)) }
 }
 
 /// Rows, `(n_rows, 32 × depth)`, times groups of 16 columns, which are tiles.

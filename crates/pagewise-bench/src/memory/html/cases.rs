@@ -6,7 +6,7 @@ use pagewise_core::Status;
 
 use super::escape::{long_text, text};
 use crate::memory::case::GameTask;
-use crate::memory::record::{Record, Step};
+use crate::memory::record::{EventRecord, Record, Step};
 use crate::memory::runs::{Cell, Runs};
 use crate::memory::score::GameTaskScore;
 
@@ -97,34 +97,33 @@ fn case(record: &Record) -> String {
         tokens.prefilled, tokens.reused, tokens.generated, tokens.forced
     );
     pair(&mut html, "tokens", &said);
-    html += "</dl>\n<ol class=\"trajectory\">\n";
+    html += "</dl>\n";
+    if let Some(told) = record.told.as_ref().filter(|told| !told.turns.is_empty()) {
+        let (n, n_turns) = (told.n_conversations, told.turns.len());
+        let _ = write!(
+            html,
+            "<details><summary>What was told before: {n} conversations, {n_turns} messages</summary>\n\
+             <ol class=\"trajectory\">\n"
+        );
+        for turn in &told.turns {
+            html += &message_of_user(&turn.text);
+            html += &came_of_it(&turn.event);
+        }
+        html += "</ol></details>\n";
+    }
+    html += "<ol class=\"trajectory\">\n";
     for (number, message) in case.messages.iter().enumerate() {
         if message.after_reset {
             html += "<li class=\"reset\">the queue is emptied</li>\n";
         }
-        let said = long_text(&message.text);
-        let _ = writeln!(html, "<li class=\"said\"><span>user</span><pre>{said}</pre></li>");
+        html += &message_of_user(&message.text);
         // A prompt without an agent is one, however many messages there are.
         let event = match record.prompt {
             Some(_) if number + 1 == case.messages.len() => record.events.last(),
             Some(_) => None,
             None => record.events.get(number),
         };
-        let Some(event) = event else { continue };
-        event.steps.iter().for_each(|one| html += &step(one));
-        // Without an agent, a reply is no call.
-        let replies = event.replies.iter().filter(|_| event.steps.is_empty());
-        for reply in replies {
-            let said = long_text(reply);
-            let _ = writeln!(html, "<li class=\"reply\"><span>reply</span><pre>{said}</pre></li>");
-        }
-        if event.evicted > 0 {
-            let _ = writeln!(
-                html,
-                "<li class=\"reset\">{} messages left main context</li>",
-                event.evicted
-            );
-        }
+        html += &event.map(came_of_it).unwrap_or_default();
     }
     html += "</ol>\n";
     if !record.blocks.is_empty() {
@@ -147,12 +146,40 @@ fn tasks(record: &Record) -> String {
     tasks.map(line).collect::<Vec<String>>().join("\n")
 }
 
+fn message_of_user(message: &str) -> String {
+    format!("<li class=\"said\"><span>user</span><pre>{}</pre></li>\n", long_text(message))
+}
+
+/// What came of a message: decisions, calls, replies, and what left main context.
+fn came_of_it(event: &EventRecord) -> String {
+    let mut html = String::new();
+    if let Some(plan) = &event.plan {
+        let decided = serde_json::to_string(plan).unwrap_or_default();
+        let _ = writeln!(html, "<li class=\"reset\">decided: {}</li>", long_text(&decided));
+    }
+    event.steps.iter().for_each(|one| html += &step(one));
+    // Without an agent, a reply is no call.
+    for reply in event.replies.iter().filter(|_| event.steps.is_empty()) {
+        let said = long_text(reply);
+        let _ = writeln!(html, "<li class=\"reply\"><span>reply</span><pre>{said}</pre></li>");
+    }
+    if event.evicted > 0 {
+        let n = event.evicted;
+        let _ = writeln!(html, "<li class=\"reset\">{n} messages left main context</li>");
+    }
+    html
+}
+
 fn step(step: &Step) -> String {
     let is_reply = step.function == "send_message";
     let class = if is_reply { "reply" } else { "call" };
     let arguments: Vec<String> =
         step.arguments.iter().map(|(name, value)| format!("{name}: {value}")).collect();
-    let by = if step.by_runtime { ", by the runtime" } else { "" };
+    let by = match () {
+        () if step.by_runtime => ", by the runtime",
+        () if step.is_without_choice() => ", nothing to choose",
+        () => "",
+    };
     let status = match step.status {
         Status::Ok => "",
         Status::Failed => ", failed",

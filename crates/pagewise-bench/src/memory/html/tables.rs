@@ -138,8 +138,22 @@ pub(super) fn judges(runs: &Runs) -> String {
 
 pub(super) fn table_of_cells(runs: &Runs) -> String {
     let header = [
-        "task", "model", "arm", "window", "n", "accuracy", "95%", "stores", "calls", "tokens",
-        "written", "s", "reply",
+        "task",
+        "model",
+        "arm",
+        "window",
+        "n",
+        "accuracy",
+        "95%",
+        "stores",
+        "calls",
+        "searches",
+        "without choice",
+        "tokens",
+        "written",
+        "s",
+        "reply",
+        "other measures",
     ]
     .map(String::from);
     let rows = runs.cells.iter().flat_map(|cell| {
@@ -160,16 +174,19 @@ pub(super) fn table_of_cells(runs: &Runs) -> String {
                 format!("{low:.3}–{high:.3}"),
                 stores.map_or_else(|| "–".into(), |stores| stores.to_string()),
                 format!("{:.1}", sums.steps),
+                format!("{:.1}", sums.searches),
+                format!("{:.1}", sums.runtime_searches),
                 format!("{:.0}", sums.tokens),
                 format!("{:.0}", sums.written),
                 format!("{:.1}", sums.seconds),
                 format!("{:.0}", sums.reply_chars),
+                sums.named_scores().join(", "),
             ]
         })
     });
     format!(
-        "<p class=\"note\">Calls, tokens (read, sampled and forced), written tokens, seconds and the length of a reply in \
-         characters are means over cases. Where several cases were asked of one store, the interval takes these \
+        "<p class=\"note\">Calls, searches, those of which the model had nothing to choose, tokens (read, sampled and \
+         forced), written tokens, seconds and the length of a reply in characters are means over cases. Where several cases were asked of one store, the interval takes these \
          together.</p>\n{}",
         table(&header, rows, 3)
     )

@@ -9,6 +9,7 @@ use crate::memory::made_up::{cell, record, runs, settings};
 use crate::memory::merge::merge;
 use crate::memory::record::rewrite_records;
 use crate::memory::score::GameTaskScore;
+use crate::memory::summary::table;
 
 fn write(cells: &[Cell]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -48,6 +49,24 @@ fn what_two_machines_ran_is_one_cell() {
     assert_eq!(read(&[&out]).cells[0].records.len(), 6);
     let error = merge(&runs, out.path(), false).unwrap_err().to_string();
     assert!(error.ends_with("has records already: give another folder"), "{error}");
+}
+
+#[test]
+fn what_grammar_left_beside_records_is_passed_over() {
+    let folder = write(&[cell(&settings(Task::DocQa, Arm::Memgpt), 1, 0)]);
+    let of_schemas = folder.path().join("grammar.some-model.jsonl");
+    std::fs::write(&of_schemas, "{\"family\":\"draft7\"}\n").unwrap();
+    assert_eq!(read(&[&folder]).cells.len(), 1);
+}
+
+#[test]
+fn a_search_without_a_choice_is_counted() {
+    let mut records = cell(&settings(Task::DocQa, Arm::Memgpt), 2, 0).records;
+    records[0].events[0].steps[0].tokens.generated = 0;
+    let summary = Summary::of(&records[0].settings.clone(), &records);
+    assert_eq!((summary.searches, summary.runtime_searches), (Some(2), Some(1)));
+    let text = table(&[summary]);
+    assert!(text.contains("1 of 2 searches left the model nothing to choose"), "{text}");
 }
 
 #[test]
