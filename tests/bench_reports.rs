@@ -82,7 +82,11 @@ fn a_report_in_every_form() {
         (["-f", "pdf"], 2, "one of table, csv, json, html, card"),
         (["-o", runs], 1, "cannot be written"),
         (["-q", "nowhere"], 1, "nowhere: "),
-        (["-q", home.models().to_str().unwrap()], 2, "has no records"),
+        (
+            ["-q", home.models().to_str().unwrap()],
+            2,
+            "has no records\nhint: give the folder of --out",
+        ),
     ] {
         let finished = home.run(&[&["bench", "report", runs], &flags[..]].concat(), "");
         assert_eq!(finished.status.code(), Some(code), "{}", finished.stderr);

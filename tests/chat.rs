@@ -137,9 +137,65 @@ fn memory_is_shown_corrected_searched_and_exported() {
     assert!(found["total"].as_u64() >= Some(1));
 
     let file = home.join("backup.json");
+    // An export that was stopped, by a program that let everybody read it.
+    std::fs::write(home.join("backup.part"), "{").unwrap();
     home.json_value(&["memory", "export", file.to_str().unwrap()]);
-    let written: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let written: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
     assert_eq!(written, home.export());
+    assert!(!home.join("backup.part").exists());
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = file.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "all that was ever said is for its owner alone");
+    }
+}
+
+#[test]
+fn memory_is_edited_once_the_agent_has_blocks() {
+    let home = Home::new();
+    let edit = ["memory", "edit", "persona", "--set", "I am a lighthouse keeper."];
+    let refused = |code: i32, says: &str| {
+        let finished = home.run(&edit, "");
+        assert_eq!(finished.status.code(), Some(code), "{}", finished.stderr);
+        assert_eq!(finished.stderr, says);
+    };
+    refused(
+        1,
+        "error: there is no agent \"default\"\nhint: there is none yet; `pagewise chat` makes one\n",
+    );
+    let note = home.join("note.txt");
+    std::fs::write(&note, "The anchor weighs forty kilograms.").unwrap();
+    home.json_value(&["ingest", note.to_str().unwrap()]);
+    refused(
+        2,
+        "error: the agent has no blocks before its first chat\nhint: `pagewise chat` makes them; \
+         Ctrl-D leaves it\n",
+    );
+    home.run(&["chat"], "").succeeded(&["chat"]);
+    let edited = home.json_value(&edit);
+    let mut blocks = edited["blocks"].as_array().unwrap().iter();
+    let persona = blocks.find(|block| block["label"] == "persona").unwrap();
+    assert_eq!(persona["value"], "I am a lighthouse keeper.");
+}
+
+#[test]
+fn what_the_libraries_note_is_talk() {
+    let home = Home::new();
+    let run = |flags: &[&str]| {
+        let finished = home.run(&[&["run", "Hello"], flags].concat(), "");
+        finished.succeeded(flags);
+        finished
+    };
+    let Finished { stdout, stderr, .. } = run(&["--verbose"]);
+    assert!(stderr.contains("model loaded (path ") && !stdout.contains("model loaded"), "{stderr}");
+    let snapshot = home.join("agents/default/main_context.kv");
+    std::fs::write(&snapshot, "x".repeat(10_000)).unwrap();
+    let Finished { stderr, .. } = run(&["--verbose"]);
+    assert!(stderr.contains("the KV cache of the last run is not used: "), "{stderr}");
+    std::fs::write(&snapshot, "x".repeat(10_000)).unwrap();
+    let Finished { stderr, .. } = run(&[]);
+    assert!(!stderr.contains("model loaded") && !stderr.contains("KV cache"), "{stderr}");
 }
 
 #[test]

@@ -104,6 +104,21 @@ fn weights_that_cannot_be_used_are_a_problem() {
 }
 
 #[test]
+fn what_to_do_about_a_problem_is_said() {
+    let home = Home::new();
+    let (report, said) = doctor(&home, &["--model", "smollm2-135m-instruct-q4"], 3);
+    assert!(problem(&report).contains("did you mean smollm2-135m-instruct-q4_1"), "{report}");
+    let hints = report["hints"].as_array().expect("hints");
+    assert_eq!(hints.len(), 1, "{report}");
+    let hint = hints[0].as_str().expect("a sentence");
+    assert!(hint.starts_with("`pagewise models ls` lists the catalog"), "{hint}");
+    assert!(said.contains(&format!("\nhint: {hint}\n")), "{said}");
+    let (report, said) = doctor(&home, &[], 0);
+    assert_eq!(report["hints"], Value::Array(Vec::new()));
+    assert!(!said.contains("hint: "), "{said}");
+}
+
+#[test]
 fn a_damaged_embedder_is_no_damage_to_an_agent() {
     let home = Home::new();
     home.json(&["run", "Hello"], "");

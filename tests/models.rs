@@ -1,12 +1,13 @@
 //! `pagewise models` as a person uses it: weights in other forms, in and out of the store.
 
+use std::fs;
 use std::path::Path;
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 
 use pagewise_testkit::{TinyFamily, TinyModel};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::program::{Finished, Home};
+use crate::program::{Finished, Home, finish};
 
 fn run(home: &Home, args: &[&str]) -> Finished {
     home.run(args, "")
@@ -55,6 +56,84 @@ fn a_model_goes_into_a_folder_and_the_folder_into_the_store() {
     let removed = run(&home, &["models", "rm", "as-folder"]);
     assert!(removed.status.success(), "{removed:?}");
     assert_eq!(code(run(&home, &["models", "verify", "as-folder"]).status), Some(3));
+}
+
+/// However it is written: `here/folder` looks like a repository of the hub.
+#[test]
+fn a_folder_that_is_there_is_a_model() {
+    let home = Home::new();
+    fs::create_dir(home.join("here")).expect("a folder");
+    let (file, folder) = (home.model(), home.join("here/folder"));
+    let paths = [&file, &folder].map(|path| path.to_str().expect("text"));
+    json(&run(&home, &["models", "convert", paths[0], paths[1], "--json"]));
+    let here = |arguments: &[&str]| {
+        let mut command = home.command(arguments);
+        command.current_dir(home.path());
+        finish(command, b"")
+    };
+    for model in ["here/folder", "./here/folder", "here/folder/"] {
+        let said = here(&["run", "Hello", "--model", model]);
+        assert!(said.status.success(), "{model}: {}", said.stderr);
+    }
+    let shown = json(&here(&["models", "show", "here/folder", "--json"]));
+    assert_eq!(shown["model"]["supported"], true);
+    let plan = json(&here(&["models", "plan", "here/folder", "--json"]));
+    assert_eq!(plan["on_disk"], true);
+    let report = json(&here(&["doctor", "--model", "here/folder", "--json"]));
+    assert_eq!(report["weights"][0]["usable"], true, "{report}");
+    // Without what weights need it is none.
+    fs::remove_file(folder.join("config.json")).expect("removed");
+    for (model, number, says) in [
+        ("here/folder", 2, "a Hugging Face folder (./folder), or owner/repo:QUANT"),
+        ("./here/folder", 3, "is no folder of weights: it needs config.json"),
+    ] {
+        let said = here(&["run", "Hello", "--model", model]);
+        assert_eq!(code(said.status), Some(number), "{}", said.stderr);
+        assert!(said.stderr.contains(says), "{}", said.stderr);
+    }
+}
+
+/// How it pools stands in a folder below, without which it would be another embedder.
+#[test]
+fn an_embedder_goes_into_the_store_with_its_steps() {
+    let home = Home::new();
+    let folder = home.join("My-Embedder");
+    fs::create_dir_all(folder.join("1_Pooling")).expect("a folder");
+    for entry in fs::read_dir(home.embedder()).expect("the embedder") {
+        let path = entry.expect("an entry").path();
+        fs::copy(&path, folder.join(path.file_name().expect("a name"))).expect("copied");
+    }
+    let step = |path: &str, name: &str| {
+        let name = format!("sentence_transformers.models.{name}");
+        json!({"idx": 0, "name": "", "path": path, "type": name})
+    };
+    let steps = json!([step("", "Transformer"), step("1_Pooling", "Pooling")]);
+    fs::write(folder.join("modules.json"), steps.to_string()).expect("written");
+    let pooling = json!({"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false});
+    fs::write(folder.join("1_Pooling/config.json"), pooling.to_string()).expect("written");
+
+    let folder = folder.to_str().expect("text");
+    let imported = run(&home, &["models", "import", folder]);
+    assert!(imported.status.success(), "{}", imported.stderr);
+    let says = "my-embedder is in the store; `--embedder my-embedder` takes it.";
+    assert!(imported.stderr.contains(says), "{}", imported.stderr);
+    assert!(home.models().join("my-embedder/1_Pooling/config.json").is_file());
+    let verified = json(&run(&home, &["models", "verify", "my-embedder", "--json"]));
+    assert_eq!(verified["verified"][0]["ok"], true);
+    let shown = json(&run(&home, &["models", "show", "my-embedder", "--json"]));
+    assert_eq!(
+        (&shown["model"]["kind"], &shown["model"]["supported"]),
+        (&"embedder".into(), &true.into())
+    );
+    let said = run(&home, &["run", "Hello", "--embedder", "my-embedder"]);
+    assert!(said.status.success(), "{}", said.stderr);
+    // The environment names it where no flag does.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pagewise"));
+    command.args(["doctor", "--json"]).env("PAGEWISE_HOME", home.path());
+    command.env("PAGEWISE_MODEL", "tiny").env("PAGEWISE_EMBEDDER", "my-embedder");
+    let report = json(&finish(command, b""));
+    assert_eq!(report["weights"][1]["name"], "my-embedder");
+    assert_eq!(report["weights"][1]["usable"], true, "{report}");
 }
 
 /// What is read to see how likely models find it.

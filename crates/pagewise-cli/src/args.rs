@@ -47,7 +47,8 @@ pub(crate) enum Command {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Common options")]
 pub(crate) struct CommonArgs {
-    /// The model: a name of the catalog, a path to a GGUF file, or owner/repo:QUANT
+    /// The model: a name of the catalog, ollama's `name:tag` if ollama has it on this disk, a GGUF
+    /// file, a Hugging Face folder (./folder), or owner/repo:QUANT
     #[arg(
         short,
         long,
@@ -58,10 +59,16 @@ pub(crate) struct CommonArgs {
     )]
     pub(crate) model: String,
     /// The embedder: a name of the catalog, or a folder
-    #[arg(long, global = true, value_name = "EMBEDDER", default_value = "all-minilm-l6-v2")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "EMBEDDER",
+        env = "PAGEWISE_EMBEDDER",
+        default_value = "all-minilm-l6-v2"
+    )]
     pub(crate) embedder: String,
     /// The agent: each has its own memory
-    #[arg(long, global = true, value_name = "NAME", default_value = "default", value_parser = agent_name)]
+    #[arg(long, global = true, value_name = "NAME", default_value = DEFAULT_AGENT, value_parser = agent_name)]
     pub(crate) agent: String,
     /// Where models and agents live [default: the data folder of this system]
     #[arg(long, global = true, value_name = "DIR", env = "PAGEWISE_HOME")]
@@ -79,13 +86,15 @@ pub(crate) struct CommonArgs {
     /// [default: the best]
     #[arg(long, global = true, value_name = "NAME", env = "PAGEWISE_ISA")]
     pub(crate) isa: Option<Isa>,
-    /// Seeds the choice of tokens: same seed, same conversation, same clock, same tokens
+    /// Seeds the choice of tokens; at temperature 0, the default, it has no effect. The same seed, clock
+    /// and messages give the same tokens on the same kernels, if the program is not restarted in between
     #[arg(long, global = true, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
     /// Temperature; 0 always takes the likeliest token [default: 0]
     #[arg(long, global = true, value_name = "T", value_parser = temperature)]
     pub(crate) temp: Option<f32>,
-    /// Fixes the clock at a time such as 2026-01-05T09:00:00Z; it advances a second a reading
+    /// Fixes the clock at TIME (such as 2026-01-05T09:00:00Z); each time it is read it moves on by one
+    /// second
     #[arg(long, global = true, value_name = "TIME")]
     pub(crate) now: Option<jiff::Timestamp>,
     /// Prints JSON to stdout
@@ -164,6 +173,9 @@ impl From<DeviceArg> for DeviceChoice {
         }
     }
 }
+
+/// The agent that is meant when none is named.
+pub(crate) const DEFAULT_AGENT: &str = "default";
 
 /// The longest name of an agent, in bytes: it becomes the name of a folder.
 const AGENT_NAME_BYTES: usize = 64;

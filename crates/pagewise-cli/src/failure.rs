@@ -62,6 +62,16 @@ impl Failure {
     pub(crate) fn hint(self, hint: impl fmt::Display) -> Self {
         Self { hint: Some(hint.to_string()), ..self }
     }
+
+    /// This failure and another one, said together; it is of this kind.
+    pub(crate) fn and(self, other: Self) -> Self {
+        let hints: Vec<String> = self.hint.into_iter().chain(other.hint).collect();
+        Self {
+            kind: self.kind,
+            message: format!("{}; {}", self.message, other.message),
+            hint: (!hints.is_empty()).then(|| hints.join("; ")),
+        }
+    }
 }
 
 impl From<StoreError> for Failure {
@@ -76,20 +86,26 @@ impl From<LoadError> for Failure {
             LoadError::WindowTooLarge { .. } | LoadError::WindowTooSmall { .. } => Kind::Usage,
             _ => Kind::Model,
         };
-        let hint = memory_hint(&error);
+        let hint = load_hint(&error);
         Self { hint, ..Self::new(kind, error) }
     }
 }
 
-/// What to do where there is no memory for a model.
-fn memory_hint(error: &LoadError) -> Option<String> {
+/// Advises a window of so many tokens.
+pub(crate) fn try_window(tokens: usize) -> String {
+    format!("try --window {tokens}")
+}
+
+/// What to do where a window cannot be had, or there is no memory for a model.
+fn load_hint(error: &LoadError) -> Option<String> {
     const PLAN: &str = "`pagewise models plan` says what a model takes";
     match error {
+        LoadError::WindowTooLarge { context_length, .. } => Some(try_window(*context_length)),
         LoadError::TooLarge { largest_window, .. } => {
             let window = largest_window.unwrap_or(0) / WINDOW_STEP * WINDOW_STEP;
             Some(match window {
                 0 => format!("try smaller weights; {PLAN}"),
-                _ => format!("try --window {window}, or smaller weights; {PLAN}"),
+                _ => format!("{}, or smaller weights; {PLAN}", try_window(window)),
             })
         }
         LoadError::OutOfMemory(_) => Some(PLAN.into()),
@@ -107,8 +123,9 @@ impl From<AgentError> for Failure {
     fn from(error: AgentError) -> Self {
         match error {
             AgentError::EmptyMessage => Self::usage(error),
-            AgentError::WindowTooSmall { needed_tokens, .. } => Self::usage(error)
-                .hint(format!("try --window {}", needed_tokens.next_multiple_of(WINDOW_STEP))),
+            AgentError::WindowTooSmall { needed_tokens, .. } => {
+                Self::usage(error).hint(try_window(needed_tokens.next_multiple_of(WINDOW_STEP)))
+            }
             AgentError::Model(error) => error.into(),
             AgentError::Store(error) => error.into(),
             AgentError::InvalidCall { .. } => Self::new(Kind::Failure, error),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::args::CommonArgs;
+use crate::args::{CommonArgs, DEFAULT_AGENT};
 use crate::failure::{Failure, Kind};
 
 /// The home folder: `models/`, and `agents/NAME/` for each agent.
@@ -79,13 +79,24 @@ impl Home {
         if folder.is_dir() {
             return Ok(folder);
         }
+        let chat = match name {
+            DEFAULT_AGENT => "pagewise chat".to_owned(),
+            name => format!("pagewise chat --agent {name}"),
+        };
+        let failure = self.no_agent(name)?;
+        let known = failure.hint.as_deref().unwrap_or_default();
+        let hint = format!("{known}; `{chat}` makes one");
+        Err(failure.hint(hint))
+    }
+
+    /// Says that there is no agent of this name, and which there are.
+    pub(crate) fn no_agent(&self, name: &str) -> Result<Failure, Failure> {
         let names = self.agent_names()?;
         let known = if names.is_empty() {
             "there is none yet".into()
         } else {
             format!("there are: {}", names.join(", "))
         };
-        Err(Failure::new(Kind::Failure, format!("there is no agent {name:?}"))
-            .hint(format!("{known}; `pagewise chat` makes one")))
+        Ok(Failure::new(Kind::Failure, format!("there is no agent {name:?}")).hint(known))
     }
 }

@@ -6,6 +6,7 @@ mod failure;
 #[cfg(test)]
 mod help;
 mod home;
+mod listener;
 mod opening;
 mod printer;
 mod weights;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         _ => Verbosity::Normal,
     };
     let printer = Printer::new(common.json, verbosity);
+    listener::listen(Printer::new(common.json, verbosity), verbosity);
     let result = match &command {
         Command::Chat(args) => chat::run(args, &common, &printer),
         Command::Run(args) => run::run(args, &common, &printer),

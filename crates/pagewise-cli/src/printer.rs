@@ -1,8 +1,8 @@
 //! The only place that writes to stdout or stderr: data to the one, talk to the other.
 
 use std::borrow::Cow;
-use std::cell::Cell;
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -25,16 +25,17 @@ pub(crate) struct Printer {
     /// Whether stderr is a terminal on which colours are wanted.
     colours: bool,
     /// Set when the reader of stdout has gone; from then on, nothing is written.
-    closed: Cell<bool>,
+    closed: AtomicBool,
     /// Set when stdout could not be written for another reason.
-    failed: Cell<bool>,
+    failed: AtomicBool,
 }
 
 impl Printer {
     pub(crate) fn new(json: bool, verbosity: Verbosity) -> Self {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let colours = io::stderr().is_terminal() && !no_color;
-        Self { json, verbosity, colours, closed: Cell::new(false), failed: Cell::new(false) }
+        let (closed, failed) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { json, verbosity, colours, closed, failed }
     }
 
     /// Whether stdout is to be JSON.
@@ -44,12 +45,12 @@ impl Printer {
 
     /// Whether the reader of stdout has gone.
     pub(crate) fn is_closed(&self) -> bool {
-        self.closed.get()
+        self.closed.load(Ordering::Relaxed)
     }
 
     /// Whether stdout could not be written although its reader is there.
     pub(crate) fn has_failed(&self) -> bool {
-        self.failed.get()
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// Writes one JSON value as a line of stdout.
@@ -67,16 +68,16 @@ impl Printer {
 
     /// Writes a piece of stdout at once, for a reply that streams.
     pub(crate) fn out(&self, text: &str) {
-        if self.closed.get() {
+        if self.is_closed() {
             return;
         }
         let mut stdout = io::stdout().lock();
         let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
         if let Err(error) = written {
-            self.closed.set(true);
+            self.closed.store(true, Ordering::Relaxed);
             // A reader that has gone, as with `| head`, is no failure; a full disk is.
             if error.kind() != io::ErrorKind::BrokenPipe {
-                self.failed.set(true);
+                self.failed.store(true, Ordering::Relaxed);
                 self.err(&format!("error: stdout cannot be written: {error}\n"));
             }
         }

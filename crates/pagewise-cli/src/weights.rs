@@ -28,11 +28,21 @@ impl From<HubError> for Failure {
         match &error {
             HubError::WrongSha256 { .. } | HubError::WrongSize { .. } => failure
                 .hint("the file is damaged or is not the one it claims to be: remove it, and pull it again"),
-            HubError::NotGguf { .. } => failure.hint("models are files in the GGUF format"),
-            HubError::UnknownModel { .. } => failure
-                .hint("`pagewise models ls` lists the catalog; any GGUF file can be given by its path"),
-            HubError::Unreachable { .. } | HubError::AllSourcesFailed { .. } => failure
-                .hint("nothing was left half done; `pagewise models import FILE` takes in a file fetched by hand"),
+            HubError::NotGguf { .. } => failure.hint(
+                "models are files in the GGUF format, or Hugging Face folders, given as ./folder",
+            ),
+            HubError::UnknownModel { .. } => failure.hint(
+                "`pagewise models ls` lists the catalog; a GGUF file is given by its path, a Hugging \
+                 Face folder as ./folder",
+            ),
+            HubError::NotStored { .. } => {
+                failure.hint("`pagewise models ls` shows what is in the store")
+            }
+            HubError::NoSource { hint: Some(hint), .. } => failure.hint(hint),
+            HubError::Unreachable { .. } | HubError::AllSourcesFailed { .. } => failure.hint(
+                "nothing was left half done; `pagewise models import PATH` takes in a file or a \
+                 folder fetched by hand",
+            ),
             _ => failure,
         }
     }
@@ -209,14 +219,29 @@ fn fetch_missing(
     let locator = locator(args)?;
     let options = source_options(args, locator.caches.clone());
     let mut lines = Vec::new();
+    let mut nowhere: Option<Failure> = None;
     for spec in missing {
-        let (wanted, sources) = pagewise_hub::sources(spec, &options)?;
+        let (wanted, sources) = match pagewise_hub::sources(spec, &options) {
+            Ok(found) => found,
+            // What else is missing is better known now than at the next try.
+            Err(error) => {
+                let failure = Failure::from(error);
+                nowhere = Some(match nowhere {
+                    Some(earlier) => earlier.and(failure),
+                    None => failure,
+                });
+                continue;
+            }
+        };
         let places: Vec<String> = sources.iter().map(|source| source.describe()).collect();
         let size = match wanted.bytes {
             Some(bytes) => HumanBytes(bytes).to_string(),
             None => "size as the hub says".into(),
         };
         lines.push(format!("  {} ({size}) from {}", wanted.name, places.join(", else ")));
+    }
+    if let Some(failure) = nowhere {
+        return Err(failure);
     }
     printer.talk(&format!(
         "These weights are not on this disk yet and would be fetched:\n{}",
@@ -241,7 +266,7 @@ fn fetch_missing(
 
 fn missing(spec: &ModelSpec) -> Failure {
     Failure::new(Kind::Model, format!("{spec} is not on this disk")).hint(format!(
-        "`pagewise pull {spec}` fetches it, `pagewise models import FILE` takes in a file"
+        "`pagewise pull {spec}` fetches it, `pagewise models import PATH` takes in a file or a folder"
     ))
 }
 

@@ -26,7 +26,8 @@ pub enum HubError {
     },
     /// A text that cannot name a model.
     #[error(
-        "`{spec}` is no model: {reason}; give a catalog name, the path of a .gguf file, or owner/repo:QUANT"
+        "`{spec}` is no model: {reason}; give a catalog name, a .gguf file, a Hugging Face folder \
+         (./folder), or owner/repo:QUANT"
     )]
     BadSpec {
         /// What was given.
@@ -58,10 +59,15 @@ pub enum HubError {
         path: PathBuf,
     },
     /// A name that the catalog has for other bytes.
-    #[error("`{name}` is a name of the catalog, which has it for other bytes; give another --name")]
+    #[error(
+        "`{name}` is a name of the catalog, which has it for other bytes ({reason}); give another \
+         --name"
+    )]
     NameOfCatalog {
         /// The name.
         name: String,
+        /// What differs.
+        reason: String,
     },
     /// A file that does not begin with the four letters of the format.
     #[error("{} is no GGUF file: it does not begin with `GGUF`", path.display())]
@@ -150,11 +156,13 @@ pub enum HubError {
         reason: String,
     },
     /// Nothing says where these weights could come from.
-    #[error("{name} is not on this disk, and there is no source to fetch it from{}", advice(hint))]
+    #[error("{name} is not on this disk, and {why}")]
     NoSource {
         /// The name.
         name: String,
-        /// What the user can do, if anything.
+        /// Why it cannot be fetched, as the rest of a sentence.
+        why: &'static str,
+        /// How to get it by hand, if that is known.
         hint: Option<String>,
     },
     /// Every source was tried.
@@ -172,13 +180,9 @@ pub enum HubError {
 
 fn suggestions(nearest: &[String]) -> String {
     match nearest {
-        [] => "; `pagewise models ls` shows all".into(),
+        [] => String::new(),
         names => format!("; did you mean {}?", names.join(", ")),
     }
-}
-
-fn advice(hint: &Option<String>) -> String {
-    hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default()
 }
 
 fn reasons(failures: &[(String, String)]) -> String {

@@ -30,11 +30,14 @@ impl Locator {
     ///
     /// `None` if it could be pulled but is not here. Fails with [`HubError::UnknownModel`] for a
     /// name that neither the catalog nor anything on this disk has, and with
-    /// [`HubError::NoSuchFile`] for a path to nothing.
+    /// [`HubError::NoSuchFile`] or [`HubError::NoWeights`] for a path to nothing, or to another folder.
     pub fn find(&self, spec: &ModelSpec) -> Result<Option<Located>, HubError> {
         if let ModelSpec::Path(path) = spec {
             // A folder as Hugging Face has them is a model; any other is a mistake.
-            if !path.is_file() && !path.join("config.json").is_file() {
+            if path.is_dir() && !path.join("config.json").is_file() {
+                return Err(HubError::NoWeights { path: path.clone() });
+            }
+            if !path.is_file() && !path.is_dir() {
                 return Err(HubError::NoSuchFile { path: path.clone() });
             }
             let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
@@ -83,7 +86,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let locator = Locator { store: Store::new(dir.path()), caches: Caches::default() };
         let spec = ModelSpec::Path(dir.path().to_owned());
-        assert!(matches!(locator.find(&spec), Err(HubError::NoSuchFile { .. })));
+        assert!(matches!(locator.find(&spec), Err(HubError::NoWeights { .. })));
         std::fs::write(dir.path().join("config.json"), b"{}").unwrap();
         assert_eq!(locator.find(&spec).unwrap().unwrap().path, dir.path());
     }

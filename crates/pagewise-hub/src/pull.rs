@@ -68,7 +68,8 @@ pub fn pull(
         return Ok(stored);
     }
     if sources.is_empty() {
-        return Err(HubError::NoSource { name: wanted.name.clone(), hint: None });
+        let why = "there is no source to fetch it from";
+        return Err(HubError::NoSource { name: wanted.name.clone(), why, hint: None });
     }
     let staging = Staging::open(store, &wanted.name, progress)?;
     if let Some(stored) = store.find(&wanted.name)? {

@@ -96,8 +96,12 @@ pub fn sources(
         add_network_sources(spec, entry, options, &mut sources);
     }
     if sources.is_empty() {
-        let hint = no_source_hint(entry, options.network);
-        return Err(HubError::NoSource { name, hint: Some(hint) });
+        let why = match (options.network, crate::HAS_NETWORK) {
+            (true, false) => "a build without network code cannot fetch it",
+            (false, _) => "it cannot be fetched offline",
+            (true, true) => "its catalog entry names no source",
+        };
+        return Err(HubError::NoSource { name, why, hint: Some(by_hand(entry)) });
     }
     let mut wanted = entry.map_or_else(|| Wanted::file(&name), Wanted::entry);
     // ollama's `name:tag` is no file name everywhere.
@@ -105,20 +109,24 @@ pub fn sources(
     Ok((wanted, sources))
 }
 
-/// Says how to get the file by hand.
-fn no_source_hint(entry: Option<&Entry>, network: bool) -> String {
-    let why = match (network, crate::HAS_NETWORK) {
-        (true, false) => "this build has no network code",
-        (false, _) => "it is asked to stay offline",
-        (true, true) => "its catalog entry names none",
+/// Says how to get weights by hand.
+fn by_hand(entry: Option<&Entry>) -> String {
+    let known = entry.and_then(|entry| Some((entry, entry.hub.as_ref()?)));
+    let (what, import) = match known {
+        None => ("the file".to_owned(), "FILE".to_owned()),
+        Some((entry, hub)) => match &hub.file {
+            Some(file) => (
+                format!("{file} of the hub repository {}", hub.repo),
+                format!("FILE --name {}", entry.name),
+            ),
+            None => (
+                format!("the hub repository {}", hub.repo),
+                format!("FOLDER --name {}", entry.name),
+            ),
+        },
     };
-    let file = entry.and_then(|entry| entry.hub.as_ref()).map(|hub| match &hub.file {
-        Some(file) => format!("{file} from the hub repository {}", hub.repo),
-        None => format!("the hub repository {}", hub.repo),
-    });
-    let file = file.unwrap_or_else(|| "the file".into());
     format!(
-        "{why}; fetch {file} on another machine and take it in with `pagewise models import FILE`"
+        "fetch {what} on another machine, and take it in with `pagewise models import {import}`"
     )
 }
 

@@ -1,7 +1,7 @@
-//! What a `-m` argument says, before anything is looked up.
+//! What a `-m` argument says, before weights are looked up.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::{HubError, catalog};
 
@@ -10,7 +10,7 @@ use crate::{HubError, catalog};
 pub enum ModelSpec {
     /// A name of the catalog or the store, or `name:tag` as ollama writes it.
     Name(String),
-    /// A GGUF file.
+    /// A GGUF file, or a folder as Hugging Face has them.
     Path(PathBuf),
     /// The file of a hub repository that has this quantisation in its name.
     Hub {
@@ -27,7 +27,8 @@ impl ModelSpec {
     /// Reads an argument.
     ///
     /// A text that ends in `.gguf`, or begins like a path (`/`, `./`, `../`, `~` is the shell's
-    /// business), is a path; then `owner/repo:QUANT`; anything without a `/` is a name.
+    /// business), is a path, and so is that of a file or a folder of weights that is there, unless the
+    /// catalog has it for a name; then `owner/repo:QUANT`; anything without a `/` is a name.
     pub fn parse(text: &str) -> Result<Self, HubError> {
         let bad = |reason| HubError::BadSpec { spec: text.to_owned(), reason };
         if text.is_empty() {
@@ -39,7 +40,7 @@ impl ModelSpec {
         let is_path = text.to_ascii_lowercase().ends_with(".gguf")
             || ["/", "./", "../", ".\\", "..\\"].iter().any(|start| text.starts_with(start))
             || (cfg!(windows) && text.contains('\\'));
-        if is_path {
+        if is_path || catalog::find(text).is_none() && is_there(Path::new(text)) {
             return Ok(Self::Path(text.into()));
         }
         let Some((owner, rest)) = text.split_once('/') else {
@@ -93,6 +94,11 @@ impl fmt::Display for ModelSpec {
     }
 }
 
+/// Whether a file is there, or a folder as Hugging Face has them.
+fn is_there(path: &Path) -> bool {
+    path.is_file() || path.join("config.json").is_file()
+}
+
 /// Whether `text` can be one segment of a hub path: it ends up in file paths too.
 pub(crate) fn is_hub_name(text: &str) -> bool {
     !text.is_empty()
@@ -133,6 +139,20 @@ mod tests {
                 repo: "Llama-3.2-1B-Instruct-GGUF".into(),
                 quant: "Q4_K_M".into()
             }
+        );
+    }
+
+    #[test]
+    fn what_is_there_is_a_path_however_it_is_written() {
+        for text in ["src/spec.rs", "Cargo.toml"] {
+            assert_eq!(ModelSpec::parse(text).unwrap(), ModelSpec::Path(text.into()));
+        }
+        // A folder of something else is none.
+        let folder = ModelSpec::parse("src/catalog").unwrap_err().to_string();
+        assert_eq!(
+            folder,
+            "`src/catalog` is no model: the quantisation is missing; give a catalog name, a .gguf \
+             file, a Hugging Face folder (./folder), or owner/repo:QUANT"
         );
     }
 

@@ -1,4 +1,5 @@
-//! Loaders of public data sets: one file for each.
+//! Loaders of public data sets: one file for each. Where a set is also around in another layout than its authors',
+//! both are read.
 //!
 //! What they read is from outside: every line is checked, and what is wrong with it is said with file and
 //! line. None of it is part of this repository.
@@ -13,6 +14,7 @@ pub(super) mod locomo;
 pub(super) mod locomo_audit;
 pub(super) mod longmemeval;
 pub(super) mod msc;
+pub(super) mod msc_self_instruct;
 pub(super) mod nested_kv;
 pub(super) mod nq_closed;
 pub(super) mod schemas;
@@ -44,10 +46,25 @@ pub(super) fn has(folder: &Path, name: &str) -> bool {
     folder.join(name).is_file() || folder.join(format!("{name}.gz")).is_file()
 }
 
+/// Returns the first of some files that a folder has.
+pub(super) fn first<'a>(folder: &Path, files: &[&'a str]) -> Option<&'a str> {
+    files.iter().copied().find(|file| has(folder, file))
+}
+
 /// Returns the folder that has the file of a data set: the one given, or the one in it that is named as
 /// the set is.
 pub(super) fn find(folder: &Path, set: &str, file: &str) -> Option<PathBuf> {
-    [folder.to_path_buf(), folder.join(set)].into_iter().find(|folder| has(folder, file))
+    find_by(folder, set, |folder| has(folder, file))
+}
+
+/// The same for a set whose file has several names: its own and upstream's.
+pub(super) fn find_any(folder: &Path, set: &str, files: &[&str]) -> Option<PathBuf> {
+    find_by(folder, set, |folder| first(folder, files).is_some())
+}
+
+/// The same for a set that `is_in` knows by more than the name of a file.
+pub(super) fn find_by(folder: &Path, set: &str, is_in: impl Fn(&Path) -> bool) -> Option<PathBuf> {
+    [folder.to_path_buf(), folder.join(set)].into_iter().find(|folder| is_in(folder))
 }
 
 /// A line of a data set, or an entry of its one list, for sentences about it.
@@ -60,6 +77,11 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// The number of the line or entry from 0, by which rows are named that have no name of their own.
+    pub(super) fn row(&self) -> usize {
+        self.number.saturating_sub(1)
+    }
+
     /// Says what is wrong here.
     pub(super) fn wrong(&self, reason: impl Into<String>) -> MemoryBenchError {
         let (path, reason) = (self.path.clone(), reason.into());
@@ -70,23 +92,49 @@ impl Place {
     }
 }
 
-/// Reads a file that is one list of JSON values, as it is or compressed with gzip.
-pub(super) fn entries<T: DeserializeOwned>(
+/// Reads a file of JSON values, as it is or compressed with gzip: one in each line, or all in one list. Upstream
+/// has both, whatever the name ends in, so the first character decides.
+pub(super) fn values<T: DeserializeOwned>(
     folder: &Path,
     name: &str,
 ) -> Result<Vec<(Place, T)>, MemoryBenchError> {
+    let (path, mut reader) = open(folder, name)?;
+    let start = reader.fill_buf().map_err(|error| MemoryBenchError::file(&path, &error))?;
+    match start.trim_ascii_start().first() {
+        Some(b'[') => Ok(entries(&path, read_whole(&path, reader)?)),
+        _ => read_lines(&path, reader),
+    }
+}
+
+/// Reads a file that is one JSON value, as it is or compressed with gzip; returns its path with it.
+pub(super) fn whole<T: DeserializeOwned>(
+    folder: &Path,
+    name: &str,
+) -> Result<(PathBuf, T), MemoryBenchError> {
     let (path, reader) = open(folder, name)?;
+    let value = read_whole(&path, reader)?;
+    Ok((path, value))
+}
+
+/// Gives the entries of a list their places.
+pub(super) fn entries<T>(path: &Path, values: Vec<T>) -> Vec<(Place, T)> {
+    let place = |number| Place { path: path.into(), number, is_entry: true };
+    (1..).zip(values).map(|(number, value)| (place(number), value)).collect()
+}
+
+fn read_whole<T: DeserializeOwned>(
+    path: &Path,
+    reader: impl BufRead,
+) -> Result<T, MemoryBenchError> {
     let mut bytes = Vec::new();
     let read = reader.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes);
-    read.map_err(|error| MemoryBenchError::file(&path, &error))?;
-    let wrong = |line, reason| MemoryBenchError::Line { path: path.clone(), line, reason };
+    read.map_err(|error| MemoryBenchError::file(path, &error))?;
+    let wrong = |line, reason| MemoryBenchError::Line { path: path.into(), line, reason };
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(wrong(1, "the file is too large for a data set".into()));
     }
-    let values: Vec<T> = serde_json::from_slice(&bytes)
-        .map_err(|error| wrong(error.line(), format!("not as its format says: {error}")))?;
-    let place = |number| Place { path: path.clone(), number, is_entry: true };
-    Ok((1..).zip(values).map(|(number, value)| (place(number), value)).collect())
+    serde_json::from_slice(&bytes)
+        .map_err(|error| wrong(error.line(), format!("not as its format says: {error}")))
 }
 
 /// Opens a file as it is or compressed with gzip.
@@ -108,10 +156,17 @@ pub(super) fn lines<T: DeserializeOwned>(
     folder: &Path,
     name: &str,
 ) -> Result<Vec<(Place, T)>, MemoryBenchError> {
-    let (path, mut reader) = open(folder, name)?;
+    let (path, reader) = open(folder, name)?;
+    read_lines(&path, reader)
+}
+
+fn read_lines<T: DeserializeOwned>(
+    path: &Path,
+    mut reader: impl BufRead,
+) -> Result<Vec<(Place, T)>, MemoryBenchError> {
     let mut values = Vec::new();
     for line in 1.. {
-        let place = Place { path: path.clone(), number: line, is_entry: false };
+        let place = Place { path: path.into(), number: line, is_entry: false };
         let mut bytes = Vec::new();
         let n_bytes = reader
             .by_ref()
@@ -162,7 +217,53 @@ pub(super) fn some_text<'a>(
 
 #[cfg(test)]
 mod tests {
-    use super::in_turn;
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn values_stand_in_lines_or_in_one_list() {
+        let read = |text: &str| {
+            let folder = tempfile::tempdir().unwrap();
+            fs::write(folder.path().join("x.json"), text).unwrap();
+            let values: Result<Vec<(Place, u64)>, _> = values(folder.path(), "x.json");
+            values
+                .map(|values| -> Vec<(usize, u64)> {
+                    values.into_iter().map(|(place, value)| (place.row(), value)).collect()
+                })
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(read("7\n\n8\n"), Ok(vec![(0, 7), (2, 8)]));
+        assert_eq!(read(" \n[7,\n8]"), Ok(vec![(0, 7), (1, 8)]));
+        assert_eq!(read(""), Ok(vec![]));
+        for (text, line) in [("7\n[8]", 2), ("[7,\n-8]", 2), ("[7", 1), ("{}", 1)] {
+            let error = read(text).unwrap_err();
+            assert!(
+                error.contains(&format!("x.json, line {line}: not as its format says")),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_place_in_a_list_is_an_entry() {
+        let places = entries(Path::new("x.json"), vec!["a", "b"]);
+        let error = places[1].0.wrong("odd").to_string();
+        assert_eq!((error.as_str(), places[1].0.row()), ("x.json, entry 2: odd", 1));
+    }
+
+    #[test]
+    fn a_set_is_found_by_any_of_its_files() {
+        let home = tempfile::tempdir().unwrap();
+        let inner = home.path().join("set");
+        fs::create_dir(&inner).unwrap();
+        let find = || find_any(home.path(), "set", &["own.jsonl", "upstream.json"]);
+        assert_eq!(find(), None);
+        fs::write(inner.join("upstream.json.gz"), "").unwrap();
+        assert_eq!(find(), Some(inner));
+        fs::write(home.path().join("own.jsonl"), "").unwrap();
+        assert_eq!(find(), Some(home.path().into()));
+    }
 
     #[test]
     fn groups_of_any_size_are_taken_in_turn() {

@@ -15,6 +15,7 @@ use super::failure::{Failure, abstains, seen_evidence_share};
 use super::nearness::mean_of_best;
 use super::porter::porter_stem;
 use super::record::Record;
+use super::task::Task;
 use super::words::{folded, holds_phrase, squad_normal, stem, words};
 
 /// The least fraction with which a case counts as right where a score is one: its failure is classified
@@ -85,7 +86,7 @@ pub(crate) fn score(record: &Record) -> Score {
         // F1 counts every other word of a reply against it.
         put("contains", best(gold, |answer| yes(subspan(reply, answer))));
     }
-    if gold.metric == Metric::ContainsWord {
+    if record.settings.task == Task::Dmr {
         put("rouge_l", best(gold, |answer| rouge_l_recall(reply, answer)));
     }
     if gold.metric == Metric::Phrase {

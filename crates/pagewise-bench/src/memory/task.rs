@@ -22,7 +22,7 @@ pub enum Task {
     /// section 3.2.2), with a control that wants the first value.
     NestedKv,
     /// Deep memory retrieval: something that was said in one of many past conversations (MemGPT paper,
-    /// section 3.1.1), asked as a cloze.
+    /// section 3.1.1), asked as a cloze, or with the paper's own questions where they are given.
     Dmr,
     /// Reading, updating and writing the blocks of working context.
     CoreMemory,
@@ -160,6 +160,7 @@ impl Task {
     pub fn load(self, folder: &Path) -> Result<CaseSet, MemoryBenchError> {
         let none = |wanted| MemoryBenchError::NoData { path: folder.into(), task: self, wanted };
         let find = |set: &str, file: &str| load::find(folder, set, file);
+        let find_any = |set: &str, files: &[&str]| load::find_any(folder, set, files);
         let set = |source: &str, cases: Vec<Case>| {
             let mut ids = HashSet::new();
             match cases.iter().find(|case| !ids.insert(&case.id)) {
@@ -174,25 +175,33 @@ impl Task {
                 Some(folder) => set("nested_kv", load::nested_kv::cases(&folder)?),
                 None => Err(none("kv-retrieval-140_keys.jsonl and the files of random orderings")),
             },
-            Self::Dmr => match find("msc", "conversations.jsonl") {
-                Some(folder) => set("msc", load::msc::cases(&folder)?),
-                None => Err(none("conversations.jsonl")),
-            },
-            Self::CoreMemory => match find("letta_evals", "core_memory_read.jsonl") {
-                Some(folder) => set("letta_evals", load::letta_evals::cases(&folder)?),
-                None => Err(none("core_memory_read.jsonl and core_memory_update.jsonl")),
-            },
+            Self::Dmr => {
+                // The name of the set here, and on the server that has it.
+                let sets = [load::msc_self_instruct::SOURCE, "MSC-Self-Instruct"];
+                let own = sets.iter().find_map(|set| find(set, load::msc_self_instruct::FILE));
+                if let Some(folder) = own {
+                    let cases = load::msc_self_instruct::cases(&folder)?;
+                    return set(load::msc_self_instruct::SOURCE, cases);
+                }
+                match find("msc", load::msc::FILE) {
+                    Some(folder) => set("msc", load::msc::cases(&folder)?),
+                    None => Err(none("conversations.jsonl or msc_self_instruct.jsonl")),
+                }
+            }
+            Self::CoreMemory => {
+                match load::find_by(folder, "letta_evals", load::letta_evals::is_in) {
+                    Some(folder) => set("letta_evals", load::letta_evals::cases(&folder)?),
+                    None => Err(none("core_memory_read.jsonl and core_memory_update.jsonl")),
+                }
+            }
             Self::Opener => match find("msc", load::msc::FILE) {
                 Some(folder) => set("msc", load::msc::openers(&folder)?),
                 None => Err(none("conversations.jsonl")),
             },
-            Self::Locomo => {
-                let files = [load::locomo::LINES, load::locomo::LIST];
-                match files.into_iter().find_map(|file| find("locomo", file)) {
-                    Some(folder) => set("locomo", load::locomo::cases(&folder)?),
-                    None => Err(none("locomo.jsonl or locomo10.json")),
-                }
-            }
+            Self::Locomo => match find_any("locomo", &load::locomo::FILES) {
+                Some(folder) => set("locomo", load::locomo::cases(&folder)?),
+                None => Err(none("locomo.jsonl or locomo10.json")),
+            },
             Self::Longmemeval => {
                 let folders = [folder.to_path_buf(), folder.join("longmemeval")];
                 let found = folders
@@ -210,45 +219,39 @@ impl Task {
                 Some(folder) => set("leval", load::topics::cases(&folder)?),
                 None => Err(none("topic_retrieval_longchat.jsonl")),
             },
-            Self::BfclMemory => {
-                let files = [load::bfcl_memory::QUESTIONS, load::bfcl_memory::UPSTREAM_QUESTIONS];
-                match files.into_iter().find_map(|file| find("bfcl", file)) {
-                    Some(folder) => set("bfcl", load::bfcl_memory::cases(&folder)?),
-                    None => Err(none(
-                        "memory.jsonl, memory_answers.jsonl and memory_prereq_conversation.jsonl",
-                    )),
-                }
-            }
-            Self::FunctionCalls => {
-                let found = load::bfcl_calls::FILES
-                    .iter()
-                    .find_map(|(_, file)| find("bfcl", &format!("{file}.jsonl")));
-                match found {
-                    Some(folder) => set("bfcl", load::bfcl_calls::cases(&folder)?),
-                    None => Err(none(
-                        "simple_python.jsonl, multiple.jsonl, live_simple.jsonl (each with its \
-                         _answers.jsonl) or irrelevance.jsonl",
-                    )),
-                }
-            }
+            Self::BfclMemory => match find_any("bfcl", &load::bfcl_memory::FILES) {
+                Some(folder) => set("bfcl", load::bfcl_memory::cases(&folder)?),
+                None => Err(none(
+                    "memory.jsonl, memory_answers.jsonl and memory_prereq_conversation.jsonl, or \
+                     BFCL_v4_memory.json with its folders",
+                )),
+            },
+            Self::FunctionCalls => match load::find_by(folder, "bfcl", load::bfcl_calls::is_in) {
+                Some(folder) => set("bfcl", load::bfcl_calls::cases(&folder)?),
+                None => Err(none(
+                    "simple_python.jsonl, multiple.jsonl, live_simple.jsonl (each with its \
+                     _answers.jsonl) or irrelevance.jsonl, or the same as BFCL_v4_multiple.json with \
+                     the folder possible_answer",
+                )),
+            },
             Self::Quest => Err(none("nothing from outside, since its games are generated")),
             Self::Grammar => Err(none("no cases for a model")),
             Self::DocQa => {
                 if let Some(folder) = find("nq_closed", "questions.jsonl") {
                     return set("nq_closed", load::nq_closed::cases(&folder)?);
                 }
-                if let Some(folder) = find("hotpot", "hotpot_distractor.jsonl") {
+                if let Some(folder) = find_any("hotpot", &load::hotpot::FILES) {
                     return set("hotpot", load::hotpot::cases(&folder)?);
                 }
-                if let Some(folder) = find("xquad", "xquad.en.jsonl") {
+                if let Some(folder) = find_any("xquad", &load::xquad::FILES) {
                     return set("xquad", load::xquad::cases(&folder)?);
                 }
                 if let Some(folder) = find("leval", "natural_question.jsonl") {
                     return set("leval", load::leval::cases(&folder)?);
                 }
                 Err(none(
-                    "questions.jsonl with passages.jsonl, hotpot_distractor.jsonl, xquad.en.jsonl or \
-                     natural_question.jsonl",
+                    "questions.jsonl with passages.jsonl, hotpot_distractor.jsonl or \
+                     hotpot_dev_distractor_v1.json, xquad.en.jsonl or xquad.en.json, or natural_question.jsonl",
                 ))
             }
         }
@@ -313,12 +316,28 @@ mod tests {
             assert_eq!((&*set.source, set.cases.len()), ("xquad", 1));
             let error = Task::Dmr.load(folder).unwrap_err().to_string();
             assert!(
-                error.ends_with("has no data for dmr: it needs conversations.jsonl"),
+                error.ends_with("for dmr: it needs conversations.jsonl or msc_self_instruct.jsonl"),
                 "{error}"
             );
         }
         fs::write(inner.join("xquad.en.jsonl"), article(&[&asked, &asked])).unwrap();
         let error = Task::DocQa.load(&inner).unwrap_err().to_string();
         assert!(error.ends_with("has two cases that are named xquad-q"), "{error}");
+    }
+
+    #[test]
+    fn the_paper_s_own_questions_come_before_those_made_by_rule() {
+        let home = tempfile::tempdir().unwrap();
+        fs::write(home.path().join("conversations.jsonl"), "").unwrap();
+        assert_eq!(Task::Dmr.load(home.path()).unwrap().source, "msc");
+        let inner = home.path().join("MSC-Self-Instruct");
+        fs::create_dir(&inner).unwrap();
+        let row = serde_json::json!({"previous_dialogs": [], "dialog": [{"text": "I row."}],
+            "self_instruct": {"B": "What do you do?", "A": "I row."}});
+        fs::write(inner.join("msc_self_instruct.jsonl"), row.to_string()).unwrap();
+        for folder in [home.path(), &inner] {
+            let set = Task::Dmr.load(folder).unwrap();
+            assert_eq!((&*set.source, set.cases.len()), ("msc-self-instruct", 1));
+        }
     }
 }

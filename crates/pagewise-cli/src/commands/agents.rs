@@ -90,9 +90,7 @@ fn remove(name: &str, yes: bool, common: &CommonArgs, printer: &Printer) -> Resu
     let home = Home::of(common)?;
     // Only names that are there: a name is never joined to a path unseen.
     if !home.agent_names()?.iter().any(|known| known == name) {
-        return home.existing_agent(name).map(drop).and_then(|()| {
-            Err(Failure::new(Kind::Failure, format!("there is no agent {name:?}")))
-        });
+        return Err(home.no_agent(name)?);
     }
     let folder = home.agent(name);
     // Opening it takes the lock: an agent in use is not removed under its user's feet. A damaged

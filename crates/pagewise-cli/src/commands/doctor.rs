@@ -35,8 +35,36 @@ struct Report {
     device: DeviceReport,
     weights: Vec<WeightsReport>,
     agents: Vec<AgentReport>,
-    /// What should be put right, each a sentence; empty if all is well.
-    problems: Vec<String>,
+    #[serde(flatten)]
+    problems: Problems,
+}
+
+/// What should be put right; nothing if all is well.
+#[derive(Debug, Default, Serialize)]
+struct Problems {
+    #[serde(rename = "problems")]
+    sentences: Vec<String>,
+    /// What to do about them, as far as that is known.
+    hints: Vec<String>,
+}
+
+impl Problems {
+    fn say(&mut self, sentence: String) {
+        self.sentences.push(sentence);
+    }
+
+    fn add(&mut self, failure: Failure) {
+        self.say(failure.message);
+        if let Some(hint) = failure.hint
+            && !self.hints.contains(&hint)
+        {
+            self.hints.push(hint);
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.sentences.len()
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -88,20 +116,20 @@ struct AgentReport {
 }
 
 pub(crate) fn run(_: &DoctorArgs, common: &CommonArgs, printer: &Printer) -> Result<(), Failure> {
-    let mut problems = Vec::new();
+    let mut problems = Problems::default();
     let home = Home::of(common)?;
     let home_report = check_home(home.path(), &mut problems);
-    let n_before = problems.len();
+    let n_before = problems.count();
     let (device, compute) = find_device(common, &mut problems);
     let model = check_model(common, compute.as_ref(), &mut problems);
     let (embedder_report, embedder) = check_embedder(common, printer, &mut problems);
-    let is_model_unusable = problems.len() > n_before;
-    let n_before = problems.len();
+    let is_model_unusable = problems.count() > n_before;
+    let n_before = problems.count();
     let agents = match home_report.exists {
         true => check_agents(&home, embedder.as_ref(), &mut problems),
         false => Vec::new(),
     };
-    let is_store_damaged = problems.len() > n_before;
+    let is_store_damaged = problems.count() > n_before;
     let report = Report {
         version: env!("CARGO_PKG_VERSION"),
         network: HAS_NETWORK,
@@ -118,22 +146,25 @@ pub(crate) fn run(_: &DoctorArgs, common: &CommonArgs, printer: &Printer) -> Res
     } else {
         print(&report, printer);
     }
-    match report.problems.as_slice() {
-        [] => Ok(()),
-        problems => {
-            let kind = if is_store_damaged || !report.home.writable {
-                Kind::Store
-            } else if is_model_unusable {
-                Kind::Model
-            } else {
-                Kind::Failure
-            };
-            Err(Failure::new(kind, problems.join("; ")))
-        }
+    let Problems { sentences, hints } = &report.problems;
+    if sentences.is_empty() {
+        return Ok(());
     }
+    let kind = if is_store_damaged || !report.home.writable {
+        Kind::Store
+    } else if is_model_unusable {
+        Kind::Model
+    } else {
+        Kind::Failure
+    };
+    let failure = Failure::new(kind, sentences.join("; "));
+    Err(match hints.as_slice() {
+        [] => failure,
+        hints => failure.hint(hints.join("; ")),
+    })
 }
 
-fn check_home(home: &Path, problems: &mut Vec<String>) -> HomeReport {
+fn check_home(home: &Path, problems: &mut Problems) -> HomeReport {
     // It is made when it is first needed, in the folder that is there.
     let existing = home.ancestors().find(|folder| folder.exists());
     let existing = existing.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -142,7 +173,7 @@ fn check_home(home: &Path, problems: &mut Vec<String>) -> HomeReport {
         let probe = existing.join(format!(".doctor-{}", std::process::id()));
         let written = fs::write(&probe, b"").and_then(|()| fs::remove_file(&probe));
         if let Err(error) = &written {
-            problems.push(if existing == home {
+            problems.say(if existing == home {
                 format!("the home folder {} is not writable: {error}", home.display())
             } else {
                 format!(
@@ -154,9 +185,9 @@ fn check_home(home: &Path, problems: &mut Vec<String>) -> HomeReport {
         }
         writable = written.is_ok();
     } else if existing == home {
-        problems.push(format!("the home {} is not a folder", home.display()));
+        problems.say(format!("the home {} is not a folder", home.display()));
     } else {
-        problems.push(format!(
+        problems.say(format!(
             "the home folder {} cannot be made: {} is not a folder",
             home.display(),
             existing.display()
@@ -165,13 +196,13 @@ fn check_home(home: &Path, problems: &mut Vec<String>) -> HomeReport {
     HomeReport { path: home.to_owned(), exists: home.is_dir(), writable }
 }
 
-fn find_device(common: &CommonArgs, problems: &mut Vec<String>) -> (DeviceReport, Option<Compute>) {
+fn find_device(common: &CommonArgs, problems: &mut Problems) -> (DeviceReport, Option<Compute>) {
     let asked = common.device.to_possible_value();
     let asked = asked.map_or_else(String::new, |value| value.get_name().to_owned());
     match common.compute() {
         Ok(compute) => (DeviceReport { asked, used: Some(compute.name()) }, Some(compute)),
         Err(failure) => {
-            problems.push(failure.message);
+            problems.add(failure);
             (DeviceReport { asked, used: None }, None)
         }
     }
@@ -181,13 +212,13 @@ fn find_device(common: &CommonArgs, problems: &mut Vec<String>) -> (DeviceReport
 fn check_model(
     common: &CommonArgs,
     compute: Option<&Compute>,
-    problems: &mut Vec<String>,
+    problems: &mut Problems,
 ) -> WeightsReport {
     let located = ModelSpec::parse(&common.model)
         .map_err(Failure::from)
         .and_then(|spec| Ok(weights::locator(common)?.find(&spec)?));
     let path = located.unwrap_or_else(|failure| {
-        problems.push(failure.message);
+        problems.add(failure);
         None
     });
     let path = path.map(|located| located.path);
@@ -205,7 +236,9 @@ fn check_model(
             check_memory(&weights, common, compute)
         });
         report.usable = Some(checked.is_ok());
-        problems.extend(checked.err().map(|failure| failure.message));
+        if let Err(failure) = checked {
+            problems.add(failure);
+        }
     }
     report
 }
@@ -228,16 +261,16 @@ fn check_memory(
 fn check_embedder(
     common: &CommonArgs,
     printer: &Printer,
-    problems: &mut Vec<String>,
+    problems: &mut Problems,
 ) -> (WeightsReport, Option<Arc<dyn Embedder>>) {
     let path = weights::embedder_dir(common, printer).unwrap_or_else(|failure| {
-        problems.push(failure.message);
+        problems.add(failure);
         None
     });
     let embedder = path.as_ref().and_then(|path| match load_embedder(path, common) {
         Ok(embedder) => Some(embedder),
         Err(failure) => {
-            problems.push(failure.message);
+            problems.add(failure);
             None
         }
     });
@@ -258,22 +291,28 @@ fn file_bytes(path: &Path) -> Option<u64> {
 fn check_agents(
     home: &Home,
     embedder: Option<&Arc<dyn Embedder>>,
-    problems: &mut Vec<String>,
+    problems: &mut Problems,
 ) -> Vec<AgentReport> {
     let names = home.agent_names().unwrap_or_else(|failure| {
-        problems.push(failure.message);
+        problems.add(failure);
         Vec::new()
     });
     let mut reports = Vec::new();
     for name in names {
         let checked = check_agent(&home.agent(&name), embedder.cloned());
-        let (found, store) = match checked {
-            Ok(store) => (store.problems.clone(), Some(store)),
-            Err(failure) => (vec![failure.message], None),
+        let of_agent = |problem: &String| format!("agent {name}: {problem}");
+        let n_before = problems.count();
+        let store = match checked {
+            Ok(store) => {
+                store.problems.iter().map(of_agent).for_each(|problem| problems.say(problem));
+                Some(store)
+            }
+            Err(failure) => {
+                problems.add(Failure { message: of_agent(&failure.message), ..failure });
+                None
+            }
         };
-        let ok = found.is_empty();
-        problems.extend(found.into_iter().map(|problem| format!("agent {name}: {problem}")));
-        let report = AgentReport { name, ok, store };
+        let report = AgentReport { ok: problems.count() == n_before, name, store };
         reports.push(report);
     }
     reports

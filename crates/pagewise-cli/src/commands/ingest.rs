@@ -69,6 +69,10 @@ pub(crate) fn run(
 
 fn read(file: &Path) -> Result<Document, Failure> {
     let shown = file.display();
+    if file.is_dir() {
+        return Err(Failure::new(Kind::Failure, format!("{shown} is a folder"))
+            .hint(format!("give the files: {}", file.join("*.md").display())));
+    }
     let cannot = |error| Failure::new(Kind::Failure, format!("cannot read {shown}: {error}"));
     let format = match file.extension().and_then(|extension| extension.to_str()) {
         Some("md" | "markdown") => DocumentFormat::Markdown,

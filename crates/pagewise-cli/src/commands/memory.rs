@@ -1,9 +1,12 @@
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
 use clap::{Args, Subcommand};
 use jiff::tz::TimeZone;
+use pagewise_core::for_owner_alone;
 use pagewise_memory::{
     ArchivalHit, ArchivalQuery, EditError, EmbedderChange, Page, RecallHit, RecallQuery,
     SearchMode, Store, WorkingContext,
@@ -161,6 +164,11 @@ fn edit(
     set: Option<&str>,
 ) -> Result<Option<pagewise_memory::Block>, Failure> {
     let refused = |error: EditError| Failure::usage(error);
+    // Documents can be put in before anything was said.
+    if working_context.blocks().is_empty() {
+        return Err(Failure::usage("the agent has no blocks before its first chat")
+            .hint("`pagewise chat` makes them; Ctrl-D leaves it"));
+    }
     let Some(old) = working_context.blocks().iter().find(|block| block.label == label) else {
         let labels: Vec<&str> =
             working_context.blocks().iter().map(|block| block.label.as_str()).collect();
@@ -316,7 +324,13 @@ fn export(store: &Store, file: Option<&PathBuf>, printer: &Printer) -> Result<()
     })?;
     // Under its final name only when it is whole.
     let unfinished = file.with_extension("part");
-    fs::write(&unfinished, text).and_then(|()| fs::rename(&unfinished, file)).map_err(cannot)?;
+    // One that is there would keep its mode.
+    let _ = fs::remove_file(&unfinished);
+    for_owner_alone(OpenOptions::new().write(true).create_new(true))
+        .open(&unfinished)
+        .and_then(|mut out| out.write_all(text.as_bytes()))
+        .and_then(|()| fs::rename(&unfinished, file))
+        .map_err(cannot)?;
     if printer.json() {
         printer.json_line(&json!({"exported": file}));
     } else {

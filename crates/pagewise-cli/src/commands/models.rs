@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use indicatif::HumanBytes;
 use pagewise_hub::catalog::{self, Kind as EntryKind};
 use pagewise_hub::{Entry, Located, Locator, ModelSpec, Origin, Progress, Stored};
-use pagewise_infer::{TensorType, Weights};
+use pagewise_infer::{SentenceEmbedder, TensorType, Weights};
 use serde::Serialize;
 use serde_json::json;
 
@@ -52,7 +52,7 @@ enum ModelsCommand {
         /// Their names [default: everything in the store]
         names: Vec<String>,
     },
-    /// Take a GGUF file, or a Hugging Face folder, into the store
+    /// Take a GGUF file, or the folder of a model or an embedder, into the store
     Import {
         /// The file or folder; it stays where it is
         file: PathBuf,
@@ -166,13 +166,14 @@ impl Model {
             Some(weights) => Some(weights.file_bytes()),
             None => path.metadata().ok().map(|metadata| metadata.len()),
         };
+        // Of folders, those of language models can be read here.
+        let is_embedder = path.is_dir() && weights.is_none();
         Self {
             name: name.to_owned(),
             path: Some(path.to_owned()),
             origin: Some(origin),
             bytes,
-            // Of folders, those of language models can be read here.
-            kind: if path.is_dir() && weights.is_none() { "embedder" } else { "model" },
+            kind: if is_embedder { "embedder" } else { "model" },
             family: text("general.basename"),
             architecture: weights.as_ref().map(|weights| weights.architecture().to_owned()),
             quant: quant_in_name(name).or_else(|| most_stored(weights.as_ref()?)),
@@ -181,7 +182,10 @@ impl Model {
                 .map(|weights| weights.counts().iter().map(|(_, count)| *count as u64).sum()),
             context: config.as_ref().map(|config| config.context_length as u64),
             licence: text("general.license"),
-            supported: config.is_some(),
+            supported: match is_embedder {
+                true => SentenceEmbedder::load(path, Some(1)).is_ok(),
+                false => config.is_some(),
+            },
             reason: None,
             default: false,
             sha256,
@@ -329,14 +333,10 @@ fn import(
         return Err(pagewise_hub::HubError::NoSuchFile { path: file.to_owned() }.into());
     }
     // Refused before it is copied: what has the right first bytes may still be damaged.
-    let weights = Weights::open(file)?;
-    if weights.files().len() > 1 && file.is_file() {
-        let message = format!("{} is a part of a model in several files", file.display());
-        return Err(Failure::new(Kind::Model, message).hint(
-            "`pagewise models convert PART WHOLE.gguf` makes one file of them, which can be \
-             imported; -m PART takes them as they are",
-        ));
-    }
+    let flag = match open_kind(file)? {
+        EntryKind::Model => "-m",
+        EntryKind::Embedder => "--embedder",
+    };
     let mut bar = Bar::new(printer);
     let stored = if file.is_dir() {
         locator.store.import_folder(file, name, &mut bar)
@@ -348,10 +348,33 @@ fn import(
     if printer.json() {
         printer.json_line(&Model::of_stored(&stored));
     } else {
-        printer.talk(&format!("{} is in the store; `-m {}` takes it.", stored.name, stored.name));
+        printer
+            .talk(&format!("{} is in the store; `{flag} {}` takes it.", stored.name, stored.name));
         printer.line(stored.path.display().to_string());
     }
     Ok(())
+}
+
+/// Opens what is to be imported, and says what it is.
+fn open_kind(path: &Path) -> Result<EntryKind, Failure> {
+    let no_model = match Weights::open(path) {
+        Ok(weights) if weights.files().len() > 1 && path.is_file() => {
+            let message = format!("{} is a part of a model in several files", path.display());
+            return Err(Failure::new(Kind::Model, message).hint(
+                "`pagewise models convert PART WHOLE.gguf` makes one file of them, which can be \
+                 imported; -m PART takes them as they are",
+            ));
+        }
+        Ok(_) => return Ok(EntryKind::Model),
+        Err(error) => Failure::from(error),
+    };
+    if !path.is_dir() {
+        return Err(no_model);
+    }
+    match SentenceEmbedder::load(path, Some(1)) {
+        Ok(_) => Ok(EntryKind::Embedder),
+        Err(error) => Err(no_model.hint(format!("it is no embedder either: {error}"))),
+    }
 }
 
 fn remove(locator: &Locator, name: &str, printer: &Printer) -> Result<(), Failure> {

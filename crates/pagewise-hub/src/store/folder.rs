@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::Store;
+use super::{Store, check_folder};
 use crate::catalog::{self, FolderFile};
 use crate::error::IoContext;
 use crate::hash::{hash_file, hash_text};
@@ -17,6 +17,8 @@ const INDEX: &str = "model.safetensors.index.json";
 const EXTENSIONS: [&str; 5] = ["safetensors", "json", "jinja", "txt", "md"];
 /// The most files that a folder may have; a large model has a few dozen.
 const MAX_FILES: usize = 1024;
+/// Of a folder below it, which is a step of an embedder.
+const STEP_CONFIG: &str = "config.json";
 
 /// Whether a folder has what weights need.
 pub(super) fn has_weights(folder: &Path) -> bool {
@@ -32,8 +34,9 @@ pub(super) fn folder_sha256(files: &[FolderFile]) -> String {
 
 impl Store {
     /// Takes a folder of weights into the store under `name`, or under its own name: its files with
-    /// weights, settings and tokenizer, but none below it. Each is copied and recorded with its
-    /// SHA-256; the original stays. Progress is one step of reading it, and one of copying each file.
+    /// weights, settings and tokenizer, and the settings of an embedder's steps from the folders below
+    /// it. Each is copied and recorded with its SHA-256; the original stays. Of a name of the catalog,
+    /// the files must be the catalog's. Progress is one step of reading it, and one of copying each file.
     pub fn import_folder(
         &self,
         path: &Path,
@@ -46,25 +49,48 @@ impl Store {
             (Some(name), _) => name.to_owned(),
             (None, name) => name.unwrap_or_default().to_ascii_lowercase(),
         };
-        // A name of the catalog promises the catalog's bytes.
-        if catalog::find(&name).is_some() {
-            return Err(HubError::NameOfCatalog { name });
-        }
         if self.find(&name)?.is_some() {
             return Err(HubError::AlreadyStored { name });
         }
         if !has_weights(&path) {
             return Err(HubError::NoWeights { path });
         }
-        let files = hash_files(&path, progress)?;
-        let wanted = Wanted {
-            sha256: Some(folder_sha256(&files)),
-            files: files.clone(),
-            ..Wanted::file(&name)
+        // A name of the catalog promises the catalog's bytes.
+        let wanted = match catalog::find(&name) {
+            Some(entry) => check_promised(&path, Wanted::entry(entry), progress)?,
+            None => {
+                let files = hash_files(&path, progress)?;
+                Wanted { sha256: Some(folder_sha256(&files)), files, ..Wanted::file(&name) }
+            }
         };
-        let source = crate::source::LocalFile::imported_folder(&path, files);
+        let source = crate::source::LocalFile::imported_folder(&path, wanted.files.clone());
         crate::pull(self, &wanted, &[Box::new(source)], progress)
     }
+}
+
+/// Returns `wanted` if the folder has its files; nothing is made in the store to find out.
+fn check_promised(
+    folder: &Path,
+    wanted: Wanted,
+    progress: &mut dyn Progress,
+) -> Result<Wanted, HubError> {
+    let other = |reason: String| HubError::NameOfCatalog { name: wanted.name.clone(), reason };
+    if wanted.files.is_empty() {
+        return Err(other("those of one file".into()));
+    }
+    progress.start(Some(wanted.files.iter().map(|file| file.bytes).sum()));
+    match check_folder(folder, &wanted.files, progress) {
+        Err(HubError::Cancelled) => return Err(HubError::Cancelled),
+        Err(error) => return Err(other(error.to_string())),
+        Ok(()) => progress.finish(),
+    }
+    Ok(wanted)
+}
+
+/// Whether this is how sentence-transformers names the folder of a step, for example `1_Pooling`.
+fn is_step(name: &str) -> bool {
+    let step = name.split_once('_').map(|(number, _)| number);
+    step.is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// Returns the files of a folder that are taken, by name, each with its size and SHA-256.
@@ -72,14 +98,20 @@ fn hash_files(folder: &Path, progress: &mut dyn Progress) -> Result<Vec<FolderFi
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).context("read", folder)? {
         let path = entry.context("read", folder)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        // How an embedder pools stands in a folder of its own.
+        let name = match is_step(name) && path.is_dir() {
+            true => format!("{name}/{STEP_CONFIG}"),
+            false => name.to_owned(),
+        };
+        let path = folder.join(&name);
         let extension = path.extension().and_then(|extension| extension.to_str());
         let is_wanted = extension.is_some_and(|extension| EXTENSIONS.contains(&extension));
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         // Read through links: a snapshot of the hub's cache has nothing else.
-        if is_wanted && path.is_file() && catalog::is_safe_relative(name) && !name.starts_with('.')
+        if is_wanted && path.is_file() && catalog::is_safe_relative(&name) && !name.starts_with('.')
         {
             let bytes = fs::metadata(&path).context("read", &path)?.len();
-            names.push((name.to_owned(), bytes));
+            names.push((name, bytes));
         }
         if names.len() > MAX_FILES {
             return Err(HubError::NoWeights { path: folder.to_owned() });
@@ -104,9 +136,18 @@ mod tests {
     /// A folder with weights, and with what is not taken.
     fn folder(dir: &Path, weights: &[&str]) -> std::path::PathBuf {
         let folder = dir.join("My-Model");
-        fs::create_dir_all(folder.join("onnx")).unwrap();
-        let others =
-            ["config.json", "tokenizer.json", "pytorch_model.bin", ".hidden.json", "onnx/x.json"];
+        for below in ["onnx", "1_Pooling"] {
+            fs::create_dir_all(folder.join(below)).unwrap();
+        }
+        let others = [
+            "config.json",
+            "tokenizer.json",
+            "1_Pooling/config.json",
+            "pytorch_model.bin",
+            ".hidden.json",
+            "onnx/config.json",
+            "1_Pooling/x.json",
+        ];
         for name in weights.iter().chain(&others) {
             fs::write(folder.join(name), format!("the bytes of {name}")).unwrap();
         }
@@ -122,7 +163,7 @@ mod tests {
         let record = stored.record.unwrap();
         let mut taken: Vec<&str> = record.files.iter().map(|file| file.path.as_str()).collect();
         let mut expected = weights.to_vec();
-        expected.extend(["config.json", "tokenizer.json"]);
+        expected.extend(["config.json", "tokenizer.json", "1_Pooling/config.json"]);
         taken.sort_unstable();
         expected.sort_unstable();
         assert_eq!(taken, expected);
@@ -159,7 +200,48 @@ mod tests {
         assert!(matches!(import(None), HubError::NoWeights { .. }));
         fs::write(folder.join(WEIGHTS), "w").unwrap();
         assert!(matches!(import(Some("../x")), HubError::BadName { .. }));
-        assert!(matches!(import(Some("all-minilm-l6-v2")), HubError::NameOfCatalog { .. }));
+        for (name, reason) in [
+            ("all-minilm-l6-v2", "has the wrong size"),
+            ("smollm2-135m-instruct-q4_1", "those of one file"),
+        ] {
+            let error = import(Some(name));
+            assert!(matches!(error, HubError::NameOfCatalog { .. }), "{error}");
+            assert!(error.to_string().contains(reason), "{error}");
+        }
         assert!(!store.dir().exists());
+    }
+
+    #[test]
+    fn a_name_of_the_catalog_is_for_the_files_that_it_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = folder(dir.path(), &["model.safetensors"]);
+        let files = hash_files(&folder, &mut NoProgress).unwrap();
+        // As the catalog has it: some of the files, and the SHA-256 of an archive of them.
+        let promised = Wanted {
+            sha256: Some("0".repeat(64)),
+            files: files.into_iter().filter(|file| file.path != "tokenizer.json").collect(),
+            ..Wanted::file("known")
+        };
+        let check = || check_promised(&folder, promised.clone(), &mut NoProgress);
+        assert_eq!(check().unwrap(), promised);
+        let step = folder.join("1_Pooling/config.json");
+        fs::write(&step, "other bytes").unwrap();
+        assert!(matches!(check(), Err(HubError::NameOfCatalog { .. })));
+        fs::remove_file(&step).unwrap();
+        let missing = check().unwrap_err().to_string();
+        assert!(missing.contains("config.json") && missing.contains("--name"), "{missing}");
+    }
+
+    #[test]
+    fn steps_are_told_by_their_number() {
+        for (name, is) in [
+            ("1_Pooling", true),
+            ("12_Dense", true),
+            ("onnx", false),
+            ("_x", false),
+            ("v2_x", false),
+        ] {
+            assert_eq!(is_step(name), is, "{name}");
+        }
     }
 }

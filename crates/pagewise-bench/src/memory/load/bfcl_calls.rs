@@ -1,28 +1,31 @@
-//! The single-turn part of the Berkeley Function Calling Leaderboard: requests, functions, accepted calls.
+//! The single-turn part of the Berkeley Function Calling Leaderboard: requests, functions, accepted calls; in files
+//! of one layout, or as the leaderboard's own repository has them.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::{Place, has, lines, some_text};
+use super::{Place, has, some_text, values};
 use crate::memory::case::Case;
 use crate::memory::error::MemoryBenchError;
 use crate::memory::tasks::function_calls::{Asked, case, specs};
 use crate::memory::tool::Tool;
 
-/// The categories, and the files that they are in: those of this program's data layout, then those that the
-/// leaderboard has itself.
-pub(crate) const FILES: &[(&str, &str)] = &[
-    ("simple_python", "simple_python"),
+/// The categories, and what version 3 of the leaderboard called them.
+const CATEGORIES: [(&str, &str); 6] = [
+    ("simple_python", "simple"),
+    (JAVA, "java"),
+    (JAVASCRIPT, "javascript"),
     ("multiple", "multiple"),
     ("live_simple", "live_simple"),
-    ("irrelevance", "irrelevance"),
-    ("simple_python", "BFCL_v4_simple_python"),
-    ("multiple", "BFCL_v4_multiple"),
-    ("live_simple", "BFCL_v4_live_simple"),
-    ("irrelevance", "BFCL_v4_irrelevance"),
+    (IRRELEVANCE, "irrelevance"),
 ];
+
+/// Functions of programs, which are given what the program has in variables.
+const JAVA: &str = "simple_java";
+const JAVASCRIPT: &str = "simple_javascript";
 
 /// Where no function helps, so that there are no answers.
 const IRRELEVANCE: &str = "irrelevance";
@@ -48,20 +51,36 @@ struct Answers {
     ground_truth: Vec<Map<String, Value>>,
 }
 
+/// Whether a folder has any of the categories.
+pub(crate) fn is_in(folder: &Path) -> bool {
+    CATEGORIES.iter().any(|category| file(folder, category).is_some())
+}
+
+/// Returns the file of a category: of this program's data layout, or else the leaderboard's, whose files have a value
+/// in each line although they are named `.json`.
+fn file(folder: &Path, (category, before): &(&str, &str)) -> Option<String> {
+    [(*category).to_string(), format!("BFCL_v4_{category}"), format!("BFCL_v3_{before}")]
+        .iter()
+        .flat_map(|stem| ["jsonl", "json"].map(|ending| format!("{stem}.{ending}")))
+        .find(|file| has(folder, file))
+}
+
 /// Reads the categories that a folder has, in turn.
 pub(crate) fn cases(folder: &Path) -> Result<Vec<Case>, MemoryBenchError> {
     let mut placed = Vec::new();
-    for (category, file) in FILES.iter().filter(|(_, file)| has(folder, &format!("{file}.jsonl"))) {
-        let questions: Vec<(Place, Line)> = lines(folder, &format!("{file}.jsonl"))?;
-        let answers = match *category {
-            IRRELEVANCE => Vec::new(),
-            _ => answers(folder, file)?,
+    for category in &CATEGORIES {
+        let Some(file) = file(folder, category) else { continue };
+        let (category, _) = *category;
+        let questions: Vec<(Place, Line)> = values(folder, &file)?;
+        let answers = match category {
+            IRRELEVANCE => HashMap::new(),
+            _ => answers(folder, &file)?,
         };
         let n = questions.len();
         for (number, (place, line)) in questions.into_iter().enumerate() {
-            let accepted = match *category {
+            let accepted = match category {
                 IRRELEVANCE => Vec::new(),
-                _ => accepted(&place, &line, answers.get(number))?,
+                _ => accepted(&place, &line, answers.get(&line.id))?,
             };
             // Categories of any size are mixed evenly.
             let at = (number as f64 + 0.5) / n as f64;
@@ -72,12 +91,24 @@ pub(crate) fn cases(folder: &Path) -> Result<Vec<Case>, MemoryBenchError> {
     Ok(placed.into_iter().map(|(_, case)| case).collect())
 }
 
-fn answers(folder: &Path, file: &str) -> Result<Vec<(Place, Answers)>, MemoryBenchError> {
-    let name = format!("{file}_answers.jsonl");
-    match has(folder, &name) {
-        true => lines(folder, &name),
-        false => lines(&folder.join(POSSIBLE_ANSWERS), &format!("{file}.jsonl")),
+/// Reads the answers to a file of questions by their names: from the file beside it, or the leaderboard's folder.
+fn answers(
+    folder: &Path,
+    file: &str,
+) -> Result<HashMap<String, (Place, Answers)>, MemoryBenchError> {
+    let beside = file.replace(".json", "_answers.json");
+    let read: Vec<(Place, Answers)> = match has(folder, &beside) {
+        true => values(folder, &beside)?,
+        false => values(&folder.join(POSSIBLE_ANSWERS), file)?,
+    };
+    let mut by_id = HashMap::new();
+    for (place, answers) in read {
+        if by_id.contains_key(&answers.id) {
+            return Err(place.wrong(format!("{} is answered twice", answers.id)));
+        }
+        by_id.insert(answers.id.clone(), (place, answers));
     }
+    Ok(by_id)
 }
 
 fn accepted(
@@ -86,12 +117,8 @@ fn accepted(
     answers: Option<&(Place, Answers)>,
 ) -> Result<Vec<String>, MemoryBenchError> {
     let Some((answer_place, answers)) = answers else {
-        return Err(place.wrong("has no line in the file of answers"));
+        return Err(place.wrong(format!("there are no answers to {}", line.id)));
     };
-    if answers.id != line.id {
-        let reason = format!("answers {}, and the question there is {}", answers.id, line.id);
-        return Err(answer_place.wrong(reason));
-    }
     let is_offered = |name: &String| line.function.iter().any(|tool| tool.name == *name);
     let [call] = answers.ground_truth.as_slice() else {
         return Err(answer_place.wrong("ground_truth is not one call"));
@@ -116,6 +143,9 @@ fn asked(
     let mut tools = line.function;
     for tool in &mut tools {
         to_json_schema(&mut tool.parameters);
+        if [JAVA, JAVASCRIPT].contains(&category) {
+            or_variable(&mut tool.parameters);
+        }
     }
     let specs = specs(&tools, 1).map_err(|reason| place.wrong(reason))?;
     pagewise_grammar::check_specs(&specs, &Default::default())
@@ -123,14 +153,32 @@ fn asked(
     Ok(Asked { id: line.id, category: category.into(), request, tools, accepted })
 }
 
-/// Gives types the names that JSON Schema has for them; the set's own are Python's.
+/// Lets an argument that is a list or an object be the name of a variable as well: of some, that is the accepted value.
+fn or_variable(parameters: &mut Value) {
+    let Some(Value::Object(arguments)) = parameters.get_mut("properties") else { return };
+    for schema in arguments.values_mut() {
+        if schema.get("type").is_some_and(|name| name == "array" || name == "object") {
+            let description = schema.get("description").cloned().unwrap_or_default();
+            let either = [schema.take(), json!({"type": "string"})];
+            *schema = json!({"description": description, "anyOf": either});
+        }
+    }
+}
+
+/// Gives types the names that JSON Schema has for them; the set's own are those of Python, Java and JavaScript.
 fn to_json_schema(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
             let name = match fields.get("type").and_then(Value::as_str) {
-                Some("dict") => Some("object"),
-                Some("float") => Some("number"),
-                Some("tuple") => Some("array"),
+                Some("dict" | "HashMap" | "Hashtable") => Some("object"),
+                Some("float" | "double") => Some("number"),
+                Some("byte" | "short" | "long" | "Bigint") => Some("integer"),
+                Some("tuple" | "list" | "Array" | "ArrayList" | "Set" | "Queue" | "Stack") => {
+                    Some("array")
+                }
+                Some("String" | "char") => Some("string"),
+                Some("Boolean" | "bool") => Some("boolean"),
+                Some("Any") => Some("any"),
                 _ => None,
             };
             if let Some(name) = name {
@@ -160,7 +208,6 @@ fn to_json_schema(schema: &mut Value) {
 mod tests {
     use std::fs;
 
-    use serde_json::json;
     use tempfile::TempDir;
 
     use super::*;
@@ -208,10 +255,49 @@ mod tests {
     fn the_leaderboard_s_own_files_are_read_as_well() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("possible_answer")).unwrap();
-        write(&folder, "BFCL_v4_multiple.jsonl", &[question("m")]);
-        write(&folder, "possible_answer/BFCL_v4_multiple.jsonl", &[answer("m")]);
+        assert!(!is_in(folder.path()));
+        let upstream = |name: &str, questions: &[Value], answers: &[Value]| {
+            write(&folder, name, questions);
+            write(&folder, &format!("possible_answer/{name}"), answers);
+        };
+        // The answers have an order of their own.
+        let of = |file: &str| [question(&format!("{file}_0")), question(&format!("{file}_1"))];
+        let to = |file: &str| [answer(&format!("{file}_1")), answer(&format!("{file}_0"))];
+        upstream("BFCL_v4_multiple.json", &of("multiple"), &to("multiple"));
+        upstream("BFCL_v3_simple.json", &of("simple"), &to("simple"));
+        // Of two versions the later one is read.
+        upstream("BFCL_v3_multiple.json", &[question("old")], &[]);
+        write(&folder, "BFCL_v4_irrelevance.json", &[question("none")]);
+        assert!(is_in(folder.path()));
         let cases = cases(folder.path()).unwrap();
-        assert_eq!((cases.len(), &*cases[0].labels["category"]), (1, "multiple"));
+        let ids: Vec<&str> = cases.iter().map(|case| &*case.id).collect();
+        assert_eq!(ids, ["simple_0", "multiple_0", "none", "simple_1", "multiple_1"]);
+        assert_eq!(cases[0].labels["category"], "simple_python");
+    }
+
+    #[test]
+    fn a_program_s_types_are_read_and_its_variables_may_be_named() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("possible_answer")).unwrap();
+        let mut asked = question("j");
+        asked["function"][0]["parameters"] = json!({"type": "dict", "properties": {
+            "name": {"type": "String"}, "on": {"type": "Boolean"}, "level": {"type": "long"},
+            "at": {"type": "ArrayList", "description": "when", "items": {"type": "char"}},
+            "more": {"type": "HashMap"}, "lamp": {"type": "any"},
+        }, "required": ["name"]});
+        write(&folder, "BFCL_v4_simple_java.json", &[asked]);
+        write(&folder, "possible_answer/BFCL_v4_simple_java.json", &[answer("j")]);
+        let cases = cases(folder.path()).unwrap();
+        assert_eq!(cases[0].labels["category"], "simple_java");
+        let either = |kind: Value| json!([kind, {"type": "string"}]);
+        let list = json!({"type": "array", "description": "when", "items": {"type": "string"}});
+        let properties = &cases[0].memory.tools[0].parameters["properties"];
+        assert_eq!(properties["name"], json!({"type": "string"}));
+        assert_eq!(properties["on"], json!({"type": "boolean"}));
+        assert_eq!(properties["level"], json!({"type": "integer"}));
+        assert_eq!(properties["at"], json!({"description": "when", "anyOf": either(list)}));
+        assert_eq!(properties["more"]["anyOf"], either(json!({"type": "object"})));
+        assert_eq!(properties["lamp"], json!({}));
     }
 
     #[test]
@@ -231,7 +317,7 @@ mod tests {
         };
         let questions = "multiple.jsonl";
         let answers = "multiple_answers.jsonl";
-        check(question("a"), answer("b"), answers, "answers b, and the question there is a");
+        check(question("a"), answer("b"), questions, "there are no answers to a");
         check(
             question("a"),
             json!({"id": "a", "ground_truth": [{"lamp.get": {}}]}),
@@ -253,5 +339,16 @@ mod tests {
             questions,
             "each is given once",
         );
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("possible_answer")).unwrap();
+        write(&folder, "BFCL_v4_multiple.json", &[question("a")]);
+        let twice = "possible_answer/BFCL_v4_multiple.json";
+        write(&folder, twice, &[answer("a"), answer("a")]);
+        let error = cases(folder.path()).unwrap_err().to_string();
+        assert!(error.ends_with(&format!("{twice}, line 2: a is answered twice")), "{error}");
+        write(&folder, "BFCL_v4_multiple.json", &[question("a"), json!({"id": "b"})]);
+        let error = cases(folder.path()).unwrap_err().to_string();
+        let says = "BFCL_v4_multiple.json, line 2: not as its format says";
+        assert!(error.contains(says), "{error}");
     }
 }

@@ -2,24 +2,26 @@
 //! as the leaderboard's own repository has them.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{Place, has, in_turn, lines, some_text};
+use super::{Place, has, in_turn, lines, some_text, whole};
 use crate::memory::case::Case;
 use crate::memory::error::MemoryBenchError;
 use crate::memory::tasks::bfcl_memory::{self, Question, Scenario};
 
 /// The questions, with their answers and the conversations before them, as the files are called here.
-pub(crate) const QUESTIONS: &str = "memory.jsonl";
+const QUESTIONS: &str = "memory.jsonl";
 const ANSWERS: &str = "memory_answers.jsonl";
 const CONVERSATIONS: &str = "memory_prereq_conversation.jsonl";
 
 /// As the leaderboard calls them; it has the conversations of each scenario in a file of their own.
-pub(crate) const UPSTREAM_QUESTIONS: &str = "BFCL_v4_memory.json";
+const UPSTREAM_QUESTIONS: &str = "BFCL_v4_memory.json";
 const UPSTREAM_ANSWERS: &str = "possible_answer/BFCL_v4_memory.json";
+
+/// The questions in either layout.
+pub(crate) const FILES: [&str; 2] = [QUESTIONS, UPSTREAM_QUESTIONS];
 
 /// Who the agent is, scenario by scenario; a persona of our own takes its place where it is not there.
 const PROMPTS: &str = "memory_prompts.json";
@@ -172,17 +174,10 @@ fn said(place: &Place, turn: &[Message]) -> Result<String, MemoryBenchError> {
 }
 
 fn personas(folder: &Path) -> Result<BTreeMap<String, String>, MemoryBenchError> {
-    let path = folder.join(PROMPTS);
-    if !path.is_file() {
+    if !has(folder, PROMPTS) {
         return Ok(BTreeMap::new());
     }
-    let text = fs::read(&path).map_err(|error| MemoryBenchError::file(&path, &error))?;
-    let prompts: Prompts =
-        serde_json::from_slice(&text).map_err(|error| MemoryBenchError::Line {
-            path,
-            line: error.line(),
-            reason: format!("not as its format says: {error}"),
-        })?;
+    let (_, prompts): (_, Prompts) = whole(folder, PROMPTS)?;
     Ok(prompts.scenario_setting)
 }
 
@@ -198,6 +193,8 @@ fn persona(personas: &BTreeMap<String, String>, scenario: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use serde_json::{Value, json};
 
     use super::*;

@@ -1,17 +1,22 @@
-//! HotpotQA, distractor setting: the paragraphs of all questions in one memory.
+//! HotpotQA, distractor setting: the paragraphs of all questions in one memory. The questions stand in lines, with
+//! titles and texts in columns, or in upstream's one list, with pairs of them.
 
 use std::collections::HashSet;
 use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{Place, lines, some_text};
+use super::{Place, first, some_text, values};
 use crate::memory::case::Case;
 use crate::memory::error::MemoryBenchError;
 use crate::memory::tasks::doc_qa::{self, Question};
 
+/// The file with a question in each line, and upstream's.
+pub(crate) const FILES: [&str; 2] = ["hotpot_distractor.jsonl", "hotpot_dev_distractor_v1.json"];
+
 #[derive(Debug, Deserialize)]
 struct Line {
+    #[serde(alias = "_id")]
     id: String,
     question: String,
     answer: String,
@@ -22,27 +27,38 @@ struct Line {
 }
 
 #[derive(Debug, Deserialize)]
-struct Supporting {
-    title: Vec<String>,
+#[serde(untagged)]
+enum Supporting {
+    Columns {
+        title: Vec<String>,
+    },
+    /// Title, and number of the sentence.
+    Pairs(Vec<(String, i64)>),
 }
 
 #[derive(Debug, Deserialize)]
-struct Context {
-    title: Vec<String>,
-    sentences: Vec<Vec<String>>,
+#[serde(untagged)]
+enum Context {
+    Columns { title: Vec<String>, sentences: Vec<Vec<String>> },
+    Pairs(Vec<(String, Vec<String>)>),
 }
 
 /// Reads the questions of a folder.
 pub(crate) fn cases(folder: &Path) -> Result<Vec<Case>, MemoryBenchError> {
-    let read: Vec<(Place, Line)> = lines(folder, "hotpot_distractor.jsonl")?;
+    let file = first(folder, &FILES).unwrap_or(FILES[0]);
+    let read: Vec<(Place, Line)> = values(folder, file)?;
     let mut seen = HashSet::new();
     let mut texts = Vec::new();
     let mut questions = Vec::new();
     for (place, line) in read {
-        let paragraphs = paragraphs(&place, &line.context)?;
+        let paragraphs = paragraphs(&place, line.context)?;
+        let supporting = match line.supporting_facts {
+            Supporting::Columns { title } => title,
+            Supporting::Pairs(pairs) => pairs.into_iter().map(|(title, _)| title).collect(),
+        };
         let evidence = paragraphs
             .iter()
-            .filter(|(title, _)| line.supporting_facts.title.contains(title))
+            .filter(|(title, _)| supporting.contains(title))
             .map(|(_, text)| text.clone())
             .collect::<Vec<_>>();
         if evidence.is_empty() {
@@ -68,17 +84,20 @@ pub(crate) fn cases(folder: &Path) -> Result<Vec<Case>, MemoryBenchError> {
 }
 
 /// Title and text of each paragraph; the text begins with the title.
-fn paragraphs(place: &Place, context: &Context) -> Result<Vec<(String, String)>, MemoryBenchError> {
-    if context.title.len() != context.sentences.len() {
-        return Err(place.wrong("context has not as many titles as paragraphs"));
-    }
-    let texts = context.title.iter().zip(&context.sentences);
-    Ok(texts
-        .map(|(title, sentences)| {
-            let text: Vec<&str> = sentences.iter().map(|sentence| sentence.trim()).collect();
-            (title.clone(), format!("{title}: {}", text.join(" ")))
-        })
-        .collect())
+fn paragraphs(place: &Place, context: Context) -> Result<Vec<(String, String)>, MemoryBenchError> {
+    let pairs = match context {
+        Context::Columns { title, sentences } if title.len() != sentences.len() => {
+            return Err(place.wrong("context has not as many titles as paragraphs"));
+        }
+        Context::Columns { title, sentences } => title.into_iter().zip(sentences).collect(),
+        Context::Pairs(pairs) => pairs,
+    };
+    let paragraph = |(title, sentences): (String, Vec<String>)| {
+        let text: Vec<&str> = sentences.iter().map(|sentence| sentence.trim()).collect();
+        let text = format!("{title}: {}", text.join(" "));
+        (title, text)
+    };
+    Ok(pairs.into_iter().map(paragraph).collect())
 }
 
 #[cfg(test)]
@@ -112,6 +131,29 @@ mod tests {
         assert_eq!(texts, ["Mill: Ada built it. It is red.", "Sea: Far away.", "Hill: Far away."]);
         assert_eq!(cases[1].gold.evidence, ["Mill: Ada built it. It is red."]);
         assert!(std::sync::Arc::ptr_eq(&cases[0].memory, &cases[1].memory));
+    }
+
+    #[test]
+    fn upstream_s_list_gives_the_same_cases() {
+        let upstream = |id: &str, supporting: Value| {
+            json!({"_id": id, "question": "Who built the mill?", "answer": "Ada", "type": "bridge",
+                "level": "hard", "supporting_facts": supporting,
+                "context": [["Mill", ["Ada built it. ", "It is red."]], ["Sea", ["Far away."]]]})
+        };
+        let load_list = |entries: &[Value]| {
+            let folder = tempfile::tempdir().unwrap();
+            fs::write(folder.path().join(FILES[1]), json!(entries).to_string()).unwrap();
+            cases(folder.path()).map_err(|error| error.to_string())
+        };
+        let own = load(&[line("a", "Mill", &["Mill", "Sea"])]).unwrap();
+        let cases = load_list(&[upstream("a", json!([["Mill", 0], ["Mill", 1]]))]).unwrap();
+        assert_eq!((&cases[0].id, &cases[0].gold), (&own[0].id, &own[0].gold));
+        assert_eq!(cases[0].memory.passages, own[0].memory.passages);
+        assert_eq!(cases[0].labels["type"], "bridge");
+        let error = load_list(&[upstream("a", json!([["Lake", 0]]))]).unwrap_err();
+        assert!(error.contains("_v1.json, entry 1: none of the paragraphs"), "{error}");
+        let error = load_list(&[upstream("a", json!([["Lake"]]))]).unwrap_err();
+        assert!(error.contains("_v1.json, line 1: not as its format says"), "{error}");
     }
 
     #[test]

@@ -1,17 +1,21 @@
 //! The core memory sets of MemGPT's authors: facts about people, questions, and facts that contradict them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{Place, in_turn, lines, some_text};
+use super::{Place, has, in_turn, lines, some_text};
 use crate::memory::case::Case;
 use crate::memory::error::MemoryBenchError;
 use crate::memory::tasks::core_memory::{Asked, Change, read, update, write};
 
+const READ: &str = "core_memory_read.jsonl";
+const UPDATE: &str = "core_memory_update.jsonl";
+
 #[derive(Debug, Deserialize)]
 struct Line {
-    id: u64,
+    /// Upstream has none.
+    id: Option<usize>,
     input: String,
     ground_truth: String,
     agent_args: Arguments,
@@ -30,14 +34,28 @@ struct Extra {
     supporting_fact_indices: Option<Vec<usize>>,
 }
 
+/// Whether a folder has the set.
+pub(crate) fn is_in(folder: &Path) -> bool {
+    has(&home(folder, READ), READ)
+}
+
+/// Returns where a file is: in the folder itself, or in a folder of its own, as in upstream's `letta-leaderboard`.
+fn home(folder: &Path, file: &str) -> PathBuf {
+    let name = file.trim_end_matches(".jsonl");
+    let upstream = format!("{}-agent/datasets", name.replace('_', "-"));
+    let homes = ["", name, &upstream].map(|home| folder.join(home));
+    let found = homes.into_iter().find(|home| has(home, file));
+    found.unwrap_or_else(|| folder.into())
+}
+
 /// Reads the files of a folder: a question about each set of facts in turn, with its three kinds together
 /// (reading, updating and writing), where each is there.
 ///
 /// Which facts support a question stands in the file of updates alone, and both files have the same
 /// questions; without it a case has no evidence, and writing cannot be asked.
 pub(crate) fn cases(folder: &Path) -> Result<Vec<Case>, MemoryBenchError> {
-    let reads: Vec<(Place, Line)> = lines(folder, "core_memory_read.jsonl")?;
-    let updates: Vec<(Place, Line)> = lines(folder, "core_memory_update.jsonl")?;
+    let reads: Vec<(Place, Line)> = lines(&home(folder, READ), READ)?;
+    let updates: Vec<(Place, Line)> = lines(&home(folder, UPDATE), UPDATE)?;
     let mut by_facts: Vec<(&[String], Vec<Case>)> = Vec::new();
     let n = reads.len().max(updates.len());
     for number in 0..n {
@@ -52,10 +70,10 @@ pub(crate) fn cases(folder: &Path) -> Result<Vec<Case>, MemoryBenchError> {
             };
             let asked = asked(place, line, line.ground_truth.clone(), supporting)?;
             known = facts(place, line)?;
-            cases.push(read(&line.id.to_string(), known, &asked));
+            cases.push(read(&id(place, line), known, &asked));
         }
         if let Some((place, line)) = changed {
-            let id = line.id.to_string();
+            let id = id(place, line);
             known = facts(place, line)?;
             let extra = &line.agent_args.extra;
             let (Some(fact), Some(answer)) =
@@ -80,6 +98,10 @@ pub(crate) fn cases(folder: &Path) -> Result<Vec<Case>, MemoryBenchError> {
         by_facts.push((known, cases));
     }
     Ok(in_turn(by_facts).concat())
+}
+
+fn id(place: &Place, line: &Line) -> String {
+    line.id.unwrap_or_else(|| place.row()).to_string()
 }
 
 fn facts<'a>(place: &Place, line: &'a Line) -> Result<&'a [String], MemoryBenchError> {
@@ -173,6 +195,34 @@ mod tests {
         let ids: Vec<&str> = cases.iter().map(|case| &*case.id).collect();
         let of_each = |n: u64| ["read", "update", "write"].map(|kind| format!("{kind}-{n}"));
         assert_eq!(ids, [of_each(1), of_each(3), of_each(2)].concat());
+    }
+
+    #[test]
+    fn upstream_has_each_file_in_its_own_folder_and_no_names() {
+        let line = |answer: &str, extra: &Value| {
+            let mut line = line(answer, extra);
+            line.as_object_mut().unwrap().shift_remove("id");
+            line.to_string()
+        };
+        let read = line("Cy", &json!({"facts": FACTS}));
+        let update = line("Bo", &change(FACTS, &[0]));
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!is_in(folder.path()));
+        let write = |file: &str, first: &str, second: &str| {
+            let path = folder.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, format!("{first}\n{second}\n")).unwrap();
+        };
+        let updates = "core-memory-update-agent/datasets/core_memory_update.jsonl";
+        write("core-memory-read-agent/datasets/core_memory_read.jsonl", &read, &read);
+        write(updates, &update, &update);
+        assert!(is_in(folder.path()));
+        let read = cases(folder.path()).unwrap();
+        let ids: Vec<&str> = read.iter().map(|case| &*case.id).collect();
+        assert_eq!(ids, ["read-0", "update-0", "write-0", "read-1", "update-1", "write-1"]);
+        write(updates, &update, "{}");
+        let error = cases(folder.path()).unwrap_err().to_string();
+        assert!(error.contains(&format!("{updates}, line 2: not as its format says")), "{error}");
     }
 
     #[test]

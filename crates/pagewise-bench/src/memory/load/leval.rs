@@ -13,7 +13,8 @@ use crate::memory::tasks::doc_qa::{self, Question};
 
 #[derive(Debug, Deserialize)]
 struct Line {
-    id: String,
+    /// Upstream has none.
+    id: Option<String>,
     instructions: Vec<String>,
     outputs: Vec<String>,
     input: String,
@@ -31,8 +32,10 @@ pub(super) struct Document {
 /// Reads a file of the set.
 pub(super) fn documents(folder: &Path, file: &str) -> Result<Vec<Document>, MemoryBenchError> {
     let read: Vec<(Place, Line)> = lines(folder, file)?;
+    let task = file.trim_end_matches(".jsonl");
     let document = |(place, line): (Place, Line)| {
         let Line { id, instructions, outputs, input: text } = line;
+        let id = id.unwrap_or_else(|| format!("{task}:{}", place.row()));
         some_text(&place, "input", &text)?;
         if instructions.len() != outputs.len() {
             let (n, m) = (instructions.len(), outputs.len());
@@ -107,6 +110,21 @@ mod tests {
         let cases = load(&[three, line("b", &["where"], &["Bern"], "A bridge.")]).unwrap();
         let ids: Vec<&str> = cases.iter().map(|case| &*case.id).collect();
         assert_eq!(ids, ["leval-a-1", "leval-b-1", "leval-a-2", "leval-a-3"]);
+    }
+
+    #[test]
+    fn a_document_without_a_name_has_that_of_its_row() {
+        let [mut first, mut second] = ["", ""].map(|id| line(id, &["who"], &["Ada"], "A mill."));
+        for line in [&mut first, &mut second] {
+            line.as_object_mut().unwrap().shift_remove("id");
+        }
+        let cases = load(&[first.clone(), second]).unwrap();
+        let ids: Vec<&str> = cases.iter().map(|case| &*case.id).collect();
+        assert_eq!(ids, ["leval-natural_question:0-1", "leval-natural_question:1-1"]);
+        let mut damaged = first.clone();
+        damaged["outputs"] = json!("Ada");
+        let error = load(&[first, damaged]).unwrap_err();
+        assert!(error.contains("line 2: not as its format says"), "{error}");
     }
 
     #[test]

@@ -9,16 +9,19 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Place, entries, has, lines, some_text};
+use super::{Place, first, some_text, values};
 use crate::memory::case::{Case, Speaker};
 use crate::memory::error::MemoryBenchError;
 use crate::memory::tasks::locomo::{self, Category, Question, Talk, TalkSession};
 
 /// The file with a conversation in each line.
-pub(crate) const LINES: &str = "locomo.jsonl";
+const LINES: &str = "locomo.jsonl";
 
 /// Upstream's file.
-pub(crate) const LIST: &str = "locomo10.json";
+const LIST: &str = "locomo10.json";
+
+/// Either.
+pub(crate) const FILES: [&str; 2] = [LINES, LIST];
 
 /// As sessions are dated: `1:56 pm on 8 May, 2023`.
 const DATE: &str = "%I:%M %p on %d %B, %Y";
@@ -66,10 +69,8 @@ struct Asked {
 
 /// Reads the conversations of a folder.
 pub(crate) fn cases(folder: &Path) -> Result<Vec<Case>, MemoryBenchError> {
-    let read: Vec<(Place, Entry)> = match has(folder, LINES) {
-        true => lines(folder, LINES)?,
-        false => entries(folder, LIST)?,
-    };
+    let file = first(folder, &FILES).unwrap_or(LINES);
+    let read: Vec<(Place, Entry)> = values(folder, file)?;
     let mut cases = Vec::new();
     for (place, entry) in read {
         cases.extend(locomo::cases(&talk(&place, entry)?));

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Place, entries, has, lines, some_text};
+use super::{Place, has, some_text, values};
 use crate::memory::case::{Case, PastSession, PastTurn, Speaker};
 use crate::memory::error::MemoryBenchError;
 use crate::memory::tasks::longmemeval::{self, ABSTENTION, Question};
@@ -71,10 +71,7 @@ fn file(folder: &Path, name: &str) -> Option<String> {
 /// Reads the questions of a set.
 pub(crate) fn cases(folder: &Path, name: &str) -> Result<Vec<Case>, MemoryBenchError> {
     let file = file(folder, name).unwrap_or_else(|| format!("{name}.json"));
-    let read: Vec<(Place, Entry)> = match file.ends_with(".json") {
-        true => entries(folder, &file)?,
-        false => lines(folder, &file)?,
-    };
+    let read: Vec<(Place, Entry)> = values(folder, &file)?;
     read.into_iter().map(|(place, entry)| Ok(longmemeval::case(question(&place, entry)?))).collect()
 }
 

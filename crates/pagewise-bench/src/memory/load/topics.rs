@@ -88,6 +88,13 @@ mod tests {
     }
 
     #[test]
+    fn a_conversation_without_a_name_has_that_of_its_row() {
+        let mut line = line("", &["first?"], &["x"], "USER: x");
+        line.as_object_mut().unwrap().shift_remove("id");
+        assert_eq!(load(&[line]).unwrap()[0].id, "topic_retrieval_longchat:0-1");
+    }
+
+    #[test]
     fn few_cases_are_of_all_conversations_and_all_positions() {
         let asked = ["first?", "second?", "third?"];
         let lines =

@@ -71,10 +71,10 @@ pub fn retrieval_sets(data: Option<&Path>, seed: u64) -> Result<Vec<SearchSet>, 
     if let Some(folder) = load::find(folder, "nq_closed", "questions.jsonl") {
         sets.push(of_passages("nq_closed", &load::nq_closed::cases(&folder)?));
     }
-    if let Some(folder) = load::find(folder, "hotpot", "hotpot_distractor.jsonl") {
+    if let Some(folder) = load::find_any(folder, "hotpot", &load::hotpot::FILES) {
         sets.push(of_passages("hotpot", &load::hotpot::cases(&folder)?));
     }
-    if let Some(folder) = load::find(folder, "xquad", "xquad.en.jsonl") {
+    if let Some(folder) = load::find_any(folder, "xquad", &load::xquad::FILES) {
         sets.push(of_passages("xquad", &load::xquad::cases(&folder)?));
     }
     if let Some(folder) = load::find(folder, "cranfield", load::cranfield::JUDGEMENTS) {

@@ -353,8 +353,8 @@ fn a_line_of_csv_for_each_part() {
         ));
     }
     insta::assert_snapshot!(csv(&runs(vec![nested])), @r#"
-    task,part,source,model,weights,arm,window,seed,differing,n,stores,accuracy,low95,high95,steps_per_case,tokens_per_case,written_tokens_per_case,seconds_per_case,reply_chars,failures
-    nested-kv,"nested-kv","generated","m","w",memgpt,4096,0,"",1,,1.000000,0.206549,1.000000,2.000,924.0,24.0,2.000,8.0,"none=1"
-    nested-kv,"nested-kv control","generated","m","w",memgpt,4096,0,"",2,,0.500000,0.094531,0.905469,2.000,924.0,24.0,2.000,8.0,"none=1 misread=1"
+    task,part,source,model,weights,arm,window,seed,differing,n,stores,accuracy,low95,high95,steps_per_case,tokens_per_case,written_tokens_per_case,seconds_per_case,reply_chars,searches_per_case,runtime_searches_per_case,scores,failures
+    nested-kv,"nested-kv","generated","m","w",memgpt,4096,0,"",1,,1.000000,0.206549,1.000000,2.000,924.0,24.0,2.000,8.0,1.000,0.000,"f1 0.500","none=1"
+    nested-kv,"nested-kv control","generated","m","w",memgpt,4096,0,"",2,,0.500000,0.094531,0.905469,2.000,924.0,24.0,2.000,8.0,1.000,0.000,"f1 0.500","none=1 misread=1"
     "#);
 }

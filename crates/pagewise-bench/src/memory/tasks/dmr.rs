@@ -1,12 +1,17 @@
 //! Deep memory retrieval (MemGPT paper, section 3.1.1): something that was said long ago.
 //!
-//! The paper's questions were written by a language model and are on one server alone. These are made by
-//! rule from what a speaker was noted to have revealed in a turn, so they are not the paper's, and their
-//! figures do not belong beside the paper's: a fact is quoted with its rarest telling word blanked, and the
-//! missing word is asked for. A reply is right if it holds the word or another form of it.
+//! The paper's questions were written by a language model and are on one server alone. Where a user has them, they are
+//! asked as they are, each about five sessions of its own, in the paper's words. The paper has a judge say what is
+//! right, and ROUGE-L recall beside that. Here a reply is right if it holds the answer, both in SQuAD's normal form,
+//! which is stricter, so that the accuracy does not belong beside the paper's; ROUGE-L recall is a measure of its own.
 //!
-//! Four conversations of four sessions each are in one agent's recall storage, none of them in its queue:
-//! together several times what a small window holds. One speaker is the user, the other the agent.
+//! The other questions are made by rule from what a speaker was noted to have revealed in a turn, so they are
+//! not the paper's, and no figure of theirs belongs beside the paper's: a fact is quoted with its rarest
+//! telling word blanked, and the missing word is asked for. A reply is right if it holds the word or another
+//! form of it. Four conversations of four sessions each are in one agent's recall storage: together several times
+//! what a small window holds.
+//!
+//! One speaker is the user, the other the agent, and no conversation is in its queue.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -40,6 +45,20 @@ const PERSONA: &str = "I am a companion who talks with the user again and again.
 
 const BLANK: &str = "____";
 
+/// The persona of the paper's agent, which plays the first speaker of the set (appendix 6.1).
+const PLAYER: &str = "The following is information about myself. My task is to completely immerse myself in this role (I \
+    should never say that I am an AI, and should reply as if I am playing this role). If the user asks me a question, I \
+    should reply with a best guess using the information in core memory and conversation_search.";
+
+/// The prompt of the paper's baseline, which has a summary in the place of the conversations (the same).
+const TASK: &str =
+    "Your task is to answer a question from the user about your prior conversations.";
+const PRIOR: &str =
+    "The following are all your prior conversations, oldest first; \"You\" are the persona:";
+const ANSWER: &str = "Answer from the perspective of the persona provided (do not say that you are an AI assistant). If \
+    you do not have enough information to answer the question, reply 'NO ANSWER'. Either reply with the answer, or reply \
+    'NO ANSWER', do not say anything else.";
+
 /// What was said in some sessions, in order.
 #[derive(Debug, Clone)]
 pub(crate) struct Conversation {
@@ -54,6 +73,14 @@ pub(crate) struct NotedTurn {
     pub(crate) text: String,
     /// In words of its own, one sentence or several; empty if it reveals nothing.
     pub(crate) fact: String,
+}
+
+/// A question about a conversation that somebody wrote, with its answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) conversation: Conversation,
+    pub(crate) question: String,
+    pub(crate) answer: String,
 }
 
 /// A sentence about a speaker, with its place.
@@ -95,7 +122,7 @@ pub(crate) fn cases(
     conversations: &[Conversation],
     frequencies: &Frequencies,
 ) -> Vec<Case> {
-    let memory = Arc::new(memory(conversations));
+    let memory = Arc::new(memory(conversations, PERSONA));
     let facts: Vec<Fact<'_>> = (conversations.iter().enumerate())
         .flat_map(|(number, conversation)| facts(number, conversation))
         .collect();
@@ -229,10 +256,37 @@ fn case(id: String, fact: &Fact<'_>, cloze: &Cloze, memory: &Arc<Memory>) -> Cas
     }
 }
 
-fn memory(conversations: &[Conversation]) -> Memory {
+/// Makes the case of a question that somebody wrote. Where in the conversation the answer is, is not known.
+pub(crate) fn asked(asked: Asked) -> Case {
+    let Asked { conversation, question, answer } = asked;
+    let memory = Arc::new(memory(std::slice::from_ref(&conversation), PLAYER));
+    Case {
+        id: conversation.id,
+        labels: BTreeMap::new(),
+        memory,
+        baseline: Baseline {
+            before: format!("{TASK} {PRIOR}\n\n"),
+            after: format!("\n\n{ANSWER}\n\nQuestion: {question}"),
+            alone: format!("{TASK} {ANSWER}\n\nQuestion: {question}"),
+            query: String::new(),
+        },
+        messages: vec![UserMessage { text: question, after_reset: false }],
+        gold: Gold {
+            metric: Metric::Subspan,
+            answers: vec![answer],
+            decoys: Vec::new(),
+            evidence: Vec::new(),
+            tier: Tier::Recall,
+            edit: None,
+        },
+        tasks: Vec::new(),
+    }
+}
+
+fn memory(conversations: &[Conversation], who: &str) -> Memory {
     let (sessions, pieces) = held(conversations);
     Memory {
-        blocks: vec![persona(PERSONA), human("")],
+        blocks: vec![persona(who), human("")],
         sessions,
         material: Material { pieces, joiner: "\n", keep: Keep::Last },
         ..Memory::default()
@@ -340,11 +394,25 @@ mod tests {
 
     #[test]
     fn sessions_are_a_week_apart_and_the_latest_are_kept_in_a_prompt() {
-        let memory = memory(&two());
+        let memory = memory(&two(), PERSONA);
         let days: Vec<String> = memory.sessions.iter().map(|one| one.at.to_string()).collect();
         assert_eq!(days, ["2025-12-21T18:00:00Z", "2025-12-28T18:00:00Z"]);
         assert_eq!(memory.material.keep, Keep::Last);
         assert_eq!(memory.material.pieces[1], "2025-12-21, You: Nice! I repair old bicycles.");
+    }
+
+    #[test]
+    fn a_question_that_somebody_wrote_is_asked_as_it_is() {
+        let question = "What did I teach you?".to_string();
+        let conversation = two().remove(1);
+        let case = asked(Asked { conversation, question, answer: "Welding!".into() });
+        assert_eq!((&*case.id, &*case.messages[0].text), ("b", "What did I teach you?"));
+        assert_eq!(case.memory.sessions.len(), 1);
+        assert!(case.memory.blocks[0].value.ends_with("core memory and conversation_search."));
+        let Baseline { before, after, alone, .. } = &case.baseline;
+        assert!(before.ends_with("\"You\" are the persona:\n\n"), "{before}");
+        assert!(after.ends_with("\n\nQuestion: What did I teach you?"), "{after}");
+        assert!(!alone.contains("The following"), "{alone}");
     }
 
     #[test]

@@ -49,7 +49,7 @@ use crate::weights;
 pub(super) struct MemoryArgs {
     /// Tasks: nested-kv, dmr, core-memory, doc-qa, topic-retrieval, opener, locomo, longmemeval, bfcl-memory,
     /// function-calls, quest, retrieval, grammar
-    #[arg(long, value_name = "TASK", value_delimiter = ',', required_unless_present_any = ["regrade", "suite"])]
+    #[arg(long, value_name = "TASK", value_delimiter = ',')]
     task: Vec<Task>,
     /// Run tasks together, with the arms, windows and numbers of cases that the suite has for each: quick
     /// (a first look, under 10 minutes for 1.5 billion parameters on two cores), paper (the experiments of
@@ -105,6 +105,9 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     if let Some(folder) = &args.regrade {
         return regrade::run(folder, printer);
+    }
+    if args.task.is_empty() && args.suite.is_none() {
+        return Err(Failure::usage("there is nothing to run").hint("give --task or --suite"));
     }
     for task in args.task.iter().filter(|task| !task.needs_model()) {
         match task {
@@ -205,10 +208,12 @@ impl From<MemoryBenchError> for Failure {
             | MemoryBenchError::OtherSettings { .. }
             | MemoryBenchError::OtherLayout { .. }
             | MemoryBenchError::MixedSettings { .. }
-            | MemoryBenchError::NoRecords { .. }
             | MemoryBenchError::HasRecords { .. }
             | MemoryBenchError::NoAudit { .. }
             | MemoryBenchError::UnmeasuredJudge { .. } => Self::usage(error),
+            MemoryBenchError::NoRecords { .. } => {
+                Self::usage(error).hint("give the folder of --out")
+            }
             MemoryBenchError::File { .. }
             | MemoryBenchError::Line { .. }
             | MemoryBenchError::Grammar(_)
@@ -254,7 +259,6 @@ mod tests {
         assert_eq!((args.window.len(), args.arm.len(), common.seed), (0, 0, 1000));
         assert_eq!(args.only, [("lookups".into(), "4".into())]);
         for flags in [
-            "",
             "--task none",
             "--task nested-kv --arm none",
             "--task nested-kv --limit 0",

@@ -93,12 +93,8 @@ pub(super) fn run(
     Ok(())
 }
 
-/// Returns where the weights are that a name or a path means; a folder may be given as it is.
+/// Returns where the weights are that a name or a path means.
 pub(super) fn find(locator: &Locator, name: &str) -> Result<PathBuf, Failure> {
-    let as_path = Path::new(name);
-    if as_path.join("config.json").is_file() {
-        return Ok(as_path.to_owned());
-    }
     let spec = ModelSpec::parse(name)?;
     let located = locator.find(&spec)?;
     let located = located.ok_or_else(|| {

@@ -8,7 +8,7 @@ use pagewise_infer::{Compute, MemoryPlan, ModelPlan, Speed, Weights};
 use serde::Serialize;
 
 use crate::args::CommonArgs;
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, Kind, try_window};
 use crate::opening::WINDOW_TOKENS;
 use crate::printer::Printer;
 
@@ -203,7 +203,8 @@ fn window(common: &CommonArgs, trained_window: usize) -> Result<Option<usize>, F
                 "a context window of {window} tokens was asked for, and the model was trained for \
                  at most {trained_window}"
             ),
-        ));
+        )
+        .hint(try_window(trained_window)));
     }
     Ok(window)
 }

@@ -104,11 +104,9 @@ pub(super) fn run(
     Ok(())
 }
 
-/// Finds a model by its name, or a folder as it is given.
+/// Finds a model by its name or its path.
 fn find(locator: &Locator, name: &str) -> Result<(Model, Option<&'static Entry>), Failure> {
-    let as_path = std::path::Path::new(name);
-    let is_folder = as_path.join("config.json").is_file();
-    let spec = if is_folder { ModelSpec::Path(name.into()) } else { ModelSpec::parse(name)? };
+    let spec = ModelSpec::parse(name)?;
     let located = locator.find(&spec)?;
     let entry = spec.store_name().and_then(|name| catalog::find(&name));
     let mut model = match (entry, &located) {
