@@ -348,7 +348,7 @@ fn a_refused_line_is_not_the_end_of_the_chat() {
 fn bad_flags() {
     const WINDOW_TOO_LARGE: &str = "4097";
     assert_eq!(WINDOW_TOO_LARGE, (CONTEXT_TOKENS + 1).to_string());
-    let rows: [(&'static [&'static str], &'static str); 24] = [
+    let rows: [(&'static [&'static str], &'static str); 28] = [
         (&["run", "Hello", "--window", "100"], "too small"),
         (&["run", "Hello", "--window", "600"], "too small"),
         (&["run", "Hello", "--window", WINDOW_TOO_LARGE], "hint: try --window 4096"),
@@ -372,6 +372,10 @@ fn bad_flags() {
         (&["remember"], "remember"),
         (&["memory", "forget"], "forget"),
         (&["memory", "search", " "], "words"),
+        (&["memory", "log", "-n", "0"], "--limit"),
+        (&["memory", "diff", "human", "first"], "FROM"),
+        (&["memory", "undo", "--to", "1"], "LABEL"),
+        (&["memory", "import"], "FILE"),
         (&["run", "Hello", "--quiet", "--verbose"], "--verbose"),
     ];
     let case = |(arguments, says)| Case {
@@ -441,6 +445,62 @@ fn bad_documents_and_edits() {
         ),
         case("no editor", nothing, &["memory", "edit", "human"], USAGE, "EDITOR"),
         case(
+            "a log of an unknown block",
+            nothing,
+            &["memory", "log", "dog"],
+            USAGE,
+            "there is no block \"dog\"\nhint: the blocks are: persona, human\n",
+        ),
+        case(
+            "a difference of an unknown block",
+            nothing,
+            &["memory", "diff", "dog"],
+            USAGE,
+            "there is no block \"dog\"",
+        ),
+        case(
+            "an unknown block to undo",
+            nothing,
+            &["memory", "undo", "dog"],
+            USAGE,
+            "there is no block \"dog\"",
+        ),
+        case(
+            "a version that there is not",
+            nothing,
+            &["memory", "diff", "human", "1", "999"],
+            USAGE,
+            "the block \"human\" has no version 999\nhint: its ",
+        ),
+        case(
+            "a version to go back to that there is not",
+            nothing,
+            &["memory", "undo", "persona", "--to", "999"],
+            USAGE,
+            "the block \"persona\" has no version 999\nhint: its only version is 1\n",
+        ),
+        case(
+            "a block without a change to undo",
+            nothing,
+            &["memory", "undo", "persona"],
+            USAGE,
+            "the block \"persona\" has not changed yet",
+        ),
+        case(
+            "an import of what is no export",
+            |home| document(home, "notes.json", b"Buy milk."),
+            &["memory", "import", "{}"],
+            USAGE,
+            "notes.json cannot be imported: it cannot be read as an export (line 1, column 1): expected value",
+        ),
+        case(
+            "an import of nothing",
+            |home| path(home.join("none.json")),
+            &["memory", "import", "{}"],
+            FAILURE,
+            "none.json",
+        ),
+        case(
             "an unknown agent",
             nothing,
             &["memory", "show", "--agent", "nobody"],
@@ -478,6 +538,21 @@ fn a_bad_store() {
     check_all(vec![
         case("held by another process", held, run, STORE, "in use"),
         case("held, for a look", held, &["memory", "show"], STORE, "in use"),
+        case("held, for an undo", held, &["memory", "undo"], STORE, "in use"),
+        case(
+            "held, for an import",
+            |home| Prepared { path: exported(home).path, ..held(home) },
+            &["memory", "import", "{}"],
+            STORE,
+            "in use",
+        ),
+        case(
+            "an import into what is there",
+            exported,
+            &["memory", "import", "{}"],
+            STORE,
+            "the agent \"default\" has a memory already: there are ",
+        ),
         case("held, for removal", held, &["agents", "rm", "default", "--yes"], STORE, "in use"),
         case("without its head", |home| damage(home, 0, 100), run, STORE, "damaged"),
         case("damaged all over", |home| damage(home, 100, usize::MAX), run, STORE, "damaged"),
@@ -704,6 +779,13 @@ fn wrong_in_cache(home: &Home) -> Prepared {
         .open(&file)
         .and_then(|file| file.set_len(BYTES))
         .expect("its size");
+    path(file)
+}
+
+/// All that the default agent remembers.
+fn exported(home: &Home) -> Prepared {
+    let file = home.join("all.json");
+    home.json_value(&["memory", "export", file.to_str().expect("a path in UTF-8")]);
     path(file)
 }
 

@@ -281,13 +281,15 @@ fn stdout_is_data_and_stderr_talk() {
     let home = Home::new();
     let note = home.join("note.txt");
     std::fs::write(&note, "A note.").unwrap();
-    let commands: [&[&str]; 12] = [
+    let commands: [&[&str]; 14] = [
         &["run", "Hello", "--verbose"],
         &["chat", "--verbose"],
         &["ingest", note.to_str().unwrap()],
         &["memory", "show"],
         &["memory", "search", "hello"],
         &["memory", "search", "--archival", "note"],
+        &["memory", "log"],
+        &["memory", "diff"],
         &["memory", "export"],
         &["agents", "ls"],
         &["models", "ls"],

@@ -11,8 +11,10 @@ mod chat;
 mod doctor;
 mod embedder_change;
 mod kill;
+mod memory_history;
 #[cfg(target_os = "linux")]
 mod memory_limits;
+mod memory_transfer;
 mod models;
 mod offline;
 mod perf;

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use crate::program::{Finished, Home, finish};
 
 /// Every command that needs no network, in an order in which each has something to work on.
-fn commands(note: &str) -> [(Vec<&str>, &'static str); 11] {
+fn commands(note: &str) -> [(Vec<&str>, &'static str); 15] {
     [
         (vec!["chat", "--json"], "Hello.\nMy sister Ana lives in Oslo.\nWhere does she live?\n"),
         (vec!["run", "And my brother in Rome."], ""),
@@ -21,6 +21,10 @@ fn commands(note: &str) -> [(Vec<&str>, &'static str); 11] {
         (vec!["memory", "show"], ""),
         (vec!["memory", "search", "oslo"], ""),
         (vec!["memory", "search", "--archival", "anchor"], ""),
+        (vec!["memory", "edit", "human", "--set", "The user sails."], ""),
+        (vec!["memory", "log"], ""),
+        (vec!["memory", "diff"], ""),
+        (vec!["memory", "undo"], ""),
         (vec!["memory", "export"], ""),
         (vec!["agents", "ls"], ""),
         (vec!["models", "ls"], ""),

@@ -9,9 +9,11 @@
 //!
 //! This crate counts characters, never tokens, and never calls a language model.
 
+mod block_history;
 mod chunk;
 mod db;
 mod error;
+mod export;
 mod fifo_queue;
 mod hnsw;
 mod lock;
@@ -22,16 +24,18 @@ mod store;
 mod vector_index;
 mod working_context;
 
+pub use block_history::{BlockChange, block_changes, last_change};
 pub use chunk::{DocumentFormat, chunk};
 pub use db::check::{CheckReport, TierReport};
 pub use db::rows::{
     Block, BlockVersion, Document, Inserted, NewPassage, Passage, PassageId, QueueState, Summary,
 };
 pub use error::StoreError;
+pub use export::{Export, ImportError};
 pub use fifo_queue::FifoQueue;
 pub use query_words::identifiers;
 pub use ranking::{ArchivalHit, ArchivalQuery, Page, RecallHit, RecallQuery, SearchMode};
 pub use reembedding::EmbedderChange;
-pub use store::{Export, IngestReport, PASSAGE_CHARS_MAX, Store, StoreOptions, Transaction};
+pub use store::{IngestReport, PASSAGE_CHARS_MAX, Store, StoreOptions, Transaction};
 pub use vector_index::IndexState;
 pub use working_context::{EditError, WorkingContext};

@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use jiff::Timestamp;
 use pagewise_core::{Embedder, Message, MessageBody, MessageId, Purpose};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::chunk::{DocumentFormat, chunk};
 use crate::db::Db;
 use crate::db::check::{CheckReport, TierReport};
-use crate::db::rows::{Block, BlockVersion, Document, Inserted, NewPassage, Passage, QueueState};
+use crate::db::rows::{Block, BlockVersion, Document, Inserted, NewPassage, QueueState};
 use crate::db::texts::{SearchedSet, Tier, VectorSet};
+use crate::export::{Export, FORMAT, ImportError};
 use crate::lock::{FolderLock, make_folder};
 use crate::query_words::{QueryWords, holds_identifier};
 use crate::ranking::{
@@ -86,21 +87,6 @@ impl Embedded {
         let index = VectorIndex::new(folder, tier, set, options.graph_threshold);
         Self { index, embedded_up_to: 0 }
     }
-}
-
-/// Everything in a store, for people and other programs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Export {
-    /// The layout of this.
-    pub format: u32,
-    /// All messages in order.
-    pub messages: Vec<Message>,
-    /// What is in view, and the recursive summary.
-    pub queue: QueueState,
-    /// All versions of all blocks in order; the last one of each label stands.
-    pub blocks: Vec<BlockVersion>,
-    /// All passages in order.
-    pub passages: Vec<Passage>,
 }
 
 /// What putting in a document did.
@@ -234,6 +220,11 @@ impl Store {
         self.db().messages_from(first)
     }
 
+    /// Returns the message with this number, if there is one.
+    pub fn message(&self, id: MessageId) -> Result<Option<Message>, StoreError> {
+        self.db().find_message(id)
+    }
+
     /// Returns how many messages recall storage has.
     pub fn n_messages(&self) -> Result<u64, StoreError> {
         self.db().count("messages")
@@ -268,12 +259,37 @@ impl Store {
     pub fn export(&self) -> Result<Export, StoreError> {
         let db = self.db();
         Ok(Export {
-            format: 1,
+            format: FORMAT,
             messages: db.messages_from(MessageId(i64::MIN))?,
             queue: db.queue()?,
             blocks: db.block_history()?,
             passages: db.passages()?,
         })
+    }
+
+    /// Puts everything that another store has exported into this one, which must be empty, in one
+    /// transaction. [`export`](Self::export) returns the same then.
+    ///
+    /// Vectors are no part of an export: they are made when something is next searched by meaning.
+    pub fn import(&mut self, export: &Export) -> Result<(), ImportError> {
+        export.check()?;
+        let db = self.db();
+        let transaction = db.begin()?;
+        let n_messages = db.count("messages")?;
+        let n_versions = db.count("block_versions")?;
+        let n_passages = db.count("passages")?;
+        if n_messages + n_versions + n_passages > 0 {
+            return Err(ImportError::NotEmpty { n_messages, n_versions, n_passages });
+        }
+        // Messages first: the versions of blocks refer to them.
+        export.messages.iter().try_for_each(|message| db.restore_message(message))?;
+        db.set_queue(&export.queue)?;
+        for BlockVersion { block, at, cause } in &export.blocks {
+            db.save_block(block, *at, *cause)?;
+        }
+        export.passages.iter().try_for_each(|passage| db.restore_passage(passage))?;
+        db.commit(transaction)?;
+        Ok(())
     }
 
     /// Searches what was said. Messages that have no vector yet are embedded first, unless the

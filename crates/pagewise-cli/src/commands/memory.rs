@@ -1,14 +1,16 @@
-use std::fs::OpenOptions;
-use std::io::Write;
+mod history;
+mod line_diff;
+mod transfer;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
 use clap::{Args, Subcommand};
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use pagewise_core::for_owner_alone;
 use pagewise_memory::{
-    ArchivalHit, ArchivalQuery, EditError, EmbedderChange, Page, RecallHit, RecallQuery,
+    ArchivalHit, ArchivalQuery, Block, EditError, EmbedderChange, Page, RecallHit, RecallQuery,
     SearchMode, Store, WorkingContext,
 };
 use serde_json::json;
@@ -25,7 +27,7 @@ const DRAFT: &str = "edit.txt";
 /// Results on a page.
 const PAGE_SIZE: u32 = 10;
 
-/// Look at, correct, search and export what an agent remembers
+/// Look at, correct, search, export and import what an agent remembers
 #[derive(Debug, Args)]
 pub(crate) struct MemoryArgs {
     #[command(subcommand)]
@@ -62,10 +64,53 @@ enum MemoryCommand {
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
         page: u32,
     },
+    /// List the versions of working context, newest first
+    ///
+    /// Each change of a block makes a version; the versions of a block are numbered from 1. Beside each
+    /// stand who made it, a call of the model or somebody by hand, and the first line that it changed.
+    Log {
+        /// The block's label [default: all blocks]
+        label: Option<String>,
+        /// List at most so many
+        #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        limit: Option<u32>,
+    },
+    /// Show the lines that differ between two versions of a block
+    ///
+    /// Without versions, shows the last change.
+    Diff {
+        /// The block's label [default: each block]
+        label: Option<String>,
+        /// A version, as `memory log` numbers them [default: the one before the last change]
+        #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+        from: Option<u32>,
+        /// The version to compare it with [default: the latest]
+        #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+        to: Option<u32>,
+    },
+    /// Take back the last change of a block
+    ///
+    /// What the block was before becomes its newest version, so that nothing is lost: undoing twice
+    /// gives back what was undone.
+    Undo {
+        /// The block's label [default: the block that was changed last]
+        label: Option<String>,
+        /// Go back to this version, as `memory log` numbers them
+        #[arg(long, value_name = "VERSION", requires = "label", value_parser = clap::value_parser!(u32).range(1..))]
+        to: Option<u32>,
+    },
     /// Write everything as one JSON document
     Export {
         /// The file [default: stdout]
         file: Option<PathBuf>,
+    },
+    /// Take in what `memory export` wrote, as the memory of a new agent
+    ///
+    /// --agent names the agent, which must not remember anything yet. All of the document is taken in,
+    /// or nothing if something in it is wrong.
+    Import {
+        /// The file; `-` reads it from stdin
+        file: PathBuf,
     },
 }
 
@@ -74,10 +119,11 @@ pub(crate) fn run(
     common: &CommonArgs,
     printer: &Printer,
 ) -> Result<(), Failure> {
-    let (mut store, has_embedder) = open_store(common, printer)?;
+    let open = || open_store(common, printer);
     match &args.command {
-        MemoryCommand::Show => show(&store, printer),
+        MemoryCommand::Show => show(&open()?.0, printer),
         MemoryCommand::Edit { label, append, replace, set } => {
+            let (mut store, _) = open()?;
             let draft = Home::of(common)?.existing_agent(&common.agent)?.join(DRAFT);
             let edited = edit(
                 &store.working_context()?,
@@ -87,19 +133,14 @@ pub(crate) fn run(
                 replace.as_deref(),
                 set.as_deref(),
             )?;
-            match edited {
-                None => printer.talk("Nothing was changed."),
-                Some(block) => {
-                    let now = clock(common).now().timestamp();
-                    store.transact(|tx| tx.save_block(&block, now, None))?;
-                }
-            }
+            save(&mut store, edited.as_ref(), common, printer)?;
             // Only now is what was typed in an editor safe; mostly there was no editor.
             let _ = fs::remove_file(&draft);
             print_blocks(&store.working_context()?, printer);
             Ok(())
         }
         MemoryCommand::Search { words, archival, page } => {
+            let (mut store, has_embedder) = open()?;
             let mode = if has_embedder { SearchMode::Fused } else { SearchMode::Words };
             if !has_embedder {
                 printer.warn("there is no embedder on this disk: searching by words only (`pagewise pull all-minilm-l6-v2` fetches it)");
@@ -108,8 +149,35 @@ pub(crate) fn run(
             search(&mut store, &words.join(" "), *archival, *page, mode, printer)?;
             tell_of_change(&store, printer)
         }
-        MemoryCommand::Export { file } => export(&store, file.as_ref(), printer),
+        MemoryCommand::Log { label, limit } => {
+            history::log(&open()?.0, label.as_deref(), *limit, printer)
+        }
+        MemoryCommand::Diff { label, from, to } => {
+            history::diff(&open()?.0, label.as_deref(), *from, *to, printer)
+        }
+        MemoryCommand::Undo { label, to } => {
+            history::undo(&mut open()?.0, label.as_deref(), *to, common, printer)
+        }
+        MemoryCommand::Export { file } => transfer::export(&open()?.0, file.as_ref(), printer),
+        MemoryCommand::Import { file } => transfer::import(file, common, printer),
     }
+}
+
+/// Saves a block that the user changed; main context shows it in its place from the next start on.
+fn save(
+    store: &mut Store,
+    edited: Option<&Block>,
+    common: &CommonArgs,
+    printer: &Printer,
+) -> Result<(), Failure> {
+    match edited {
+        None => printer.talk("Nothing was changed."),
+        Some(block) => {
+            let now = clock(common).now().timestamp();
+            store.transact(|tx| tx.save_block(block, now, None))?;
+        }
+    }
+    Ok(())
 }
 
 fn show(store: &Store, printer: &Printer) -> Result<(), Failure> {
@@ -162,22 +230,12 @@ fn edit(
     append: Option<&str>,
     replace: Option<&[String]>,
     set: Option<&str>,
-) -> Result<Option<pagewise_memory::Block>, Failure> {
+) -> Result<Option<Block>, Failure> {
     let refused = |error: EditError| Failure::usage(error);
-    // Documents can be put in before anything was said.
-    if working_context.blocks().is_empty() {
-        return Err(Failure::usage("the agent has no blocks before its first chat")
-            .hint("`pagewise chat` makes them; Ctrl-D leaves it"));
-    }
-    let Some(old) = working_context.blocks().iter().find(|block| block.label == label) else {
-        let labels: Vec<&str> =
-            working_context.blocks().iter().map(|block| block.label.as_str()).collect();
-        return Err(Failure::usage(format!("there is no block {label:?}"))
-            .hint(format!("the blocks are: {}", labels.join(", "))));
-    };
+    let old = block(working_context, label)?;
     // Read-only holds for the model; the user may change everything.
     let mut working_context = working_context.clone();
-    working_context.set(pagewise_memory::Block { read_only: false, ..old.clone() });
+    working_context.set(Block { read_only: false, ..old.clone() });
     let value = match (append, replace, set) {
         (Some(text), ..) => working_context.append(label, text).map_err(refused)?.value.clone(),
         (_, Some([from, to]), _) => {
@@ -186,18 +244,41 @@ fn edit(
         (.., Some(text)) => text.to_string(),
         _ => in_editor(&old.value, draft)?,
     };
+    with_value(old, value).map_err(|refusal| match draft.exists() {
+        true => refusal.hint(format!("your text is kept in {}", draft.display())),
+        false => refusal,
+    })
+}
+
+/// Returns the block with this label, or says which there are.
+fn block<'a>(working_context: &'a WorkingContext, label: &str) -> Result<&'a Block, Failure> {
+    if working_context.blocks().is_empty() {
+        return Err(no_blocks());
+    }
+    working_context.block(label).ok_or_else(|| {
+        let labels: Vec<&str> =
+            working_context.blocks().iter().map(|block| block.label.as_str()).collect();
+        Failure::usage(format!("there is no block {label:?}"))
+            .hint(format!("the blocks are: {}", labels.join(", ")))
+    })
+}
+
+/// Documents can be put in before anything was said.
+fn no_blocks() -> Failure {
+    Failure::usage("the agent has no blocks before its first chat")
+        .hint("`pagewise chat` makes them; Ctrl-D leaves it")
+}
+
+/// Returns the block with another text, if that is another one and not too long.
+fn with_value(old: &Block, value: String) -> Result<Option<Block>, Failure> {
     let n_chars = value.chars().count();
     if n_chars > old.limit_chars {
-        let refusal = Failure::usage(format!(
+        return Err(Failure::usage(format!(
             "the block would have {n_chars} characters; its limit is {}",
             old.limit_chars
-        ));
-        return Err(match draft.exists() {
-            true => refusal.hint(format!("your text is kept in {}", draft.display())),
-            false => refusal,
-        });
+        )));
     }
-    Ok((value != old.value).then(|| pagewise_memory::Block { value, ..old.clone() }))
+    Ok((value != old.value).then(|| Block { value, ..old.clone() }))
 }
 
 /// Lets the user change a text in $VISUAL or $EDITOR. The file `draft`, in the agent's own folder,
@@ -265,6 +346,11 @@ fn search(
     Ok(())
 }
 
+/// Shows a time to the minute, where the user is.
+fn minute(at: Timestamp) -> String {
+    at.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string()
+}
+
 /// Prints a page of what was said.
 pub(super) fn print_recall(page: &Page<RecallHit>, printer: &Printer) {
     if printer.json() {
@@ -279,7 +365,7 @@ pub(super) fn print_recall(page: &Page<RecallHit>, printer: &Printer) {
         return;
     }
     for hit in &page.hits {
-        let at = hit.message.at.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M");
+        let at = minute(hit.message.at);
         printer.line(format!("{at}  {}: {}", hit.message.body.role().name(), hit.spoken));
     }
     talk_of_page(page, printer);
@@ -308,33 +394,4 @@ fn talk_of_page<T>(page: &Page<T>, printer: &Printer) {
         0 => "Nothing was found.".to_string(),
         total => format!("Page {} of {}, {total} results.", page.page, page.n_pages),
     });
-}
-
-fn export(store: &Store, file: Option<&PathBuf>, printer: &Printer) -> Result<(), Failure> {
-    let everything = store.export()?;
-    let Some(file) = file else {
-        printer.json_line(&everything);
-        return Ok(());
-    };
-    let cannot = |error: std::io::Error| {
-        Failure::new(Kind::Failure, format!("cannot write {}: {error}", file.display()))
-    };
-    let text = serde_json::to_string_pretty(&everything).map_err(|error| {
-        Failure::new(Kind::Failure, format!("the export cannot be written: {error}"))
-    })?;
-    // Under its final name only when it is whole.
-    let unfinished = file.with_extension("part");
-    // One that is there would keep its mode.
-    let _ = fs::remove_file(&unfinished);
-    for_owner_alone(OpenOptions::new().write(true).create_new(true))
-        .open(&unfinished)
-        .and_then(|mut out| out.write_all(text.as_bytes()))
-        .and_then(|()| fs::rename(&unfinished, file))
-        .map_err(cannot)?;
-    if printer.json() {
-        printer.json_line(&json!({"exported": file}));
-    } else {
-        printer.talk(&format!("Exported to {}.", file.display()));
-    }
-    Ok(())
 }

@@ -179,7 +179,7 @@ fn block_version(row: &Row<'_>) -> rusqlite::Result<BlockVersion> {
 }
 
 /// Two passages are the same if this is.
-fn passage_digest(text: &str, source: Option<&str>) -> [u8; 32] {
+pub(crate) fn passage_digest(text: &str, source: Option<&str>) -> [u8; 32] {
     let mut hasher = Sha256::new();
     match source {
         Some(source) => {
@@ -211,17 +211,33 @@ impl Db {
         at: Timestamp,
         body: MessageBody,
     ) -> Result<Message, StoreError> {
+        self.insert_message(None, at, &body)?;
+        Ok(Message { id: MessageId(self.last_id()), at, body })
+    }
+
+    /// Puts a message under the number that it had in another store.
+    pub(crate) fn restore_message(&self, message: &Message) -> Result<(), StoreError> {
+        self.insert_message(Some(message.id), message.at, &message.body)
+    }
+
+    /// Without a number it gets the next one.
+    fn insert_message(
+        &self,
+        id: Option<MessageId>,
+        at: Timestamp,
+        body: &MessageBody,
+    ) -> Result<(), StoreError> {
         let (second, nanosecond) = split_time(at);
         let spoken = body.spoken().filter(|text| !text.trim().is_empty());
         self.execute(
-            "INSERT INTO messages (at_second, at_nanosecond, role, spoken, body)
-             VALUES (:second, :nanosecond, :role, :spoken, :body)",
+            "INSERT INTO messages (id, at_second, at_nanosecond, role, spoken, body)
+             VALUES (:id, :second, :nanosecond, :role, :spoken, :body)",
             named_params! {
-                ":second": second, ":nanosecond": nanosecond, ":role": body.role().name(),
-                ":spoken": spoken, ":body": self.json(&body)?,
+                ":id": id.map(|id| id.0), ":second": second, ":nanosecond": nanosecond,
+                ":role": body.role().name(), ":spoken": spoken, ":body": self.json(body)?,
             },
         )?;
-        Ok(Message { id: MessageId(self.last_id()), at, body })
+        Ok(())
     }
 
     pub(crate) fn messages_from(&self, first: MessageId) -> Result<Vec<Message>, StoreError> {
@@ -236,6 +252,14 @@ impl Db {
         self.one(
             "SELECT id, at_second, at_nanosecond, body FROM messages WHERE id = ?1",
             [id],
+            message,
+        )
+    }
+
+    pub(crate) fn find_message(&self, id: MessageId) -> Result<Option<Message>, StoreError> {
+        self.optional(
+            "SELECT id, at_second, at_nanosecond, body FROM messages WHERE id = ?1",
+            [id.0],
             message,
         )
     }
@@ -324,16 +348,35 @@ impl Db {
         if let Some(id) = existing {
             return Ok(Inserted::Existing(PassageId(id)));
         }
+        self.put_passage(None, passage, digest)?;
+        Ok(Inserted::New(PassageId(self.last_id())))
+    }
+
+    /// Puts a passage, which must not be there, under the number that it had in another store.
+    pub(crate) fn restore_passage(&self, passage: &Passage) -> Result<(), StoreError> {
+        let Passage { id, text, tags, source, at } = passage.clone();
+        let digest = passage_digest(&text, source.as_deref());
+        self.put_passage(Some(id), &NewPassage { text, tags, source, at }, digest)
+    }
+
+    /// Without a number it gets the next one.
+    fn put_passage(
+        &self,
+        id: Option<PassageId>,
+        passage: &NewPassage,
+        digest: [u8; 32],
+    ) -> Result<(), StoreError> {
         let (second, nanosecond) = split_time(passage.at);
         self.execute(
-            "INSERT INTO passages (at_second, at_nanosecond, source, tags, text, digest)
-             VALUES (:second, :nanosecond, :source, :tags, :text, :digest)",
+            "INSERT INTO passages (id, at_second, at_nanosecond, source, tags, text, digest)
+             VALUES (:id, :second, :nanosecond, :source, :tags, :text, :digest)",
             named_params! {
-                ":second": second, ":nanosecond": nanosecond, ":source": passage.source,
-                ":tags": self.json(&passage.tags)?, ":text": passage.text, ":digest": digest,
+                ":id": id.map(|id| id.0), ":second": second, ":nanosecond": nanosecond,
+                ":source": passage.source, ":tags": self.json(&passage.tags)?,
+                ":text": passage.text, ":digest": digest,
             },
         )?;
-        Ok(Inserted::New(PassageId(self.last_id())))
+        Ok(())
     }
 
     pub(crate) fn passages(&self) -> Result<Vec<Passage>, StoreError> {

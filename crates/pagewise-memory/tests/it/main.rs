@@ -7,6 +7,7 @@ mod index;
 mod reembedding;
 mod search;
 mod store;
+mod transfer;
 
 use std::path::Path;
 use std::sync::Arc;
