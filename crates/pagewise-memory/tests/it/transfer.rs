@@ -121,7 +121,8 @@ fn a_store_with_a_memory_takes_nothing_in() {
 fn what_cannot_be_is_not_imported_by_hand_either() {
     let folder = tempfile::tempdir().unwrap();
     let export = lived_in(folder.path()).export().unwrap();
-    let edits: [(fn(&mut Export), &str); 4] = [
+    type Edit = fn(&mut Export);
+    let edits: [(Edit, &str); 4] = [
         (|all| all.messages.swap(0, 1), "messages[1].id is 1, after 2"),
         (|all| all.queue.first_in_view = MessageId(9), "queue.first_in_view is 9"),
         (|all| all.blocks[1].cause = Some(MessageId(1)), "blocks[1].cause is 1, which is no call"),
