@@ -153,7 +153,8 @@ fn an_agent_with_a_memory_takes_nothing_in() {
 
 #[test]
 fn a_bad_document_is_refused_whole() {
-    let edits: [(fn(&mut Value), &str); 13] = [
+    type Edit = fn(&mut Value);
+    let edits: [(Edit, &str); 13] = [
         (|all| *all = json!([1, 2]), "it cannot be read as an export (line 1, "),
         (|all| all["format"] = json!(2), "format is 2, and this program reads 1"),
         (|all| all["facts"] = json!([]), "unknown field `facts`"),
