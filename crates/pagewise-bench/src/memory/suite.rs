@@ -44,6 +44,8 @@ const WITH_SEARCH: &[Arm] = &[Arm::Memgpt, Arm::FullContext, Arm::Retrieval, Arm
 
 /// The window of most figures, in tokens.
 const USUAL: &[u32] = &[4096];
+/// Windows for games: a long one is told in some 25,000 tokens, twelve times the smaller window.
+const OF_GAMES: &[u32] = &[2048, 4096];
 /// Windows in which less and more of the material fits, in tokens.
 const THREE: &[u32] = &[2048, 4096, 8192];
 
@@ -76,7 +78,7 @@ const FULL: &[SuiteRow] = &[
     row(Task::Longmemeval,    WITH_PROMPTS, USUAL, 48),
     row(Task::BfclMemory,     WITH_PROMPTS, USUAL, 96),
     row(Task::FunctionCalls,  WITH_FLOOR,   USUAL, 48),
-    row(Task::Quest,          WITH_PROMPTS, USUAL,  4),
+    row(Task::Quest,          WITH_PROMPTS, OF_GAMES,  4),
 ];
 
 const fn row(task: Task, arms: &'static [Arm], windows: &'static [u32], n_cases: u32) -> SuiteRow {
