@@ -49,6 +49,15 @@ enum Model {
 }
 
 impl SentenceEmbedder {
+    /// Checks that a folder is one of an embedder of a kind that is read here, without its weights.
+    ///
+    /// # Errors
+    ///
+    /// When it is not.
+    pub fn check(dir: &Path) -> Result<(), LoadError> {
+        EmbedderFolder::open(dir).map(drop)
+    }
+
     /// Opens the folder `dir`: `config.json`, `tokenizer.json` and `model.safetensors`, and what
     /// else sentence-transformers puts there if it is there.
     ///

@@ -183,7 +183,7 @@ impl Model {
             context: config.as_ref().map(|config| config.context_length as u64),
             licence: text("general.license"),
             supported: match is_embedder {
-                true => SentenceEmbedder::load(path, Some(1)).is_ok(),
+                true => SentenceEmbedder::check(path).is_ok(),
                 false => config.is_some(),
             },
             reason: None,
