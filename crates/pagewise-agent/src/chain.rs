@@ -126,6 +126,12 @@ impl Chain {
         shown
     }
 
+    /// What was read, if it answers the message.
+    pub(crate) fn answer(&self) -> Option<&str> {
+        let reading = self.reading.as_ref().filter(|reading| !reading.searches_on);
+        reading.map(|reading| reading.answer.as_str())
+    }
+
     /// What was read on the way to the answer, before the last search.
     pub(crate) fn way(&self) -> Option<&Reading> {
         self.read_before.as_ref().filter(|before| before.leads_on())

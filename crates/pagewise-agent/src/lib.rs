@@ -24,6 +24,7 @@ mod noting;
 mod prompts;
 mod queue_manager;
 mod reading;
+mod relative_days;
 mod reply_stream;
 mod shown_working_context;
 mod summary;

@@ -12,6 +12,7 @@ use pagewise_memory::FifoQueue;
 
 use crate::chain::{Chain, Task};
 use crate::config::{AgentConfig, Rendering};
+use crate::functions::working_context::one_line;
 use crate::shown_working_context::ShownWorkingContext;
 use crate::tool_rules::Must;
 use crate::{frame, transcript};
@@ -111,7 +112,7 @@ impl MainContext<'_> {
                 Must::SearchOn => include_str!("prompts/instruction_search_on.md").trim_end(),
                 _ => include_str!("prompts/instruction_read.md").trim_end(),
             };
-            let answer = clip(&reading.answer, self.shown.result_chars);
+            let answer = clip(&one_line(&reading.answer), self.shown.result_chars);
             return instruction.replace("{reading}", &answer).into();
         }
         let instruction = match chain.task {

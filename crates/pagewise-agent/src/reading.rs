@@ -1,8 +1,9 @@
 //! What searches have found, read by itself before the reply.
 //!
 //! A small model that reads all of main context repeats what it was asked, or what stands last in it. Given
-//! nothing but the lines that were found and the question, it finds the answer more often. The reply is then
-//! made in main context from that answer, and from the line that it rests on.
+//! nothing but the lines that were found and the question, it finds the answer more often. How it is to answer
+//! stands before them, so that the answer can be the reply, word for word: asked in main context to say it
+//! again, a small model adds to it, or says the line instead on which it rests.
 //!
 //! What it finds may be only on the way to what is asked: where somebody was born, and not on which river that
 //! town lies. So the answer is **checked**, again by itself, and the model searches on if it is none.
@@ -27,7 +28,7 @@ const NOTED: &str = "You had noted: ";
 /// What the model has read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reading {
-    /// The answer, in the model's words.
+    /// The answer, in the model's words, as it can be sent to the user.
     pub(crate) answer: String,
     /// The line that has most of what the answer says and the message does not; `None` if no line has any.
     pub(crate) source: Option<String>,
@@ -57,7 +58,7 @@ impl Reading {
         let source = best.filter(|(_, shared)| *shared > 0.0).map(|(line, _)| line.clone());
         let held: BTreeSet<String> = held.into_iter().flatten().collect();
         let leads = leads(answer, &telling, &held);
-        Self { answer: one_line(answer), source, leads, searches_on: false }
+        Self { answer: answer.to_string(), source, leads, searches_on: false }
     }
 
     /// Whether it is on the way to an answer: that nothing was found leads nowhere.
@@ -67,8 +68,9 @@ impl Reading {
 
     /// Says it before a request, like a fact that the user gives.
     pub(crate) fn before(&self, request: &str) -> String {
-        let ends = self.answer.ends_with(|c: char| !c.is_alphanumeric());
-        format!("{}{} {request}", self.answer, if ends { "" } else { "." })
+        let answer = one_line(&self.answer);
+        let ends = answer.ends_with(|c: char| !c.is_alphanumeric());
+        format!("{answer}{} {request}", if ends { "" } else { "." })
     }
 }
 
@@ -84,20 +86,24 @@ fn leads(answer: &str, telling: &BTreeSet<String>, held: &BTreeSet<String>) -> V
         .collect()
 }
 
-/// Asks what the lines say to what is asked.
-pub(crate) fn reading(asked: &str, lines: &[String]) -> Prompt {
+/// Asks what the lines say to what is asked, of the one that `persona` says.
+pub(crate) fn reading(asked: &str, lines: &[String], persona: &str) -> Prompt {
     let listed: Vec<String> = lines.iter().map(|line| format!("- {line}")).collect();
     let turn = |role, content| PromptMessage { role, content };
     let system = include_str!("prompts/reading_system.md").trim_end();
+    // How it is to answer stands there, in whatever words: as few as possible, or in French.
+    let system = [persona, system].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
     let request = format!("Notes:\n{}\n\nRequest: {asked}", listed.join("\n"));
-    let messages = vec![turn(PromptRole::System, system.into()), turn(PromptRole::User, request)];
+    let messages =
+        vec![turn(PromptRole::System, system.join("\n\n")), turn(PromptRole::User, request)];
     Prompt { messages }
 }
 
 /// Asks whether an answer that was read says what is asked.
 pub(crate) fn checking(asked: &str, answer: &str) -> Decision {
     // The answer first: what stands last is what small models judge.
-    let shown = |answer: &str, asked: &str| format!("Answer: {answer}\nRequest: {asked}");
+    let shown =
+        |answer: &str, asked: &str| format!("Answer: {}\nRequest: {asked}", one_line(answer));
     let kind = ArgumentKind::OneOf(vec!["yes".into(), "no".into()]);
     let question = Question { function: "check", argument: "answered", kind };
     let examples = examples(include_str!("prompts/checking_examples.md"));
@@ -147,7 +153,7 @@ mod tests {
 
     #[test]
     fn lines_are_read_for_what_is_asked() {
-        let prompt = reading("What do boats need?", &lines());
+        let prompt = reading("What do boats need?", &lines(), "I am brief.");
         let turns: Vec<&str> = prompt.messages.iter().map(|turn| turn.content.as_str()).collect();
         insta::assert_snapshot!(turns.join("\n---\n"));
     }

@@ -69,9 +69,11 @@ fn allows(function: &Function, state: &State<'_>) -> bool {
         (Task::Reply, Purpose::Reply) => !matches!(must, Must::Search | Must::SearchOn),
         (Task::Reply, _) if is_last_step(state) => false,
         (Task::Reply, Purpose::Search) => {
-            // The first search is by words: left to itself, a small model lists the current day.
+            // The first search is by words, as is one that starts from what was read: left to itself, a small
+            // model lists the current day.
+            let is_by_words = chain.n_searches == 0 || must == Must::SearchOn;
             let is_by_date = function.name == recall::CONVERSATION_SEARCH_DATE.name;
-            chain.n_searches < config.searches_per_event && !(is_by_date && chain.n_searches == 0)
+            chain.n_searches < config.searches_per_event && !(is_by_date && is_by_words)
         }
         // What a question says is no fact, but small models would save it as one.
         (Task::Reply, Purpose::Edit) => {

@@ -1,5 +1,6 @@
 //! The program `pagewise`: parses, wires the crates together, maps errors to exit codes.
 
+mod agent_settings;
 mod args;
 mod commands;
 mod failure;

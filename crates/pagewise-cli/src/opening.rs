@@ -11,6 +11,7 @@ use pagewise_core::{Clock, EmbedError, Embedder, FixedClock, Purpose, SystemCloc
 use pagewise_infer::{Engine, EngineOptions, SentenceEmbedder};
 use pagewise_memory::Store;
 
+use crate::agent_settings;
 use crate::args::{CommonArgs, OpeningArgs};
 use crate::commands::chat::while_replying;
 use crate::failure::Failure;
@@ -62,11 +63,9 @@ pub(crate) fn open_agent(
         return Err(Failure::usage(format!("{name} was not trained to think before it answers"))
             .hint("leave out --think"));
     }
-    let mut sampling = weights::sampling(args);
-    sampling.temperature = args.temp.unwrap_or(0.0);
-    let usual = AgentConfig::default();
+    let usual = agent_settings::for_model(args)?;
     let answer_tokens = usual.answer_tokens + options.thinking_tokens;
-    let config = AgentConfig { sampling, seed: args.seed, answer_tokens, ..usual };
+    let config = AgentConfig { answer_tokens, ..usual };
     Ok(Agent::open(store, Box::new(engine), clock(args), config)?)
 }
 

@@ -124,13 +124,8 @@ fn embedder_after_fetch(
 pub(crate) fn sampling(args: &CommonArgs) -> Sampling {
     let temperature = args.temp.unwrap_or(0.0);
     let plain = Sampling { temperature, ..Sampling::default() };
-    let name = ModelSpec::parse(&args.model).ok().and_then(|spec| spec.store_name());
-    let entry = name.as_deref().and_then(catalog::find);
-    let Some(advice) =
-        entry.and_then(|entry| entry.sampling.as_ref()).filter(|_| temperature > 0.0)
-    else {
-        return plain;
-    };
+    let advice = entry(args).and_then(|entry| entry.sampling.as_ref());
+    let Some(advice) = advice.filter(|_| temperature > 0.0) else { return plain };
     Sampling {
         temperature,
         top_k: advice.top_k.unwrap_or(plain.top_k),
@@ -138,6 +133,12 @@ pub(crate) fn sampling(args: &CommonArgs) -> Sampling {
         min_p: advice.min_p.unwrap_or(plain.min_p),
         ..plain
     }
+}
+
+/// The entry of the catalog that the model is, if it is named there.
+pub(crate) fn entry(args: &CommonArgs) -> Option<&'static Entry> {
+    let name = ModelSpec::parse(&args.model).ok().and_then(|spec| spec.store_name());
+    name.as_deref().and_then(catalog::find)
 }
 
 /// Returns what finds weights on this disk.

@@ -1,5 +1,6 @@
 //! The sets of weights that are known by name: one TOML file each in `models/`, compiled in.
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path};
 use std::sync::OnceLock;
 
@@ -53,6 +54,9 @@ pub struct Entry {
     pub tests_only: bool,
     /// What the maker recommends.
     pub sampling: Option<RecommendedSampling>,
+    /// Its profile: settings of an agent that suit it better than the usual ones, by their names in `AgentConfig`.
+    #[serde(default)]
+    pub agent: BTreeMap<String, serde_json::Value>,
     /// Where it is on the hub.
     pub hub: Option<HubFile>,
     /// Which wheels of a package index carry it.

@@ -12,13 +12,14 @@ use crate::chain::Chain;
 use crate::config::Rendering;
 use crate::error::AgentError;
 use crate::event::Plan;
-use crate::functions::recall::whose;
-use crate::functions::working_context::{content_words, writable_lines};
+use crate::functions::recall::{said, whose};
+use crate::functions::working_context::{content_words, read_only_text, writable_lines};
 use crate::intake::{self, Decision, First};
 use crate::main_context::clip;
 use crate::message_parts::{asked, told};
 use crate::noting::{self, NOTING_MAX_TOKENS};
 use crate::reading::{self, READ_MESSAGES_MAX, READING_MAX_CHARS, Reading};
+use crate::relative_days::with_days;
 use crate::tool_rules;
 
 impl Agent {
@@ -74,7 +75,9 @@ impl Agent {
         let facts = decided.map_or_else(Vec::new, |Decided { call, is_cut }| {
             noting::read_noting(&call, &told, is_cut)
         });
+        let today = self.clock.now().date();
         for fact in facts {
+            let fact = with_days(&fact, today);
             let keeping = noting::keeping(&fact, &self.state(chain)?);
             if self.execute(&keeping, chain, handling)? == Status::Failed {
                 self.execute(&noting::archiving(&fact), chain, handling)?;
@@ -139,6 +142,7 @@ impl Agent {
     ) -> Result<Option<Reading>, AgentError> {
         let asked = clip(&asked(&chain.event_text), self.config.shown_message_chars);
         let noted = writable_lines(&self.working_context);
+        let persona = read_only_text(&self.working_context);
         if chain.found.is_empty() {
             let wanted = content_words(&asked);
             let is_about = |line: &String| !content_words(line).is_disjoint(&wanted);
@@ -158,7 +162,7 @@ impl Agent {
             None => asked,
         };
         chain.n_read = chain.found.len();
-        let mut prompt = reading::reading(&request, &lines);
+        let mut prompt = reading::reading(&request, &lines, &persona);
         while self.count(&prompt)? > self.levels.budget_tokens {
             // Main context has what is in view anyway; of what was found, the best stands first.
             if n_in_view > 0 {
@@ -172,7 +176,7 @@ impl Agent {
             if lines.is_empty() {
                 return Ok(None);
             }
-            prompt = reading::reading(&request, &lines);
+            prompt = reading::reading(&request, &lines, &persona);
         }
         let text = self.write_text(SessionSlot::Reading, &prompt, READING_MAX_CHARS, handling)?;
         let text = text.filter(|text| !text.is_empty());
@@ -204,14 +208,14 @@ impl Agent {
         let time_zone = self.clock.now().time_zone().clone();
         let wanted = content_words(asked);
         let before = self.queue.messages().take_while(|message| message.id < chain.event);
-        let said = before.filter_map(|message| {
+        let about = before.filter_map(|message| {
             let text = message.body.spoken()?;
             let is_about = !content_words(text).is_disjoint(&wanted);
-            let text = clip(text, self.config.shown_result_chars);
+            let text = said(message, text, self.config.shown_result_chars, &time_zone);
             is_about.then(|| format!("{}: {text}", whose(message, &time_zone)))
         });
-        let mut said: Vec<String> = said.filter(|line| !chain.found.contains(line)).collect();
-        said.split_off(said.len().saturating_sub(READ_MESSAGES_MAX))
+        let mut about: Vec<String> = about.filter(|line| !chain.found.contains(line)).collect();
+        about.split_off(about.len().saturating_sub(READ_MESSAGES_MAX))
     }
 
     /// Has the model make a decision in at most so many tokens; `None` if the window has no room for it, or it

@@ -5,7 +5,7 @@ use pagewise_memory::{ArchivalHit, ArchivalQuery, NewPassage, Page};
 
 use super::recall::{heading, known, page_argument, page_of, search_words, words_argument};
 use super::{Done, Effect, Execution, Function, Purpose};
-use crate::{config::Heartbeats, main_context::clip};
+use crate::{config::Heartbeats, main_context::clip, relative_days::written};
 
 pub(crate) static ARCHIVAL_INSERT: Function = Function {
     name: "archival_insert",
@@ -71,7 +71,7 @@ fn show(page: &Page<ArchivalHit>, execution: &mut Execution<'_>) -> String {
             n_known += 1;
             continue;
         }
-        let day = passage.at.to_zoned(execution.time_zone()).date();
+        let day = written(passage.at.to_zoned(execution.time_zone()).date());
         let source = passage.source.as_deref().map_or_else(String::new, |name| format!(", {name}"));
         // A passage of a document is the answer itself more often than a message is, so it is
         // shown at twice the length.

@@ -9,6 +9,7 @@ use crate::{
     config::Heartbeats,
     main_context::clip,
     message_parts::wanted,
+    relative_days::{with_days, written},
     tool_rules::{Must, must},
 };
 
@@ -176,13 +177,23 @@ fn list(page: &Page<RecallHit>, execution: &mut Execution<'_>) -> String {
 }
 
 fn line(hit: &RecallHit, time_zone: &TimeZone, execution: &mut Execution<'_>) -> String {
-    let text = clip(&hit.spoken, execution.config.shown_result_chars);
+    let text = said(&hit.message, &hit.spoken, execution.config.shown_result_chars, time_zone);
     execution.chain.show(&whose(&hit.message, time_zone), &text)
+}
+
+/// Shows what a message says, shortened to so many characters, with the days that it counts from its own.
+pub(crate) fn said(
+    message: &Message,
+    spoken: &str,
+    max_chars: usize,
+    time_zone: &TimeZone,
+) -> String {
+    with_days(&clip(spoken, max_chars), message.at.to_zoned(time_zone.clone()).date())
 }
 
 /// Says when a message was sent, and by whom.
 pub(crate) fn whose(message: &Message, time_zone: &TimeZone) -> String {
-    let day = message.at.to_zoned(time_zone.clone()).date();
+    let day = written(message.at.to_zoned(time_zone.clone()).date());
     let speaker = match message.body.role() {
         Role::User => "the user said",
         _ => "you said",

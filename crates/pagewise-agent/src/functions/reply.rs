@@ -15,7 +15,11 @@ pub(crate) static SEND_MESSAGE: Function = Function {
             arguments: vec![ArgumentSpec {
                 name: "message",
                 description: "what to say",
-                kind: ArgumentKind::Text { max_chars: state.config.message_max_chars },
+                kind: match state.chain.answer() {
+                    // Asked to say it again, small models mend it for the worse.
+                    Some(answer) => ArgumentKind::OneOf(vec![answer.to_string()]),
+                    None => ArgumentKind::Text { max_chars: state.config.message_max_chars },
+                },
             }],
             asks_heartbeat: false,
         })

@@ -150,6 +150,13 @@ pub(crate) fn writable_lines(working_context: &WorkingContext) -> Vec<String> {
     distinct.map(str::to_string).collect()
 }
 
+/// What the model cannot change: who it is, and whatever else it was given.
+pub(crate) fn read_only_text(working_context: &WorkingContext) -> String {
+    let given = working_context.blocks().iter().filter(|block| block.read_only);
+    let values = given.map(|block| block.value.trim()).filter(|value| !value.is_empty());
+    values.collect::<Vec<_>>().join("\n\n")
+}
+
 /// Lines are what the model sees and replaces, so a text is one.
 pub(crate) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")

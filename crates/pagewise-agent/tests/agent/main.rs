@@ -210,19 +210,41 @@ fn days_are_read_from_their_beginning_whatever_was_shown_before() {
     let outcome = fixture.say("What was the first topic?");
     insta::assert_snapshot!(outcome.calls[1].result, @r"
     Page 1 of 2, 6 of 8 messages, oldest first:
-    - 2026-01-04, the user said: Topic 1 now.
-    - 2026-01-04, the user said: Topic 2 now.
-    - 2026-01-04, the user said: Topic 3 now.
-    - 2026-01-04, the user said: Topic 4 now.
-    - 2026-01-04, the user said: Topic 5 now.
-    - 2026-01-04, the user said: Topic 6 now.
+    - 4 January 2026, the user said: Topic 1 now.
+    - 4 January 2026, the user said: Topic 2 now.
+    - 4 January 2026, the user said: Topic 3 now.
+    - 4 January 2026, the user said: Topic 4 now.
+    - 4 January 2026, the user said: Topic 5 now.
+    - 4 January 2026, the user said: Topic 6 now.
     ");
     insta::assert_snapshot!(outcome.calls[2].result, @r"
     Page 2 of 2, 2 of 8 messages, oldest first:
-    - 2026-01-04, the user said: Topic 7 now.
-    - 2026-01-04, the user said: Topic 8 now.
+    - 4 January 2026, the user said: Topic 7 now.
+    - 4 January 2026, the user said: Topic 8 now.
     ");
     assert_eq!(outcome.replies, ["Topic 1."]);
+}
+
+#[test]
+fn what_is_found_says_which_days_it_means() {
+    let home = tempfile::tempdir().unwrap();
+    let mut store = Store::open(home.path(), Arc::new(HashEmbedder::new())).unwrap();
+    let at = "2026-01-04T09:00:00Z".parse().unwrap();
+    let summary = Summary { text: "The pump was discussed.".into(), n_messages: 1 };
+    store
+        .transact(|tx| {
+            tx.append(at, MessageBody::User { text: "The pump broke two days ago.".into() })?;
+            let (first_in_view, summary) = (MessageId(2), Some(summary.clone()));
+            tx.set_queue(&QueueState { first_in_view, summary, warned: false })
+        })
+        .unwrap();
+    drop(store);
+    let search = call("conversation_search", &[("words", "pump")]);
+    let model = ScriptedModel::new(4096, [search, reply("On Friday.")]);
+    let mut fixture = Fixture::open(home.path(), model, quiet()).unwrap();
+    let outcome = fixture.say("When did the pump break?");
+    let line = "- 4 January 2026, the user said: The pump broke two days ago. (two days ago: 2 January 2026)";
+    assert!(outcome.calls[0].result.contains(line), "{}", outcome.calls[0].result);
 }
 
 #[test]

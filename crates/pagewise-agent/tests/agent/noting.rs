@@ -53,6 +53,14 @@ fn every_fact_is_kept_before_the_first_step() {
 }
 
 #[test]
+fn a_note_keeps_the_day_that_was_meant() {
+    let facts = ["The user's aunt moved to Elm Street yesterday."];
+    let mut fixture = fixture(&facts, quiet(), vec![reply("I see.")]);
+    fixture.say("My aunt moved to Elm Street yesterday.");
+    assert_eq!(noted(&fixture), [format!("{} (yesterday: 4 January 2026)", facts[0])]);
+}
+
+#[test]
 fn a_message_can_tell_and_ask() {
     let told = "The user's aunt moved to Elm Street.";
     let search = call("archival_search", &[("words", "bus")]);

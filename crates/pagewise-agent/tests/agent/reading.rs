@@ -31,18 +31,20 @@ fn search(words: &str) -> String {
 }
 
 #[test]
-fn a_reply_is_made_from_what_was_read_and_the_line_that_it_rests_on() {
+fn what_was_read_is_the_reply_beside_the_line_that_it_rests_on() {
     let home =
         holding(&["The pump has a fuse of ten amperes.", "The heater has a fuse of six amperes."]);
     let search = call("archival_search", &[("words", "fuse heater")]);
     for reading in [true, false] {
-        let script = [search.clone(), reply("Six amperes.")];
-        let model = ScriptedModel::new(4096, script).reading(&["It has six amperes."]);
+        let said = if reading { "It has \"six\"\namperes." } else { "Six amperes." };
+        let script = [search.clone(), reply(said)];
+        let model = ScriptedModel::new(4096, script).reading(&["It has \"six\"\namperes."]);
         let config = AgentConfig { reading, ..quiet() };
         let mut fixture = Fixture::open(home.path(), model, config).unwrap();
         let outcome = fixture.say("Which fuse does the heater have?");
         let read = outcome.plan.unwrap().reading;
-        assert_eq!(read.as_deref(), reading.then_some("It has six amperes."));
+        assert_eq!(read.as_deref(), reading.then_some(said));
+        assert_eq!(outcome.replies, [said]);
         let read = fixture.asked.lock().unwrap().iter().any(|asked| {
             asked.slot == SessionSlot::Reading && show(&asked.prompt).contains("The heater has")
         });
@@ -70,7 +72,7 @@ fn asked_in(fixture: &Fixture, slot: SessionSlot) -> Vec<String> {
 #[test]
 fn what_is_only_on_the_way_to_the_answer_is_searched_on_from() {
     let home = holding(&[TOWN, RIVER, "The pump was made in Querndale."]);
-    let script = [search("heater"), search("Umberleigh"), reply("On the Alme.")];
+    let script = [search("heater"), search("Umberleigh"), reply("It is the Alme.")];
     let model = ScriptedModel::new(4096, script).reading(&[ON_THE_WAY, "It is the Alme."]);
     let mut fixture = Fixture::open(home.path(), model, substrings()).unwrap();
     let outcome = fixture.say("On which river is the town where the heater was made?");
@@ -98,12 +100,12 @@ fn a_search_on_starts_from_what_was_read() {
     let passages: Vec<&str> = passages.iter().map(String::as_str).collect();
     let home = holding(&passages);
     let again = search("heater made");
-    let model = ScriptedModel::new(4096, [again.clone(), again, reply("On the Alme.")]);
+    let model = ScriptedModel::new(4096, [again.clone(), again, reply("It is the Alme.")]);
     let model = model.reading(&[ON_THE_WAY, "It is the Alme."]);
     let config = AgentConfig { search_mode: SearchMode::Words, ..quiet() };
     let mut fixture = Fixture::open(home.path(), model, config).unwrap();
     let outcome = fixture.say("On which river is the town where the heater was made?");
-    assert_eq!(outcome.replies, ["On the Alme."]);
+    assert_eq!(outcome.replies, ["It is the Alme."]);
     assert!(outcome.calls[1].result.contains(RIVER), "{}", outcome.calls[1].result);
     assert!(outcome.calls[1].arguments.get("page").is_none());
 }
@@ -111,8 +113,8 @@ fn a_search_on_starts_from_what_was_read() {
 #[test]
 fn what_leads_nowhere_is_no_fact_of_the_next_request() {
     let home = holding(&[TOWN, RIVER]);
-    let script = [search("heater"), search("Umberleigh"), reply("I do not know.")];
     let nothing = "No line says it; that is not even on the way.";
+    let script = [search("heater"), search("Umberleigh"), reply(nothing)];
     let model = ScriptedModel::new(4096, script).reading(&[nothing, "", "never asked"]);
     let mut fixture = Fixture::open(home.path(), model, substrings()).unwrap();
     let outcome = fixture.say("On which river is the town where the heater was made?");
@@ -126,11 +128,11 @@ fn what_leads_nowhere_is_no_fact_of_the_next_request() {
 #[test]
 fn a_search_that_finds_nothing_more_ends_it() {
     let home = holding(&[TOWN, RIVER]);
-    let script = [search("heater"), search("heater"), reply("I only know the town.")];
+    let script = [search("heater"), search("heater"), reply(ON_THE_WAY)];
     let model = ScriptedModel::new(4096, script).reading(&[ON_THE_WAY]);
     let mut fixture = Fixture::open(home.path(), model, substrings()).unwrap();
     let outcome = fixture.say("On which river is the town where the heater was made?");
-    assert_eq!(outcome.replies, ["I only know the town."]);
+    assert_eq!(outcome.replies, [ON_THE_WAY]);
     assert_eq!(outcome.plan.unwrap().reading.as_deref(), Some(ON_THE_WAY));
     assert_eq!(asked_in(&fixture, SessionSlot::Reading).len(), 1);
     assert!(fixture.last_prompt().contains("Tell the user what you read"));
@@ -142,7 +144,7 @@ fn after_the_last_search_nothing_is_checked_nor_without_the_setting() {
     let last = AgentConfig { searches_per_event: 1, ..substrings() };
     let unchecked = AgentConfig { checking: false, ..substrings() };
     for config in [last, unchecked] {
-        let model = ScriptedModel::new(4096, [search("heater"), reply("In Umberleigh.")]);
+        let model = ScriptedModel::new(4096, [search("heater"), reply(ON_THE_WAY)]);
         let model = model.reading(&[ON_THE_WAY]);
         let mut fixture = Fixture::open(home.path(), model, config).unwrap();
         fixture.say("On which river is the town where the heater was made?");

@@ -6,10 +6,13 @@ use rand_chacha::ChaCha8Rng;
 
 use super::chance;
 use crate::memory::case::Case;
-use crate::memory::tasks::nested_kv::{Chained, LOOKUPS_MAX, N_WORDINGS};
+use crate::memory::tasks::nested_kv::{Chained, LOOKUPS_MAX, N_WORDINGS, Wordings};
 
 /// Pairs in archival storage, as in the paper.
 const N_PAIRS: usize = 140;
+
+/// From this seed on, the wordings are those to report by.
+const REPORT_SEEDS_FROM: u64 = 1000;
 
 /// Makes cases: nested and direct in turn, over all numbers of lookups and all wordings.
 pub(crate) fn cases(seed: u64) -> impl Iterator<Item = Case> {
@@ -24,7 +27,8 @@ fn pair(seed: u64, number: usize) -> [Case; 2] {
     let chain = sample(&mut rng, N_PAIRS, n_lookups).into_vec();
     // Every wording comes with every number of lookups, in 48 pairs.
     let wording = (number + number / (LOOKUPS_MAX * N_WORDINGS / 2)) % N_WORDINGS;
-    Chained::new(pairs, chain).cases(&format!("kv-{seed}-{number}"), wording)
+    let wordings = if seed < REPORT_SEEDS_FROM { Wordings::Development } else { Wordings::Report };
+    Chained::new(pairs, chain).cases(&format!("kv-{seed}-{number}"), wordings, wording)
 }
 
 /// A random UUID, version 4.
@@ -55,6 +59,18 @@ mod tests {
             some(7, 9).into_iter().map(|case| case.messages[0].text.clone()).collect();
         assert_eq!(few, many[..3]);
         assert_ne!(few[0], some(8, 1)[0].messages[0].text);
+        let reported = cases(REPORT_SEEDS_FROM).nth(2).unwrap();
+        assert_eq!(reported.labels, some(7, 3)[2].labels);
+        let without = |case: &Case| {
+            let text = &case.messages[0].text;
+            let key = text.split_whitespace().find(|word| word.matches('-').count() == 4);
+            text.replace(key.unwrap(), "")
+        };
+        assert_ne!(
+            without(&reported),
+            without(&some(7, 3)[2]),
+            "seeds to report by have words of their own"
+        );
         let uuids: HashSet<String> =
             some(7, 1)[0].memory.passages.iter().map(|passage| passage.text.clone()).collect();
         assert_eq!(uuids.len(), N_PAIRS);

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::{Place, has, lines, some_text};
 use crate::memory::case::Case;
 use crate::memory::error::MemoryBenchError;
-use crate::memory::tasks::nested_kv::{Chained, LOOKUPS_MAX};
+use crate::memory::tasks::nested_kv::{Chained, LOOKUPS_MAX, Wordings};
 
 #[derive(Debug, Deserialize)]
 struct Example {
@@ -16,7 +16,8 @@ struct Example {
 }
 
 /// Reads the cases of a folder: first the paper's, which are all of the first dictionary, one for each
-/// ordering and number of lookups; then each other dictionary with the ordering of its number.
+/// ordering and number of lookups; then each other dictionary with the ordering of its number. Of these, the second
+/// half is asked in the wordings to report by.
 pub(crate) fn cases(folder: &Path) -> Result<Vec<Case>, MemoryBenchError> {
     let examples: Vec<(Place, Example)> = lines(folder, "kv-retrieval-140_keys.jsonl")?;
     let mut orderings = Vec::new();
@@ -28,12 +29,13 @@ pub(crate) fn cases(folder: &Path) -> Result<Vec<Case>, MemoryBenchError> {
         }
     }
     let n_seeds = orderings.iter().map(|(_, levels)| levels.len()).max().unwrap_or(0);
+    let all = (0..n_seeds).map(|seed| (0, seed)).chain((1..examples.len()).map(|n| (n, n)));
+    let n_all = n_seeds + examples.len().saturating_sub(1);
     let mut cases = Vec::new();
-    let mut add = |example: usize, seed: usize| -> Result<(), MemoryBenchError> {
-        let Some((place, Example { ordered_kv_records })) = examples.get(example) else {
-            return Ok(());
-        };
+    for (number, (example, seed)) in all.enumerate() {
+        let Some((place, Example { ordered_kv_records })) = examples.get(example) else { continue };
         check_pairs(place, ordered_kv_records)?;
+        let wordings = if 2 * number < n_all { Wordings::Development } else { Wordings::Report };
         for (n_lookups, levels) in &orderings {
             let Some((place, ordering)) = levels.get(seed) else { continue };
             check_ordering(place, ordering, *n_lookups, ordered_kv_records.len())?;
@@ -41,15 +43,8 @@ pub(crate) fn cases(folder: &Path) -> Result<Vec<Case>, MemoryBenchError> {
             // So that each number of lookups meets every wording.
             let wording = seed + n_lookups + seed / LOOKUPS_MAX;
             let chained = Chained::new(ordered_kv_records.clone(), ordering.clone());
-            cases.extend(chained.cases(&id, wording));
+            cases.extend(chained.cases(&id, wordings, wording));
         }
-        Ok(())
-    };
-    for seed in 0..n_seeds {
-        add(0, seed)?;
-    }
-    for example in 1..examples.len() {
-        add(example, example)?;
     }
     Ok(cases)
 }
@@ -126,6 +121,9 @@ mod tests {
             (&"2".into(), &"a".into())
         );
         assert_eq!(cases[0].memory.passages[2].text, "Key-value pair: key = c, value = a");
+        // The third dictionary is in the second half, and asked for in other words.
+        assert_eq!(cases[2].labels["wording"], cases[4].labels["wording"]);
+        assert_ne!(cases[2].messages[0].text, cases[4].messages[0].text);
     }
 
     #[test]

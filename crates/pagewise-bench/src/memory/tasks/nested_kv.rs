@@ -7,9 +7,11 @@
 //!
 //! **The direct control** has the same chained pairs, and wants the value of the first key, whatever it is.
 //! A harness that drives a model to look everything up that can be looked up gets all nested cases right
-//! and all controls wrong, so one figure means nothing without the other. Both are asked in eight wordings.
-//! Wording 1 of the nested case is the paper's, with the paper's persona, which demands to go on; in all
-//! others the persona says nothing about it, so that only the request tells the two apart.
+//! and all controls wrong, so one figure means nothing without the other. Both are asked in eight wordings, and
+//! there are two sets of them: one to develop an agent with, and one to report by, in words that nobody
+//! looked at who changed the agent. Wording 1 of the nested case is the paper's in both, with the paper's persona,
+//! which demands to go on; in all others the persona says nothing about it, so that only the request tells the
+//! two apart.
 //!
 //! The published code sends models that are not OpenAI's a second message asking for the final answer; the
 //! published figures are of models that got none, and here there is none either. It bounds the steps of an
@@ -56,43 +58,115 @@ const PAPER_REQUEST: &str = "I've given you a list of key-value pairs which you 
     'x' is 'y', but 'y' is also a key, return the value of key 'y'. Your task is to provide the value for the \
     following key: {key}. Answer only with the value, nothing else.";
 
-/// Requests that want the chain followed; the first is the paper's.
-const NESTED_REQUESTS: [&str; N_WORDINGS] = [
-    PAPER_REQUEST,
-    "Look up the key {key}. Whenever the value you find is itself a key of another pair, look that one up too, and \
-     go on until you reach a value that is not a key. Tell me that last value and nothing else.",
-    "Start at {key} and follow the chain of values: each value may be the key of the next pair. Which value stands at \
-     the end of the chain? Reply with it alone.",
-    "What does {key} finally resolve to? If its value is a key again, resolve that key, and so on. Give only the final \
-     value.",
-    "Please find the value of {key}, but do not give me a value that is also a key: in that case I want the value of \
-     that key instead. Answer with the value only.",
-    "{key} points to a value. That value can point to another one, like a redirect. Follow all redirects, and give me \
-     only the UUID where they end.",
-    "I need the end value for key {key}. Take its value; as long as there is a pair with that value as its key, take \
-     the value of that pair. Write the end value, nothing more.",
-    "Resolve {key} completely: dereference the value again and again until there is no pair for it. Only the resulting \
-     UUID, please.",
-];
-
-/// Requests that want the first value, whatever it is.
-const DIRECT_REQUESTS: [&str; N_WORDINGS] = [
-    "I've given you a list of key-value pairs which you can find in your archival memory, all keys and values are \
+/// The paper's request, but for the first value.
+const PAPER_REQUEST_DIRECT: &str = "I've given you a list of key-value pairs which you can find in your archival memory, all keys and values are \
      128-bit UUIDs, and your task is to return the value associated with the specified key. If a value itself is also \
      a key, return it all the same (do not do a nested lookup). For example, if the value of 'x' is 'y', and 'y' is \
      also a key, return 'y'. Your task is to provide the value for the following key: {key}. Answer only with the \
-     value, nothing else.",
-    "Look up the key {key} and tell me the value that stands there and nothing else. It does not matter whether that \
-     value is the key of another pair.",
-    "Which value is stored under {key}? Only this one pair interests me. Reply with its value alone.",
-    "What is the direct value of {key}? Even if it is a key again, do not resolve it further. Give only the value.",
-    "Please find the pair whose key is {key} and give me its value exactly as it is stored there. Answer with the value \
-     only.",
-    "{key} points to a value. That value may point to another one, but follow nothing: give me only the UUID that {key} \
-     itself points to.",
-    "I need the value of key {key}, one step and no more. Write that value, nothing more.",
-    "Read out the entry of {key}: the value next to that key, without looking anything else up. Only the UUID, please.",
-];
+     value, nothing else.";
+
+/// The requests of one set, of which the first is the paper's.
+struct Requests {
+    /// They want the chain followed.
+    nested: [&'static str; N_WORDINGS],
+    /// They want the first value, whatever it is.
+    direct: [&'static str; N_WORDINGS],
+}
+
+/// Which requests a case is asked with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wordings {
+    /// Those to develop an agent with.
+    Development,
+    /// Those to report by.
+    Report,
+}
+
+impl Wordings {
+    fn requests(self) -> &'static Requests {
+        match self {
+            Self::Development => &DEVELOPMENT,
+            Self::Report => &REPORT,
+        }
+    }
+}
+
+/// To develop an agent with.
+const DEVELOPMENT: Requests = Requests {
+    nested: [
+        PAPER_REQUEST,
+        "Look up the key {key}. Whenever the value you find is itself a key of another pair, look that one up too, and \
+         go on until you reach a value that is not a key. Tell me that last value and nothing else.",
+        "Start at {key} and follow the chain of values: each value may be the key of the next pair. Which value stands at \
+         the end of the chain? Reply with it alone.",
+        "What does {key} finally resolve to? If its value is a key again, resolve that key, and so on. Give only the final \
+         value.",
+        "Please find the value of {key}, but do not give me a value that is also a key: in that case I want the value of \
+         that key instead. Answer with the value only.",
+        "{key} points to a value. That value can point to another one, like a redirect. Follow all redirects, and give me \
+         only the UUID where they end.",
+        "I need the end value for key {key}. Take its value; as long as there is a pair with that value as its key, take \
+         the value of that pair. Write the end value, nothing more.",
+        "Resolve {key} completely: dereference the value again and again until there is no pair for it. Only the resulting \
+         UUID, please.",
+    ],
+    direct: [
+        PAPER_REQUEST_DIRECT,
+        "Look up the key {key} and tell me the value that stands there and nothing else. It does not matter whether that \
+         value is the key of another pair.",
+        "Which value is stored under {key}? Only this one pair interests me. Reply with its value alone.",
+        "What is the direct value of {key}? Even if it is a key again, do not resolve it further. Give only the value.",
+        "Please find the pair whose key is {key} and give me its value exactly as it is stored there. Answer with the value \
+         only.",
+        "{key} points to a value. That value may point to another one, but follow nothing: give me only the UUID that {key} \
+         itself points to.",
+        "I need the value of key {key}, one step and no more. Write that value, nothing more.",
+        "Read out the entry of {key}: the value next to that key, without looking anything else up. Only the UUID, please.",
+    ],
+};
+
+/// To report by.
+const REPORT: Requests = Requests {
+    nested: [
+        PAPER_REQUEST,
+        "Look up {key} in your stored pairs. If the value you get is itself a key of another pair, look that one \
+         up too, and carry on like this until you reach a value that is not a key of any pair. Answer with only \
+         that last value.",
+        "Could you please trace the chain that starts at {key} all the way to its end? I'm only interested in \
+         the final value, the one that doesn't serve as a key anywhere else, so please reply with just that \
+         value and nothing more.",
+        "Where does {key} ultimately lead? Keep hopping from each value to the pair it is the key of until no \
+         such pair exists, then give me the value you ended on, without any other text.",
+        "Start from {key} and resolve it completely: a value that is also a key doesn't count as a result, it \
+         only points you to the next pair. Your reply should consist solely of the value at which the chain \
+         stops.",
+        "Hi! I need the very last value in the chain of pairs beginning with the key {key}, not any of the ones \
+         in between, which are keys themselves. Just the value, please, no explanation.",
+        "Some values in your storage are keys of further pairs, and {key} may well begin such a chain. Go \
+         through every link, however many there are, and send back nothing except the value that has no pair of \
+         its own.",
+        "End of the chain for {key}, please: whenever a value turns out to be a key, go on to its value, and \
+         stop only when it isn't one. Output the final value alone.",
+    ],
+    direct: [
+        PAPER_REQUEST_DIRECT,
+        "Which value is stored right next to the key {key}? It may happen to be the key of another pair as well, \
+         but ignore that and don't go any further. Reply with the value only.",
+        "Give me the value paired with {key}, exactly one step and no more, even if that value can be looked up \
+         in turn. Nothing but the value in your answer, please.",
+        "I'd like to know what {key} maps to directly. Please don't continue along the chain if the result turns \
+         out to be a key itself; just write down that first value and leave out everything else.",
+        "Do a single lookup for {key} and stop there. Your whole answer should be the value you find in that one \
+         pair.",
+        "Hey, can you pull the immediate value for {key}? If it's also a key somewhere else in the table, that's \
+         of no interest to me: I want this first value as it is, with no other words around it.",
+        "Find the pair whose key is {key} and return the other half of that same pair, whatever it may be. Only \
+         the value from this one pair is wanted, with no commentary and without moving on to any other pair.",
+        "Please report the value that stands beside {key} in your storage. Whether or not this value is a key of \
+         some further pair makes no difference, since I am asking for the first link only, not for where the \
+         chain ends. Kindly answer with the bare value.",
+    ],
+};
 
 const BASELINE_PAPER: &str = "Below is a JSON object containing key-value pairings, all keys and values are 128-bit \
     UUIDs, and your task is to return the value associated with the specified key. If a value itself is also a key, \
@@ -122,13 +196,14 @@ impl Chained {
         Self { pairs, chain }
     }
 
-    /// Makes the nested case and its control in one wording, from 0.
-    pub(crate) fn cases(&self, id: &str, wording: usize) -> [Case; 2] {
+    /// Makes the nested case and its control in one of the wordings, from 0.
+    pub(crate) fn cases(&self, id: &str, wordings: Wordings, wording: usize) -> [Case; 2] {
         let wording = wording % N_WORDINGS;
+        let requests = wordings.requests();
         let key = &self.pairs[self.chain[0]].0;
         let is_paper = wording == 0;
-        let nested = NESTED_REQUESTS[wording].replace("{key}", key);
-        let direct = DIRECT_REQUESTS[wording].replace("{key}", key);
+        let nested = requests.nested[wording].replace("{key}", key);
+        let direct = requests.direct[wording].replace("{key}", key);
         let memory = Arc::new(self.memory(PERSONA));
         let nested_memory = match is_paper {
             true => Arc::new(self.memory(&format!("{PERSONA}{PERSONA_GO_ON}"))),
@@ -233,6 +308,8 @@ pub(crate) fn agent_config(usual: AgentConfig) -> AgentConfig {
 mod tests {
     use super::*;
 
+    const SETS: [Wordings; 2] = [Wordings::Development, Wordings::Report];
+
     fn chained() -> Chained {
         let pairs = [("k0", "v0"), ("k1", "v1"), ("k2", "v2"), ("k3", "v3")]
             .map(|(key, value)| (key.to_string(), value.to_string()));
@@ -248,8 +325,10 @@ mod tests {
 
     #[test]
     fn a_case_and_its_control_want_the_two_ends_of_the_same_chain() {
-        for wording in 0..N_WORDINGS {
-            let [nested, direct] = chained().cases("x", wording);
+        for (set, wording) in
+            SETS.into_iter().flat_map(|set| (0..N_WORDINGS).map(move |n| (set, n)))
+        {
+            let [nested, direct] = chained().cases("x", set, wording);
             assert_eq!((&*nested.id, &*direct.id), ("x-nested", "x-direct"));
             assert_eq!(nested.gold.answers, ["v3"]);
             assert_eq!(nested.gold.decoys, ["k0", "k3"]);
@@ -269,18 +348,26 @@ mod tests {
     }
 
     #[test]
+    fn no_request_is_in_both_sets_but_the_paper_s() {
+        let all = |requests: &Requests| [requests.nested, requests.direct].concat();
+        let reported = all(&REPORT);
+        let shared = all(&DEVELOPMENT).into_iter().filter(|request| reported.contains(request));
+        assert_eq!(shared.collect::<Vec<_>>(), [PAPER_REQUEST, PAPER_REQUEST_DIRECT]);
+    }
+
+    #[test]
     fn only_the_paper_s_own_wording_has_a_persona_that_demands_to_go_on() {
         let says_so = |case: &Case| case.memory.blocks[0].value.contains("DO NOT STOP");
-        let [nested, direct] = chained().cases("x", 0);
+        let [nested, direct] = chained().cases("x", Wordings::Report, 0);
         assert!(says_so(&nested) && !says_so(&direct));
-        let [nested, direct] = chained().cases("x", 5);
+        let [nested, direct] = chained().cases("x", Wordings::Report, 5);
         assert!(!says_so(&nested) && !says_so(&direct));
         assert!(Arc::ptr_eq(&nested.memory, &direct.memory), "memory is made ready once for both");
     }
 
     #[test]
     fn the_paper_s_prompt_without_an_agent_is_word_for_word() {
-        let [nested, _] = chained().cases("x", 0);
+        let [nested, _] = chained().cases("x", Wordings::Report, 0);
         let material = &nested.memory.material;
         let prompt = format!(
             "{}{}{}",

@@ -1,4 +1,3 @@
-mod agent_settings;
 mod experiment;
 mod grammar;
 mod loaded;
@@ -17,6 +16,7 @@ use pagewise_core::Embedder;
 use self::experiment::experiments;
 use self::loaded::Loaded;
 use self::progress::Pace;
+use crate::agent_settings;
 use crate::args::CommonArgs;
 use crate::failure::{Failure, Kind};
 use crate::opening::{NoEmbedder, load_embedder};
@@ -119,7 +119,7 @@ pub(super) fn run(
     if args.suite.is_none() && !args.task.iter().any(|task| task.needs_model()) {
         return Ok(());
     }
-    agent_settings::with_settings(AgentConfig::default(), &args.set)?;
+    agent_settings::with_set(AgentConfig::default(), &args.set)?;
     // Before a model is loaded for data that is not there.
     let experiments = experiments(args, common, printer)?;
     let models = match args.model.as_slice() {

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use pagewise_agent::AgentConfig;
 use pagewise_bench::memory::{
     Arm, CaseSet, Documents, Lender, Runner, Settings, Summary, Task, Truncation,
 };
 use pagewise_core::Embedder;
 use pagewise_infer::{Engine, LoadError};
 
+use super::MemoryArgs;
 use super::experiment::Experiment;
 use super::progress::{Pace, Progress};
-use super::{MemoryArgs, agent_settings};
+use crate::agent_settings;
 use crate::args::CommonArgs;
 use crate::commands::chat::{cancel_on_ctrl_c, while_replying};
 use crate::failure::{Failure, Kind};
@@ -107,12 +107,8 @@ impl<'a> Loaded<'a> {
         arm: Arm,
         embedder: &str,
     ) -> Result<Settings, Failure> {
-        let usual = AgentConfig {
-            sampling: weights::sampling(self.common),
-            seed: self.common.seed,
-            ..AgentConfig::default()
-        };
-        let agent = agent_settings::with_settings(task.agent_config(usual), &self.args.set)?;
+        let usual = agent_settings::for_model(self.common)?;
+        let agent = agent_settings::with_set(task.agent_config(usual), &self.args.set)?;
         let truncation = self.args.truncation;
         let n_max = match (self.args.documents, truncation) {
             (Some(n), _) => n.into(),
