@@ -78,6 +78,25 @@ fn every_arm_leaves_its_records_and_its_sums() {
 }
 
 #[test]
+fn jobs_leave_the_records_that_one_leaves() {
+    let home = Home::new();
+    let records = |jobs: &str, threads: &str| {
+        let out = home.join(jobs);
+        let flags = ["--arm", "no-memory", "--limit", "6", "--out", out.to_str().unwrap()];
+        let command = [&FLAGS[..4], &flags, &["--jobs", jobs, "-t", threads]].concat();
+        home.run(&command, "").succeeded(&command);
+        let file = out.join("nested-kv.tiny.no-memory.4096.jsonl");
+        let mut records = lines(&fs::read_to_string(file).unwrap());
+        records.sort_by_key(|record| record["case"]["id"].to_string());
+        records.iter_mut().for_each(|record| record["seconds"] = 0.into());
+        records
+    };
+    let together = records("2", "2");
+    assert_eq!(together.len(), 6);
+    assert_eq!(together, records("1", "1"));
+}
+
+#[test]
 fn functions_of_others_are_called_by_both_of_their_arms() {
     let home = Home::new();
     let command = [
@@ -169,6 +188,11 @@ fn what_cannot_be_run_is_refused_with_a_sentence() {
     check(&["--task", "nested-kv", "--only", "lookups=9"], 2, "none of them has the labels");
     check(&["--task", "nested-kv", "--window", "5000"], 2, "was trained for at most 4096");
     check(&["--task", "nested-kv", "--model", "./none.gguf"], 3, "none.gguf");
+    check(
+        &["--task", "nested-kv", "--jobs", "3", "-t", "2"],
+        2,
+        "3 jobs need a thread each, and there are 2 threads\nhint: try --jobs 2",
+    );
     check(&["--regrade", folder], 2, "has no records\nhint: give the folder of --out");
     let file = home.join("data/kv-retrieval-140_keys.jsonl");
     fs::write(&file, "{\"ordered_kv_records\": [[\"a\"]]}\n").unwrap();

@@ -11,7 +11,7 @@ use crate::functions::{
     recall::page_of,
     working_context::{one_line, writable_lines},
 };
-use crate::message_parts::has_question_mark;
+use crate::message_parts::{has_question_mark, told};
 use crate::reading::Reading;
 
 /// What the chain is for.
@@ -126,9 +126,11 @@ impl Chain {
         shown
     }
 
-    /// What was read, if it answers the message.
+    /// What was read, if it is a reply: an answer to a message that says nothing but what it asks. What else it says,
+    /// such as in which language it wants to be answered, was not in view where it was read.
     pub(crate) fn answer(&self) -> Option<&str> {
-        let reading = self.reading.as_ref().filter(|reading| !reading.searches_on);
+        let reading = self.reading.as_ref().filter(|reading| reading.is_answer);
+        let reading = reading.filter(|_| told(&self.event_text).is_none());
         reading.map(|reading| reading.answer.as_str())
     }
 

@@ -4,6 +4,7 @@
 //! that asks something as well. Given nothing but what the message tells, after a few examples from other
 //! fields, it writes them all. Each becomes a call like any other.
 
+use jiff::civil::Date;
 use pagewise_core::{ArgumentKind, FunctionCall};
 use serde_json::{Value, json};
 
@@ -14,6 +15,7 @@ use crate::functions::working_context::{
     APPEND, REPLACE, content_words, labels_with_room, one_line, outdated,
 };
 use crate::intake::{Decision, Question, shown};
+use crate::relative_days::with_days;
 
 /// The most tokens that they may take together.
 pub(crate) const NOTING_MAX_TOKENS: usize = 400;
@@ -52,20 +54,25 @@ pub(crate) fn read_noting(call: &FunctionCall, told: &str, is_cut: bool) -> Vec<
 
 /// The call that keeps a fact: in the place of a line that it outdates, else beside the others, or in archival
 /// storage if no block has room.
-pub(crate) fn keeping(fact: &str, state: &State<'_>) -> FunctionCall {
+///
+/// `today` says which days the fact means.
+pub(crate) fn keeping(fact: &str, today: Date, state: &State<'_>) -> FunctionCall {
     let before = state.chain.lines_before(state.working_context);
+    let dated = with_days(fact, today);
     if let Some(line) = outdated(&before, fact) {
-        return FunctionCall::new(REPLACE.name, [("old", line.as_str()), ("new", fact)]);
+        return FunctionCall::new(REPLACE.name, [("old", line.as_str()), ("new", dated.as_str())]);
     }
     match labels_with_room(state).first() {
-        Some(block) => FunctionCall::new(APPEND.name, [("block", block.as_str()), ("text", fact)]),
-        None => archiving(fact),
+        Some(block) => {
+            FunctionCall::new(APPEND.name, [("block", block.as_str()), ("text", dated.as_str())])
+        }
+        None => archiving(fact, today),
     }
 }
 
 /// The call that keeps a fact in archival storage.
-pub(crate) fn archiving(fact: &str) -> FunctionCall {
-    FunctionCall::new(ARCHIVAL_INSERT.name, [("text", fact)])
+pub(crate) fn archiving(fact: &str, today: Date) -> FunctionCall {
+    FunctionCall::new(ARCHIVAL_INSERT.name, [("text", with_days(fact, today).as_str())])
 }
 
 /// Reads the examples: a message, and a line for each fact.

@@ -16,9 +16,6 @@ use crate::functions::working_context::{content_words, one_line};
 use crate::intake::{Decision, Question, examples};
 use crate::message_parts;
 
-/// The longest answer that is read in what was found, in characters.
-pub(crate) const READING_MAX_CHARS: usize = 300;
-
 /// The most messages of the conversation in view that are read with what was found.
 pub(crate) const READ_MESSAGES_MAX: usize = 4;
 
@@ -35,6 +32,8 @@ pub(crate) struct Reading {
     /// The words of the answer that the lines have and the message has not, in order: what a search for the rest
     /// of the answer can start from.
     pub(crate) leads: Vec<String>,
+    /// Whether it answers what is asked, as far as the model was asked that.
+    pub(crate) is_answer: bool,
     /// Whether the model searches on, because the answer is none yet.
     pub(crate) searches_on: bool,
 }
@@ -58,7 +57,7 @@ impl Reading {
         let source = best.filter(|(_, shared)| *shared > 0.0).map(|(line, _)| line.clone());
         let held: BTreeSet<String> = held.into_iter().flatten().collect();
         let leads = leads(answer, &telling, &held);
-        Self { answer: answer.to_string(), source, leads, searches_on: false }
+        Self { answer: answer.to_string(), source, leads, is_answer: true, searches_on: false }
     }
 
     /// Whether it is on the way to an answer: that nothing was found leads nowhere.
@@ -143,10 +142,10 @@ mod tests {
     use super::*;
 
     fn lines() -> Vec<String> {
-        let boats = "2026-01-04, you said: Boats need paint.";
+        let boats = "4 January 2026, you said: Boats need paint.";
         vec![
             boats.into(),
-            "2026-01-04, you said: Boats are wet.".into(),
+            "4 January 2026, you said: Boats are wet.".into(),
             noted("The user has a dog."),
         ]
     }
@@ -161,7 +160,8 @@ mod tests {
     #[test]
     fn an_answer_leads_on_by_what_was_read_and_not_asked() {
         let asked = "Where was Ada Wren born?";
-        let lines = ["2026-01-04: Ada Wren was born in Umberleigh.", "妹は京都に住んでいます。"];
+        let lines =
+            ["4 January 2026: Ada Wren was born in Umberleigh.", "妹は京都に住んでいます。"];
         let lines = lines.map(String::from);
         let read = |answer| Reading::of(answer, asked, &lines);
         assert_eq!(read("Ada Wren was born in Umberleigh, Umberleigh.").leads, ["umberleigh"]);

@@ -20,13 +20,25 @@ pub(crate) fn with_days(text: &str, day: Date) -> String {
     format!("{text} ({})", told.join(", "))
 }
 
+/// Returns a text without the days that [`with_days`] has put after it.
+pub(crate) fn without_days(text: &str) -> &str {
+    let told = text.strip_suffix(')').and_then(|rest| rest.rsplit_once(" ("));
+    let Some((bare, told)) = told else { return text };
+    let is_day = |one: &str| {
+        let words = one.split_once(": ").map(|(words, _)| words);
+        words.is_some_and(|words| relative_days(words, Date::ZERO).len() == 1)
+    };
+    if told.split(", ").all(is_day) { bare } else { text }
+}
+
 /// The relative days in a text, in order, each once: the words, and what they are.
 fn relative_days(text: &str, day: Date) -> Vec<(String, String)> {
-    let words: Vec<String> = words(text);
+    let words = words(text);
     let mut found: Vec<(String, String)> = Vec::new();
     let mut at = 0;
     while at < words.len() {
-        let Some((n_words, when)) = at_start(&words[at..], day) else {
+        let before = at.checked_sub(1).map_or("", |before| &words[before]);
+        let Some((n_words, when)) = at_start(before, &words[at..], day) else {
             at += 1;
             continue;
         };
@@ -39,22 +51,40 @@ fn relative_days(text: &str, day: Date) -> Vec<(String, String)> {
     found
 }
 
-/// The words of a text in lower case. What stands between words that belong together is a space.
+/// The words of a text in lower case, and its marks each by itself: words with a mark between them do not belong
+/// together. A mark inside a word is a part of it: `twenty-two`, `2.5`, `yesterday's`.
 fn words(text: &str) -> Vec<String> {
-    let pieces = text.split(|c: char| !c.is_alphanumeric() && c != '\'');
-    pieces.filter(|piece| !piece.is_empty()).map(str::to_lowercase).collect()
+    let mut words: Vec<String> = Vec::new();
+    let mut is_inside = false;
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        let goes_on = rest.peek().is_some_and(|next| next.is_alphanumeric());
+        let is_of_word = c.is_alphanumeric() || is_inside && goes_on && !c.is_whitespace();
+        match words.last_mut().filter(|_| is_inside && is_of_word) {
+            Some(word) => word.extend(c.to_lowercase()),
+            None if !c.is_whitespace() => words.push(c.to_lowercase().collect()),
+            None => {}
+        }
+        is_inside = is_of_word;
+    }
+    words
 }
 
-/// What the first words are, and how many they are; `None` if they are no relative day.
-fn at_start(words: &[String], day: Date) -> Option<(usize, String)> {
+/// What the first words are, and how many they are; `None` if they are no relative day, or after the word `before`
+/// might be another.
+fn at_start(before: &str, words: &[String], day: Date) -> Option<(usize, String)> {
     let word = |n: usize| words.get(n).map_or("", String::as_str);
     let [one, two, three, four] = [0, 1, 2, 3].map(word);
     let (n_words, when) = match (one, two, three, four) {
         ("the", "day", "before", "yesterday") => (4, days_on(day, -2)),
         ("the", "day", "after", "tomorrow") => (4, days_on(day, 2)),
+        // "A week from tomorrow", "a year ago today".
+        (..) if matches!(before, "from" | "ago") => return None,
         ("yesterday", ..) => (1, days_on(day, -1)),
         ("today" | "tonight", ..) => (1, days_on(day, 0)),
         ("tomorrow", ..) => (1, days_on(day, 1)),
+        // "The last week of school", "the next year": not those beside this one.
+        ("last" | "next", ..) if before == "the" => return None,
         ("last", "night", ..) => (2, days_on(day, -1)),
         ("last", "week", ..) => (2, week(day, -1)),
         ("next", "week", ..) => (2, week(day, 1)),
@@ -62,11 +92,21 @@ fn at_start(words: &[String], day: Date) -> Option<(usize, String)> {
         ("last", unit @ ("month" | "year"), ..) => (2, counted(day, unit, -1)),
         ("next", unit @ ("month" | "year"), ..) => (2, counted(day, unit, 1)),
         ("last", name, ..) => (2, weekday_before(day, weekday(name)?)),
-        ("in", count, unit, _) => (3, counted(day, unit, count_of(count)?)),
+        // "A year ago today", and "a year ago Friday".
+        (_, _, "ago", "today" | "yesterday" | "tomorrow") => return None,
+        (_, _, "ago", name) if weekday(name).is_some() => return None,
+        // "Two or three weeks ago", "half a year ago".
+        (_, _, "ago", _) if is_part_of_count(before) => return None,
         (count, unit, "ago", _) => (3, counted(day, unit, -count_of(count)?)),
         _ => return None,
     };
     Some((n_words, when?))
+}
+
+/// Whether a word before a number is a part of how many there are.
+fn is_part_of_count(word: &str) -> bool {
+    matches!(word, "or" | "to" | "half" | "twenty" | "thirty" | "hundred" | "–" | "-")
+        || count_of(word).is_some()
 }
 
 fn days_on(day: Date, n: i64) -> Option<String> {
@@ -154,9 +194,8 @@ mod tests {
             ("three days ago", "29 March 2026"),
             ("10 days ago", "22 March 2026"),
             ("a week ago", "25 March 2026"),
-            ("in two weeks", "15 April 2026"),
             ("four months ago", "December 2025"),
-            ("an year ago", "2025"),
+            ("a year ago", "2025"),
             ("last year", "2025"),
             ("next month", "May 2026"),
             ("last week", "23 March 2026 to 29 March 2026"),
@@ -167,6 +206,13 @@ mod tests {
         ] {
             let text = format!("We went there {said}!");
             assert_eq!(with_days(&text, DAY), format!("{text} ({said}: {when})"));
+        }
+    }
+
+    #[test]
+    fn what_stands_around_it_may_be_anything_else() {
+        for text in ["Well, two weeks ago I left.", "I left, and two weeks ago! Really."] {
+            assert_eq!(with_days(text, DAY), format!("{text} (two weeks ago: 18 March 2026)"));
         }
     }
 
@@ -182,7 +228,14 @@ mod tests {
         for text in [
             "",
             "The last time was long ago.",
-            "In a hurry, in two minds.",
+            "I read it in two days, the first time in five years.",
+            "Twenty-two days ago, 2.5 years ago, 1,200 days ago, half a year ago.",
+            "Two or three weeks ago.",
+            "The last night of the trip, and the next year.",
+            "He came last. Monday was hot.",
+            "I have three. Weeks ago I had none.",
+            "A year ago today; a week from tomorrow; two years ago Monday.",
+            "Yesterday's news and yesterday’s papers.",
             "Next Friday may be either.",
             "The last bus, last Maundy Thursday.",
             "5000 days ago",
@@ -190,6 +243,14 @@ mod tests {
             "昨日、妹に会いました。",
         ] {
             assert_eq!(with_days(text, DAY), text);
+        }
+    }
+
+    #[test]
+    fn days_are_taken_off_again_and_nothing_else() {
+        for text in ["I packed yesterday, and fly tomorrow.", "Last week (in Rome: lovely)"] {
+            assert_eq!(without_days(&with_days(text, DAY)), text);
+            assert_eq!(without_days(text), text);
         }
     }
 
@@ -205,7 +266,9 @@ mod tests {
         #[test]
         fn a_text_is_kept_as_it_is(text in "[a-zé' .,0-9]{0,60}", days in 0..4000_i64) {
             let day = DAY.checked_add(days.days()).unwrap();
-            prop_assert!(with_days(&text, day).starts_with(&text));
+            let dated = with_days(&text, day);
+            prop_assert!(dated.starts_with(&text));
+            prop_assert_eq!(without_days(&dated), &text);
         }
     }
 }

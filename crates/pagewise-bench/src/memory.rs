@@ -46,6 +46,7 @@ mod game;
 mod generate;
 mod html;
 mod interval;
+mod jobs;
 mod judge;
 mod leaderboard;
 mod lent_model;

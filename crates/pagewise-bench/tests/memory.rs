@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+#[path = "memory/at_once.rs"]
+mod at_once;
 #[path = "memory/scripted.rs"]
 mod scripted;
 #[path = "memory/talks.rs"]
@@ -40,7 +42,7 @@ impl Fixture {
         let embedder: Arc<dyn Embedder> = Arc::new(HashEmbedder::new());
         let now = "2026-01-05T09:00:00Z".parse().unwrap();
         let cancelled = AtomicBool::new(false);
-        let mut runner = Runner::new(&self.lender, embedder, now, &cancelled);
+        let mut runner = Runner::new(&self.lenders, &embedder, now, &cancelled);
         runner.run(cases, &self.settings, out, observer)
     }
 }

@@ -45,7 +45,7 @@ impl Fixture {
         let embedder: Arc<dyn Embedder> = Arc::new(HashEmbedder::new());
         let now = "2026-01-05T09:00:00Z".parse().unwrap();
         let cancelled = AtomicBool::new(false);
-        let mut runner = Runner::new(&self.lender, embedder, now, &cancelled);
+        let mut runner = Runner::new(&self.lenders, &embedder, now, &cancelled);
         let mut counter = Counter::default();
         let _open = STORES.read().unwrap();
         let records = runner.run(cases, &self.settings, out, &mut counter)?;
@@ -248,7 +248,7 @@ fn conversations_go_on_where_a_run_was_stopped() {
         }
     }
     let open = STORES.read().unwrap();
-    let mut runner = Runner::new(&fixture.lender, Arc::clone(&embedder), now, &stopped);
+    let mut runner = Runner::new(&fixture.lenders, &embedder, now, &stopped);
     let error = runner
         .run(&cases[..1], &fixture.settings, Some(out.path()), &mut Stop(&stopped))
         .unwrap_err();

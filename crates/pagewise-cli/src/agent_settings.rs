@@ -11,14 +11,11 @@ use crate::weights;
 /// it better than the usual ones.
 pub(crate) fn for_model(args: &CommonArgs) -> Result<AgentConfig, Failure> {
     let profile = weights::entry(args).into_iter().flat_map(|entry| &entry.agent);
-    let usual = AgentConfig {
-        sampling: weights::sampling(args),
-        seed: args.seed,
-        ..AgentConfig::default()
-    };
-    with_settings(usual, profile).map_err(|problem| {
+    let profiled = with_settings(AgentConfig::default(), profile).map_err(|problem| {
         Failure::usage(format!("the profile of {} in the catalog: {problem}", args.model))
-    })
+    })?;
+    // What the flags say comes after it.
+    Ok(AgentConfig { sampling: weights::sampling(args), seed: args.seed, ..profiled })
 }
 
 /// Reads a name and a value with an equals sign between them; what is no JSON is a text.
@@ -86,6 +83,17 @@ mod tests {
         assert!(error("intakes=false").contains("no setting intakes, only persona"));
         assert!(error("page_size=many").contains("--set: invalid type"));
         assert!(setting("intake").is_err_and(|error| error.contains("such as intake=false")));
+    }
+
+    #[test]
+    fn a_profile_changes_what_it_names() {
+        let profile = [("checking".to_string(), Value::from(false))];
+        let settings = profile.iter().map(|(name, value)| (name, value));
+        let expected = AgentConfig { checking: false, ..AgentConfig::default() };
+        assert_eq!(with_settings(AgentConfig::default(), settings), Ok(expected));
+        let unknown = [("cheking".to_string(), Value::from(false))];
+        let settings = unknown.iter().map(|(name, value)| (name, value));
+        assert!(with_settings(AgentConfig::default(), settings).is_err());
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The command line, as clap reads it. Doc comments are the help text.
 
+use std::num::NonZero;
 use std::path::PathBuf;
+use std::thread::available_parallelism;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pagewise_infer::{Compute, DeviceChoice, Isa};
@@ -112,6 +114,12 @@ pub(crate) struct CommonArgs {
 }
 
 impl CommonArgs {
+    /// Returns how many threads of the processor are to be used.
+    pub(crate) fn n_threads(&self) -> usize {
+        let every_core = || available_parallelism().map_or(1, NonZero::get);
+        self.threads.map_or_else(every_core, usize::from)
+    }
+
     /// Finds where the arithmetic is to happen.
     pub(crate) fn compute(&self) -> Result<Compute, Failure> {
         self.compute_on(self.device.into(), self.threads.map(usize::from))

@@ -18,7 +18,7 @@ use crate::intake::{self, Decision, First};
 use crate::main_context::clip;
 use crate::message_parts::{asked, told};
 use crate::noting::{self, NOTING_MAX_TOKENS};
-use crate::reading::{self, READ_MESSAGES_MAX, READING_MAX_CHARS, Reading};
+use crate::reading::{self, READ_MESSAGES_MAX, Reading};
 use crate::relative_days::with_days;
 use crate::tool_rules;
 
@@ -77,10 +77,9 @@ impl Agent {
         });
         let today = self.clock.now().date();
         for fact in facts {
-            let fact = with_days(&fact, today);
-            let keeping = noting::keeping(&fact, &self.state(chain)?);
+            let keeping = noting::keeping(&fact, today, &self.state(chain)?);
             if self.execute(&keeping, chain, handling)? == Status::Failed {
-                self.execute(&noting::archiving(&fact), chain, handling)?;
+                self.execute(&noting::archiving(&fact, today), chain, handling)?;
             }
         }
         Ok(())
@@ -121,7 +120,8 @@ impl Agent {
         let is_new = chain.read_before.is_none() || chain.n_read < chain.found.len();
         let mut reading = if is_new { self.read_unread(chain, handling)? } else { None };
         if let Some(reading) = &mut reading {
-            reading.searches_on = !self.is_answer(&reading.answer, chain, handling)?;
+            reading.is_answer = self.is_answer(&reading.answer, chain, handling)?;
+            reading.searches_on = !reading.is_answer;
         }
         // If there is nothing new, what was read before is all there is to say.
         let before = chain.read_before.take();
@@ -161,7 +161,9 @@ impl Agent {
             Some(before) => before.before(&asked),
             None => asked,
         };
+        let request = with_days(&request, self.clock.now().date());
         chain.n_read = chain.found.len();
+        let max_chars = self.config.message_max_chars;
         let mut prompt = reading::reading(&request, &lines, &persona);
         while self.count(&prompt)? > self.levels.budget_tokens {
             // Main context has what is in view anyway; of what was found, the best stands first.
@@ -178,7 +180,10 @@ impl Agent {
             }
             prompt = reading::reading(&request, &lines, &persona);
         }
-        let text = self.write_text(SessionSlot::Reading, &prompt, READING_MAX_CHARS, handling)?;
+        let text = self.write_text(SessionSlot::Reading, &prompt, max_chars, handling)?;
+        // What a call's text may have, so that it can be one.
+        let written = |c: &char| !c.is_control() || matches!(c, '\n' | '\t');
+        let text = text.map(|text| text.chars().filter(written).collect::<String>());
         let text = text.filter(|text| !text.is_empty());
         Ok(text.map(|text| Reading::of(&text, &chain.event_text, &lines)))
     }

@@ -8,6 +8,7 @@ use pagewise_memory::WorkingContext;
 use super::{Done, Effect, Function, Purpose, State};
 use crate::config::Heartbeats;
 use crate::message_parts::is_unspaced;
+use crate::relative_days::without_days;
 
 pub(crate) static APPEND: Function = Function {
     name: "working_context_append",
@@ -175,7 +176,8 @@ fn says_the_same(a: &str, b: &str) -> bool {
 /// Oslo", "lives in Bergen now"), or the line has much in common with the fact beside its subject.
 pub(crate) fn outdated<'a>(lines: &'a [String], text: &str) -> Option<&'a String> {
     let said = stems(text);
-    let held: Vec<Vec<String>> = lines.iter().map(|line| stems(line)).collect();
+    // Two things that happened on one day are not the same thing.
+    let held: Vec<Vec<String>> = lines.iter().map(|line| stems(without_days(line))).collect();
     // Words that many lines have, such as the name of whom they are about, say little of any of them.
     let weight = |word: &String| {
         1.0 / held.iter().filter(|words| words.contains(word)).count().max(1) as f64
@@ -291,6 +293,15 @@ mod tests {
         ] {
             assert_eq!(outdated_by(fact, &[line]), None, "{fact}");
         }
+    }
+
+    #[test]
+    fn the_day_of_a_line_is_not_what_it_is_about() {
+        let dog = "The user's dog died yesterday. (yesterday: 4 January 2026)";
+        assert_eq!(outdated_by("The user bought a car yesterday.", &[dog]), None);
+        let moved = "The user moved to Oslo yesterday. (yesterday: 4 January 2026)";
+        let fact = "The user moved to Bergen yesterday.";
+        assert_eq!(outdated_by(fact, &[moved]).as_deref(), Some(moved));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! What was found is read by itself, and what was read is checked.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use pagewise_agent::AgentConfig;
+use pagewise_agent::{AgentConfig, Event};
 use pagewise_core::SessionSlot;
 use pagewise_memory::{NewPassage, SearchMode, Store};
 use pagewise_testkit::{HashEmbedder, ScriptedModel, call};
@@ -55,6 +56,28 @@ fn what_was_read_is_the_reply_beside_the_line_that_it_rests_on() {
             insta::assert_snapshot!(shown);
         } else {
             assert!(shown.contains("The pump has") && shown.contains("The heater has"));
+        }
+    }
+}
+
+#[test]
+fn an_answer_is_all_that_a_reply_can_say_unless_the_message_says_more_than_it_asks() {
+    let home = holding(&["The heater has a fuse of six amperes."]);
+    let question = "Which fuse does the heater have?";
+    for (asked, is_free) in
+        [(question.to_string(), false), (format!("{question} Answer in French, please."), true)]
+    {
+        let script = [search("fuse heater"), reply("Six ampères.")];
+        let model = ScriptedModel::new(4096, script).reading(&["It has six amperes."]);
+        let mut fixture = Fixture::open(home.path(), model, quiet()).unwrap();
+        let event = Event::UserMessage { text: asked };
+        let outcome = fixture.agent.handle(event, &mut (), &AtomicBool::new(false));
+        match is_free {
+            true => assert_eq!(outcome.unwrap().replies, ["Six ampères."]),
+            false => {
+                let error = outcome.unwrap_err().to_string();
+                assert!(error.contains("message"), "{error}");
+            }
         }
     }
 }
@@ -114,7 +137,7 @@ fn a_search_on_starts_from_what_was_read() {
 fn what_leads_nowhere_is_no_fact_of_the_next_request() {
     let home = holding(&[TOWN, RIVER]);
     let nothing = "No line says it; that is not even on the way.";
-    let script = [search("heater"), search("Umberleigh"), reply(nothing)];
+    let script = [search("heater"), search("Umberleigh"), reply("I do not know.")];
     let model = ScriptedModel::new(4096, script).reading(&[nothing, "", "never asked"]);
     let mut fixture = Fixture::open(home.path(), model, substrings()).unwrap();
     let outcome = fixture.say("On which river is the town where the heater was made?");
@@ -128,11 +151,12 @@ fn what_leads_nowhere_is_no_fact_of_the_next_request() {
 #[test]
 fn a_search_that_finds_nothing_more_ends_it() {
     let home = holding(&[TOWN, RIVER]);
-    let script = [search("heater"), search("heater"), reply(ON_THE_WAY)];
+    let script = [search("heater"), search("heater"), reply("I only know the town.")];
     let model = ScriptedModel::new(4096, script).reading(&[ON_THE_WAY]);
     let mut fixture = Fixture::open(home.path(), model, substrings()).unwrap();
     let outcome = fixture.say("On which river is the town where the heater was made?");
-    assert_eq!(outcome.replies, [ON_THE_WAY]);
+    // It is no answer, so that main context may know better.
+    assert_eq!(outcome.replies, ["I only know the town."]);
     assert_eq!(outcome.plan.unwrap().reading.as_deref(), Some(ON_THE_WAY));
     assert_eq!(asked_in(&fixture, SessionSlot::Reading).len(), 1);
     assert!(fixture.last_prompt().contains("Tell the user what you read"));

@@ -22,10 +22,10 @@ use tempfile::TempDir;
 use super::case::{Case, Gold, Keep};
 use super::error::MemoryBenchError;
 use super::failure::{evidence_share, has_evidence};
+use super::jobs::Tell;
 use super::lent_model::Lender;
 use super::prepared::{Memories, hear, reset, summary_of_past};
 use super::record::{EventRecord, PromptRecord, Settings, steps};
-use super::run::RunObserver;
 use super::told::{Listening, ToldRecord};
 
 /// Who answers.
@@ -127,7 +127,7 @@ pub(crate) struct Answering<'a> {
     /// Where what an agent wrote is kept between runs.
     pub(crate) folder: Option<&'a Path>,
     pub(crate) cancelled: &'a AtomicBool,
-    pub(crate) observer: &'a mut dyn RunObserver,
+    pub(crate) tell: &'a mut Tell<'a>,
 }
 
 impl Answering<'_> {
@@ -189,7 +189,7 @@ impl Answering<'_> {
             folder: self.folder,
             cancelled: self.cancelled,
         };
-        let told = self.memories.told(&case.memory, &listening, self.observer)?;
+        let told = self.memories.told(&case.memory, &listening, self.tell)?;
         answered.told = Some(told.record());
         Ok(Some(told.copy()?))
     }

@@ -1,9 +1,8 @@
 //! One loaded model, lent to one agent after another.
 
-use std::cell::RefCell;
 use std::ops::ControlFlow;
-use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use pagewise_core::{
@@ -13,9 +12,14 @@ use pagewise_core::{
 
 /// Owns a model, lends it to agents, and notes what they had it write.
 pub struct Lender {
-    model: Rc<RefCell<Box<dyn LanguageModel>>>,
-    log: Rc<RefCell<Vec<Written>>>,
-    tokens: Rc<RefCell<TokenUsage>>,
+    lent: Arc<Mutex<Lent>>,
+}
+
+/// What is lent, and what became of it.
+struct Lent {
+    model: Box<dyn LanguageModel + Send>,
+    log: Vec<Written>,
+    tokens: TokenUsage,
 }
 
 /// One answer of the model.
@@ -38,61 +42,62 @@ impl Written {
 
 /// The model as an agent has it.
 struct LentModel {
-    model: Rc<RefCell<Box<dyn LanguageModel>>>,
-    log: Rc<RefCell<Vec<Written>>>,
-    tokens: Rc<RefCell<TokenUsage>>,
+    lent: Arc<Mutex<Lent>>,
+}
+
+/// Nobody waits here: of the agents of one lender, one runs at a time.
+fn lock(lent: &Mutex<Lent>) -> MutexGuard<'_, Lent> {
+    lent.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Lender {
     /// Takes a model.
-    pub fn new(model: Box<dyn LanguageModel>) -> Self {
-        Self { model: Rc::new(RefCell::new(model)), log: Rc::default(), tokens: Rc::default() }
+    pub fn new(model: Box<dyn LanguageModel + Send>) -> Self {
+        let lent = Lent { model, log: Vec::new(), tokens: TokenUsage::default() };
+        Self { lent: Arc::new(Mutex::new(lent)) }
     }
 
-    /// Lends the model. Only one agent has it run at a time, since there is one loop.
+    /// Lends the model. Only one agent has it run at a time, since each job has a model of its own.
     pub(crate) fn lend(&self) -> Box<dyn LanguageModel> {
-        Box::new(LentModel {
-            model: Rc::clone(&self.model),
-            log: Rc::clone(&self.log),
-            tokens: Rc::clone(&self.tokens),
-        })
+        Box::new(LentModel { lent: Arc::clone(&self.lent) })
     }
 
     /// Has the model forget what it read and wrote for the case before.
     pub(crate) fn begin_case(&self) {
-        self.model.borrow_mut().forget();
-        self.log.borrow_mut().clear();
-        self.tokens.take();
+        let mut lent = lock(&self.lent);
+        lent.model.forget();
+        lent.log.clear();
+        lent.tokens = TokenUsage::default();
     }
 
     /// Returns what the model wrote since this was last asked.
     pub(crate) fn written(&self) -> Vec<Written> {
-        self.log.take()
+        std::mem::take(&mut lock(&self.lent).log)
     }
 
     /// Returns what the case cost so far.
     pub(crate) fn tokens(&self) -> TokenUsage {
-        *self.tokens.borrow()
+        lock(&self.lent).tokens
     }
 
     /// Counts the tokens of a prompt.
     pub(crate) fn count_tokens(&self, prompt: &Prompt) -> Result<usize, ModelError> {
-        self.model.borrow().count_tokens(prompt)
+        lock(&self.lent).model.count_tokens(prompt)
     }
 
     /// Returns the window, in tokens.
     pub fn window_tokens(&self) -> usize {
-        self.model.borrow().context_window_tokens()
+        lock(&self.lent).model.context_window_tokens()
     }
 }
 
 impl LanguageModel for LentModel {
     fn context_window_tokens(&self) -> usize {
-        self.model.borrow().context_window_tokens()
+        lock(&self.lent).model.context_window_tokens()
     }
 
     fn count_tokens(&self, prompt: &Prompt) -> Result<usize, ModelError> {
-        self.model.borrow().count_tokens(prompt)
+        lock(&self.lent).model.count_tokens(prompt)
     }
 
     fn generate(
@@ -101,7 +106,8 @@ impl LanguageModel for LentModel {
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Generation, ModelError> {
         let started = Instant::now();
-        let generation = self.model.borrow_mut().generate(request, on_text)?;
+        let mut lent = lock(&self.lent);
+        let generation = lent.model.generate(request, on_text)?;
         let (functions, call) = match request.constraint {
             // Decisions are in the outcome of an event.
             _ if request.slot.is_decision() => (None, None),
@@ -117,16 +123,16 @@ impl LanguageModel for LentModel {
             // A case costs what it would cost alone, though another one had the same material read.
             tokens.prefilled += std::mem::take(&mut tokens.reused);
         }
-        *self.tokens.borrow_mut() += tokens;
-        self.log.borrow_mut().push(Written { functions, call, tokens, seconds });
+        lent.tokens += tokens;
+        lent.log.push(Written { functions, call, tokens, seconds });
         Ok(generation)
     }
 
     fn forget(&mut self) {
-        self.model.borrow_mut().forget();
+        lock(&self.lent).model.forget();
     }
 
     fn keep(&mut self, prompt: &Prompt, cancelled: &AtomicBool) -> Result<(), ModelError> {
-        self.model.borrow_mut().keep(prompt, cancelled)
+        lock(&self.lent).model.keep(prompt, cancelled)
     }
 }

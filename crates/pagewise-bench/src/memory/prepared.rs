@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::case::{Case, Memory, PastSession, PastTurn, Speaker, Tier};
 use super::error::MemoryBenchError;
-use super::run::RunObserver;
+use super::jobs::Tell;
 use super::told::{Listening, Told};
 
 /// Prepares memories, and keeps them as long as there are cases that ask about them. Those that an agent wrote
@@ -48,13 +48,13 @@ impl Memories {
         &mut self,
         memory: &Arc<Memory>,
         listening: &Listening<'_>,
-        observer: &mut dyn RunObserver,
+        tell: &mut Tell<'_>,
     ) -> Result<&Told, MemoryBenchError> {
         let known = self.told.iter().position(|told| Arc::ptr_eq(&told.memory, memory));
         let place = match known {
             Some(place) => place,
             None => {
-                self.told.push(listening.listen(memory, observer)?);
+                self.told.push(listening.listen(memory, tell)?);
                 self.told.len() - 1
             }
         };

@@ -1,4 +1,4 @@
-//! Runs cases, one after the other, and records each as it is done.
+//! Runs cases, one after the other or several at once, and records each as it is done.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -12,6 +12,7 @@ use super::arm::{Answering, Arm};
 use super::case::{Case, Memory};
 use super::error::MemoryBenchError;
 use super::failure::Failure;
+use super::jobs::{News, Queue, Taken, Tell, at_once};
 use super::lent_model::Lender;
 use super::nearness;
 use super::prepared::Memories;
@@ -36,33 +37,37 @@ impl RunObserver for () {}
 
 /// What runs cases.
 pub struct Runner<'a> {
-    lender: &'a Lender,
-    memories: Memories,
+    jobs: Vec<Job<'a>>,
     cancelled: &'a AtomicBool,
-    /// The memory of the last case, and its hash.
-    store: Option<(Arc<Memory>, String)>,
 }
 
 impl<'a> Runner<'a> {
-    /// Creates what runs cases on a model. `embedder` embeds passages and messages; where nothing is
-    /// searched by meaning it has no dimensions. `now` is what the agent's clock says when a case begins.
-    /// Setting `cancelled` stops a run.
+    /// Creates what runs as many cases at once as there are lenders, each with a model of its own, all of the
+    /// same weights. `embedder` embeds passages and messages; where nothing is searched by meaning it has no
+    /// dimensions. `now` is what the agent's clock says when a case begins. Setting `cancelled` stops a run;
+    /// where several cases are run at once, a failed run sets it too.
     pub fn new(
-        lender: &'a Lender,
-        embedder: Arc<dyn Embedder>,
+        lenders: &'a [Lender],
+        embedder: &Arc<dyn Embedder>,
         now: Timestamp,
         cancelled: &'a AtomicBool,
     ) -> Self {
-        Self { lender, memories: Memories::new(embedder, now), cancelled, store: None }
+        let job = |lender| {
+            let memories = Memories::new(Arc::clone(embedder), now);
+            Job { lender, memories, cancelled, store: None }
+        };
+        Self { jobs: lenders.iter().map(job).collect(), cancelled }
     }
 
     /// Runs those of `cases` that have no record in `folder`, or one that says that they failed, and returns
-    /// the records of all, in order. Without a folder nothing is written.
+    /// the records of all, in order. Without a folder nothing is written. In the file, records are in the order
+    /// in which cases were done.
     ///
     /// A case is run as if it were the only one: with a copy of its memory, and a model that has
     /// forgotten the case before. So its record does not depend on which cases were run with it, but for the
     /// time and the tokens of what all decisions on messages begin with, which are the first one's, and for the
-    /// time of reading the material that prompts share.
+    /// time of reading the material that prompts share. Cases that are asked of one memory are run one after
+    /// the other.
     pub fn run(
         &mut self,
         cases: &[Case],
@@ -84,27 +89,83 @@ impl<'a> Runner<'a> {
             }
         }
         let cases = distinct(cases, settings.arm);
-        let find = |case: &Case| recorded.iter().find(|record| record.case.id == case.id);
-        let n_recorded = cases.iter().filter(|case| find(case).is_some()).count();
-        let mut records = Vec::with_capacity(cases.len());
-        for (number, case) in cases.iter().copied().enumerate() {
-            if let Some(record) = find(case) {
-                records.push(record.clone());
-                continue;
+        let find = |case: &Case| recorded.iter().find(|record| record.case.id == case.id).cloned();
+        let records: Vec<Option<Record>> = cases.iter().copied().map(find).collect();
+        let numbered = cases.into_iter().enumerate();
+        let queue = Queue::new(numbered.filter(|(place, _)| records[*place].is_none()));
+        let n_recorded = records.iter().flatten().count();
+        let mut desk = Desk { file, records, n_recorded, n_done: n_recorded, observer };
+        let work = |job: &mut Job<'_>, number: usize, tell: &mut Tell<'_>| {
+            while let Some(taken) = queue.take(number) {
+                job.run(&taken, settings, folder, tell)?;
             }
-            if self.is_cancelled() {
-                return Err(MemoryBenchError::Cancelled);
-            }
-            observer.begin(&case.id, records.len(), n_recorded, cases.len());
-            self.memories.keep_for(&cases[number..]);
-            let record = self.run_case(case, settings, folder, observer)?;
-            if let Some(file) = &mut file {
-                file.add(&record)?;
-            }
-            observer.end(&record);
-            records.push(record);
+            Ok(())
+        };
+        match self.jobs.as_mut_slice() {
+            // It needs no other thread, and what it tells has only just happened.
+            [job] => work(job, 0, &mut |news| desk.take_in(news))?,
+            jobs => at_once(jobs, self.cancelled, work, |news| desk.take_in(news))?,
         }
-        Ok(records)
+        Ok(desk.records.into_iter().flatten().collect())
+    }
+}
+
+/// Where everything comes together that happens in a run.
+struct Desk<'a> {
+    file: Option<RecordFile>,
+    /// The records of all cases, as far as they are done.
+    records: Vec<Option<Record>>,
+    n_recorded: usize,
+    n_done: usize,
+    observer: &'a mut dyn RunObserver,
+}
+
+impl Desk<'_> {
+    /// Writes down what is to be kept, and tells the observer.
+    fn take_in(&mut self, news: News) -> Result<(), MemoryBenchError> {
+        match news {
+            News::Begun { id } => {
+                self.observer.begin(&id, self.n_done, self.n_recorded, self.records.len());
+            }
+            News::Preparing { n_texts } => self.observer.preparing(n_texts),
+            News::Telling { n_done, n } => self.observer.telling(n_done, n),
+            News::Ended { place, record } => {
+                if let Some(file) = &mut self.file {
+                    file.add(&record)?;
+                }
+                self.observer.end(&record);
+                self.n_done += 1;
+                self.records[place] = Some(*record);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What runs one case after the other.
+struct Job<'a> {
+    lender: &'a Lender,
+    memories: Memories,
+    cancelled: &'a AtomicBool,
+    /// The memory of the last case, and its hash.
+    store: Option<(Arc<Memory>, String)>,
+}
+
+impl Job<'_> {
+    fn run(
+        &mut self,
+        taken: &Taken<'_>,
+        settings: &Settings,
+        folder: Option<&Path>,
+        tell: &mut Tell<'_>,
+    ) -> Result<(), MemoryBenchError> {
+        if self.is_cancelled() {
+            return Err(MemoryBenchError::Cancelled);
+        }
+        tell(News::Begun { id: taken.case.id.clone() })?;
+        self.memories.keep_for(&taken.left);
+        let record = self.run_case(taken.case, settings, folder, tell)?;
+        tell(News::Ended { place: taken.place, record: Box::new(record) })
     }
 
     fn run_case(
@@ -112,7 +173,7 @@ impl<'a> Runner<'a> {
         case: &Case,
         settings: &Settings,
         folder: Option<&Path>,
-        observer: &mut dyn RunObserver,
+        tell: &mut Tell<'_>,
     ) -> Result<Record, MemoryBenchError> {
         let mut answering = Answering {
             lender: self.lender,
@@ -120,12 +181,12 @@ impl<'a> Runner<'a> {
             settings,
             folder,
             cancelled: self.cancelled,
-            observer,
+            tell,
         };
         let n_turns: usize = case.memory.sessions.iter().map(|one| one.turns.len()).sum();
         let n_texts = case.memory.passages.len() + n_turns;
         if n_texts > 0 && answering.needs_store(case) && !answering.memories.has(&case.memory) {
-            answering.observer.preparing(n_texts);
+            (answering.tell)(News::Preparing { n_texts })?;
         }
         let answered = answering.answer(case)?;
         if answered.is_cancelled || self.is_cancelled() {

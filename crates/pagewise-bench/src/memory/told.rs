@@ -25,10 +25,10 @@ use tempfile::TempDir;
 use super::arm::Seen;
 use super::case::{Memory, ToldConversation};
 use super::error::MemoryBenchError;
+use super::jobs::{News, Tell};
 use super::lent_model::Lender;
 use super::prepared::{copy_files, new_folder, reset};
 use super::record::{EventRecord, Settings};
-use super::run::RunObserver;
 
 /// The layout of what is kept between runs.
 const FORMAT: u32 = 2;
@@ -135,7 +135,7 @@ impl Listening<'_> {
     pub(crate) fn listen(
         &self,
         memory: &Arc<Memory>,
-        observer: &mut dyn RunObserver,
+        tell: &mut Tell<'_>,
     ) -> Result<Told, MemoryBenchError> {
         let shelf = self.folder.map(|folder| Shelf::new(folder, self.settings, memory));
         let folder = new_folder()?;
@@ -148,7 +148,7 @@ impl Listening<'_> {
         };
         let n = memory.told.len();
         for (number, conversation) in memory.told.iter().enumerate().skip(n_done) {
-            observer.telling(number, n);
+            tell(News::Telling { n_done: number, n })?;
             if number == 0 {
                 let mut store = Store::open(folder.path(), Arc::clone(self.embedder))?;
                 store.transact(|tx| {

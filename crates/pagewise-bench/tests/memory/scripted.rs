@@ -8,7 +8,8 @@ use pagewise_core::SessionSlot;
 use pagewise_testkit::{Asked, ScriptedModel};
 
 pub(crate) struct Fixture {
-    pub(crate) lender: Lender,
+    /// One, unless a test has several cases run at once.
+    pub(crate) lenders: Vec<Lender>,
     asked: Arc<Mutex<Vec<Asked>>>,
     pub(crate) settings: Settings,
 }
@@ -31,7 +32,7 @@ impl Fixture {
             agent: task.agent_config(AgentConfig::default()),
         };
         let asked = model.asked();
-        Self { lender: Lender::new(Box::new(model)), asked, settings }
+        Self { lenders: vec![Lender::new(Box::new(model))], asked, settings }
     }
 
     /// The prompts of steps and of summaries, but not what is decided or read by itself.

@@ -60,7 +60,8 @@ mod tests {
         assert_eq!(few, many[..3]);
         assert_ne!(few[0], some(8, 1)[0].messages[0].text);
         let reported = cases(REPORT_SEEDS_FROM).nth(2).unwrap();
-        assert_eq!(reported.labels, some(7, 3)[2].labels);
+        assert_eq!(reported.labels["wording"], some(7, 3)[2].labels["wording"]);
+        assert_eq!(reported.id, "kv-1000-1-report-nested");
         let without = |case: &Case| {
             let text = &case.messages[0].text;
             let key = text.split_whitespace().find(|word| word.matches('-').count() == 4);

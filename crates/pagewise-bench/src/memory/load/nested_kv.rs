@@ -112,8 +112,8 @@ mod tests {
                 "nkv-ex0-L3-s0-direct",
                 "nkv-ex0-L3-s1-nested",
                 "nkv-ex0-L3-s1-direct",
-                "nkv-ex1-L3-s1-nested",
-                "nkv-ex1-L3-s1-direct",
+                "nkv-ex1-L3-s1-report-nested",
+                "nkv-ex1-L3-s1-report-direct",
             ]
         );
         assert_eq!(

@@ -83,6 +83,13 @@ pub(crate) enum Wordings {
 }
 
 impl Wordings {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Development => "development",
+            Self::Report => "report",
+        }
+    }
+
     fn requests(self) -> &'static Requests {
         match self {
             Self::Development => &DEVELOPMENT,
@@ -222,6 +229,11 @@ impl Chained {
         let in_memory = " which you can find in your archival memory";
         let direct_baseline = baseline(BASELINE, direct.replace(in_memory, ""));
         let n_lookups = self.chain.len();
+        // So that no record of the one set is taken for one of the other.
+        let id = match wordings {
+            Wordings::Development => id.to_string(),
+            Wordings::Report => format!("{id}-report"),
+        };
         [
             (NESTED, nested, nested_memory, nested_baseline, self.gold(n_lookups)),
             (DIRECT, direct, memory, direct_baseline, self.gold(1)),
@@ -232,6 +244,7 @@ impl Chained {
                 (ASK.into(), ask.into()),
                 ("lookups".into(), n_lookups.to_string()),
                 ("wording".into(), (wording + 1).to_string()),
+                ("wordings".into(), wordings.name().into()),
             ]),
             memory,
             messages: vec![UserMessage { text: request.clone(), after_reset: false }],
@@ -329,7 +342,9 @@ mod tests {
             SETS.into_iter().flat_map(|set| (0..N_WORDINGS).map(move |n| (set, n)))
         {
             let [nested, direct] = chained().cases("x", set, wording);
-            assert_eq!((&*nested.id, &*direct.id), ("x-nested", "x-direct"));
+            let id = if set == Wordings::Report { "x-report" } else { "x" };
+            assert_eq!(nested.id, format!("{id}-nested"));
+            assert_eq!(direct.id, format!("{id}-direct"));
             assert_eq!(nested.gold.answers, ["v3"]);
             assert_eq!(nested.gold.decoys, ["k0", "k3"]);
             assert_eq!(direct.gold.answers, ["k0"]);

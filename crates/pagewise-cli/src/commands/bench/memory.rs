@@ -83,6 +83,10 @@ pub(super) struct MemoryArgs {
     /// Records have all settings, and those of other ones are never counted together
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = agent_settings::setting)]
     set: Vec<(String, serde_json::Value)>,
+    /// How many cases are run at once, each job with a model of its own in memory and its share of the
+    /// threads (-t). Cases that are asked of one memory are run one after the other
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    jobs: u16,
     /// Where to put a line for each case
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -109,6 +113,7 @@ pub(super) fn run(
     if args.task.is_empty() && args.suite.is_none() {
         return Err(Failure::usage("there is nothing to run").hint("give --task or --suite"));
     }
+    check_jobs(args, common)?;
     for task in args.task.iter().filter(|task| !task.needs_model()) {
         match task {
             Task::Grammar => grammar::run(args, common, printer)?,
@@ -159,6 +164,19 @@ pub(super) fn run(
         }
     }
     report(&summaries, printer)
+}
+
+/// Refuses jobs for which there would not be a thread each.
+fn check_jobs(args: &MemoryArgs, common: &CommonArgs) -> Result<(), Failure> {
+    let (n_jobs, n_threads) = (usize::from(args.jobs), common.n_threads());
+    if n_jobs <= n_threads {
+        return Ok(());
+    }
+    let threads = if n_threads == 1 { "thread" } else { "threads" };
+    Err(Failure::usage(format!(
+        "{n_jobs} jobs need a thread each, and there are {n_threads} {threads}"
+    ))
+    .hint(format!("try --jobs {n_threads}")))
 }
 
 /// The embedder, if a task needs one.
@@ -267,6 +285,8 @@ mod tests {
             "--suite quick --task nested-kv",
             "--suite all",
             "--task nested-kv --truncation half",
+            "--task nested-kv --jobs 0",
+            "--task nested-kv --jobs 65",
         ] {
             assert!(memory(flags).is_err(), "{flags:?}");
         }

@@ -1,6 +1,4 @@
-use std::num::NonZero;
 use std::path::Path;
-use std::thread::available_parallelism;
 use std::time::Instant;
 
 use clap::Args;
@@ -67,9 +65,8 @@ pub(super) fn run(args: &PerfArgs, common: &CommonArgs, printer: &Printer) -> Re
     }
     let format = args.output.unwrap_or(if printer.json() { Format::Json } else { Format::Md });
     let path = weights::model_path(common, printer)?;
-    let every_core = available_parallelism().map_or(1, NonZero::get);
     let threads = match args.threads.as_slice() {
-        [] => vec![common.threads.map_or(every_core, usize::from)],
+        [] => vec![common.n_threads()],
         threads => threads.iter().map(|n| usize::from(*n)).collect(),
     };
     let mut rows = Vec::new();

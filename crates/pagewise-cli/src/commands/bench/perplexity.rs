@@ -1,7 +1,5 @@
 use std::fs;
-use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::thread::available_parallelism;
 use std::time::Instant;
 
 use clap::Args;
@@ -81,7 +79,7 @@ pub(super) fn run(
     let seconds = started.elapsed().as_secs_f64();
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     if printer.json() {
-        let (backend, n_threads) = (compute.name().to_uppercase(), n_threads(common));
+        let (backend, n_threads) = (compute.name().to_uppercase(), common.n_threads());
         let (model, backend) = (&*name, &*backend);
         printer.json_line(&PerplexityReport { model, backend, n_threads, seconds, perplexity });
         return Ok(());
@@ -106,11 +104,6 @@ fn read(file: &Path) -> Result<String, Failure> {
     }
     String::from_utf8(fs::read(file).map_err(cannot)?)
         .map_err(|_| Failure::usage(format!("{shown} is not text in UTF-8")))
-}
-
-fn n_threads(common: &CommonArgs) -> usize {
-    let all = || available_parallelism().map_or(1, NonZero::get);
-    common.threads.map_or_else(all, usize::from)
 }
 
 impl From<PerplexityError> for Failure {

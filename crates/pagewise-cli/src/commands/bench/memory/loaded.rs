@@ -1,12 +1,13 @@
 //! Running the cases of `bench memory` on a model.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use pagewise_bench::memory::{
     Arm, CaseSet, Documents, Lender, Runner, Settings, Summary, Task, Truncation,
 };
-use pagewise_core::Embedder;
-use pagewise_infer::{Engine, LoadError};
+use pagewise_core::{Embedder, LanguageModel};
+use pagewise_infer::{Compute, Engine, EngineOptions, LoadError};
 
 use super::MemoryArgs;
 use super::experiment::Experiment;
@@ -25,7 +26,7 @@ const CASE_START: &str = "2026-01-05T09:00:00Z";
 /// Documents in a prompt whose share of the window is the same for each.
 const SHARED_DOCUMENTS: usize = 20;
 
-/// A loaded model, and what it is measured with.
+/// A model, loaded for each job, and what it is measured with.
 pub(super) struct Loaded<'a> {
     args: &'a MemoryArgs,
     common: &'a CommonArgs,
@@ -33,7 +34,8 @@ pub(super) struct Loaded<'a> {
     embedder: &'a Arc<dyn Embedder>,
     model: String,
     weights: String,
-    lender: Lender,
+    window: usize,
+    lenders: Vec<Lender>,
 }
 
 impl<'a> Loaded<'a> {
@@ -45,19 +47,27 @@ impl<'a> Loaded<'a> {
         embedder: &'a Arc<dyn Embedder>,
     ) -> Result<Option<Self>, Failure> {
         let path = weights::model_path(common, printer)?;
-        let engine = match Engine::load(&path, &common.compute()?, &engine_options(common)) {
+        let n_jobs = usize::from(args.jobs);
+        let share = common.n_threads() / n_jobs;
+        let compute = |_| common.compute_on(common.device.into(), Some(share));
+        let computes = (0..n_jobs).map(compute).collect::<Result<Vec<Compute>, Failure>>()?;
+        let options = engine_options(common);
+        // All are to fit, and the memory of the first may count as free when the second is loaded.
+        let memory_bytes = options.memory_bytes.map(|bytes| bytes / u64::from(args.jobs));
+        let engines = match load_on(&computes, &path, &EngineOptions { memory_bytes, ..options }) {
             Err(error @ LoadError::WindowTooLarge { .. })
                 if args.suite.is_some() && args.window.is_empty() =>
             {
                 printer.talk(&format!("left out: {error}"));
                 return Ok(None);
             }
-            engine => engine?,
+            engines => engines?,
         };
         let model = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let weights = engine.description().fingerprint.clone();
-        let lender = Lender::new(Box::new(engine));
-        Ok(Some(Self { args, common, printer, embedder, model, weights, lender }))
+        let weights = engines[0].description().fingerprint.clone();
+        let window = engines[0].context_window_tokens();
+        let lenders = engines.into_iter().map(|engine| Lender::new(Box::new(engine))).collect();
+        Ok(Some(Self { args, common, printer, embedder, model, weights, window, lenders }))
     }
 
     /// Runs a task with all arms, which share the memory that was made ready.
@@ -78,7 +88,7 @@ impl<'a> Loaded<'a> {
             None => CASE_START.parse().map_err(|error| Failure::new(Kind::Failure, error))?,
         };
         let cancelled = cancel_on_ctrl_c()?;
-        let mut runner = Runner::new(&self.lender, embedder, now, cancelled);
+        let mut runner = Runner::new(&self.lenders, &embedder, now, cancelled);
         let mut summaries = Vec::new();
         for arm in arms {
             let settings = self.settings(task, set, *arm, &embedder_id)?;
@@ -122,7 +132,7 @@ impl<'a> Loaded<'a> {
             model: self.model.clone(),
             weights: self.weights.clone(),
             arm,
-            window: self.lender.window_tokens(),
+            window: self.window,
             seed: self.common.seed,
             embedder: embedder.into(),
             prompts: Settings::prompts(),
@@ -131,4 +141,14 @@ impl<'a> Loaded<'a> {
         };
         Ok(settings.with_what_counts())
     }
+}
+
+/// Loads a model for each of those that are to compute.
+#[expect(clippy::result_large_err, reason = "the library's own error")]
+fn load_on(
+    computes: &[Compute],
+    path: &Path,
+    options: &EngineOptions,
+) -> Result<Vec<Engine>, LoadError> {
+    computes.iter().map(|compute| Engine::load(path, compute, options)).collect()
 }
