@@ -48,9 +48,22 @@ fn every_arm_leaves_its_records_and_its_sums() {
     assert_eq!(records[0]["case"]["labels"]["ask"], "nested");
     assert!(records[0]["events"][0]["steps"][0]["functions"].is_array(), "{}", records[0]);
 
-    // Nothing is run again, and another seed is another run.
+    let made_by = &records[0]["made_by"];
+    for name in ["version", "device", "kernels", "date"] {
+        assert!(made_by[name].is_string(), "{name}: {made_by}");
+    }
+    assert_eq!((&made_by["jobs"], made_by["threads"].is_number()), (&1.into(), true));
+    assert_eq!(summaries[0]["made_by"][0]["n"], 2);
+    let n_written = summaries[0]["calls_written"].as_u64();
+    assert!(n_written > summaries[0]["calls"].as_u64(), "{}", summaries[0]);
+    assert_eq!(summaries[0]["invalid_calls"], 0, "{}", summaries[0]);
+
+    // Nothing is run again, and another seed or another time is another run.
     let second = home.run(&command, "");
     assert_eq!(second.stdout, first.stdout);
+    let later = home.run(&[&command[..], &["--now", "2026-01-05T21:00:00Z"]].concat(), "");
+    assert_eq!(later.status.code(), Some(2), "{}", later.stderr);
+    assert!(later.stderr.contains("were made with other now"), "{}", later.stderr);
     let other = home.run(&[&command[..], &["--seed", "5"]].concat(), "");
     assert_eq!(other.status.code(), Some(2), "{}", other.stderr);
     assert!(other.stderr.contains("were made with other seed"), "{}", other.stderr);
@@ -88,7 +101,10 @@ fn jobs_leave_the_records_that_one_leaves() {
         let file = out.join("nested-kv.tiny.no-memory.4096.jsonl");
         let mut records = lines(&fs::read_to_string(file).unwrap());
         records.sort_by_key(|record| record["case"]["id"].to_string());
-        records.iter_mut().for_each(|record| record["seconds"] = 0.into());
+        for record in &mut records {
+            record["seconds"] = 0.into();
+            assert_eq!(record["made_by"].take()["jobs"].to_string(), jobs);
+        }
         records
     };
     let together = records("2", "2");
@@ -160,10 +176,20 @@ fn schemas_are_measured_without_a_model() {
         assert_eq!(summary[name]["accuracy"], 1.0, "{name}: {summary}");
     }
     assert!(summary["mask_us"]["p99"].as_f64() >= summary["mask_us"]["p50"].as_f64(), "{summary}");
-    let records = lines(&fs::read_to_string(out.join("grammar.tiny.jsonl")).unwrap());
+    let records = lines(&fs::read_to_string(out.join("grammar.jsonl")).unwrap());
     assert_eq!(records.len(), 24);
+    // What was summed up then is what a report says.
+    let folder = out.to_str().unwrap();
+    let report = home.run(&["bench", "report", folder, "--json"], "").stdout;
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["grammar"][0]["by"], summary["by"]);
+    assert_eq!(report["grammar"][0]["mask_us"], summary["mask_us"]);
+    let html = home.run(&["bench", "report", folder, "-f", "html"], "");
+    assert!(html.stdout.contains("<h2>Schemas</h2>"), "{}", html.stderr);
+    let again = home.run(&["bench", "memory", "--regrade", folder], "");
+    assert!(again.stderr.contains("has no records"), "{}", again.stderr);
     let table = home.run(&["bench", "memory", "--task", "grammar", "--only", "family=texts"], "");
-    assert!(table.stdout.contains("invalid refused: 1.0000 of "), "{}", table.stdout);
+    assert!(table.stdout.contains("by family: texts 1.000 of 8"), "{}", table.stdout);
     let none = home.run(&["bench", "memory", "--task", "grammar", "--only", "family=x"], "");
     assert_eq!(none.status.code(), Some(2), "{}", none.stderr);
     assert!(none.stderr.contains("--only leave none of them"), "{}", none.stderr);
@@ -256,13 +282,12 @@ fn searches_are_measured_without_a_model() {
     fs::write(home.join("data/xquad.en.jsonl"), article.to_string()).unwrap();
     let finished = home.run(&command, "");
     finished.succeeded(&command);
-    assert!(
-        finished.stdout.starts_with("| set   | search  | documents | n |"),
-        "{}",
-        finished.stdout
-    );
+    assert!(finished.stdout.starts_with("| set   | search  | embedder "), "{}", finished.stdout);
 
-    let command = [&command[..], &["--json", "--limit", "1", "--only", "half=second"]].concat();
+    let out = home.join("runs");
+    let out = out.to_str().unwrap();
+    let flags = ["--json", "--limit", "1", "--only", "half=second", "--out", out];
+    let command = [&command[..], &flags].concat();
     let finished = home.run(&command, "");
     finished.succeeded(&command);
     let reports = lines(&finished.stdout);
@@ -273,6 +298,17 @@ fn searches_are_measured_without_a_model() {
         assert_eq!((&report["n"], &report["n_documents"]), (&1.into(), &2.into()));
         assert_eq!((&report["accuracy"], &report["recall"]["10"]), (&1.0.into(), &1.0.into()));
     }
+    let report = home.run(&["bench", "report", out], "");
+    assert_eq!(report.stdout.matches("| xquad, half=second, limit 1 |").count(), 4);
+    let diff = ["bench", "diff", out, out];
+    assert_eq!(
+        home.json_value(&diff)["searches"][0]["scores"][0][1],
+        serde_json::json!([1.0, 1.0])
+    );
+    let merged = home.join("merged");
+    let merge = ["bench", "merge", out, "-o", merged.to_str().unwrap()];
+    home.run(&merge, "").succeeded(&merge);
+    assert!(merged.join("retrieval.jsonl").exists());
     let nothing = home.run(&[&command[..], &["--offset", "5"]].concat(), "");
     assert_eq!(nothing.status.code(), Some(2), "{}", nothing.stderr);
     assert!(nothing.stderr.contains("retrieval has 2, and the flags"), "{}", nothing.stderr);

@@ -154,8 +154,37 @@ fn runs_are_joined_and_never_mixed() {
     let command = [&command[..], &["--keep-apart"]].concat();
     let finished = home.run(&command, "");
     finished.succeeded(&command);
-    assert!(finished.stdout.contains("made-up, other prompts"), "{}", finished.stdout);
+    for row in ["| made-up, prompts p |", "| made-up, prompts q |"] {
+        assert!(finished.stdout.contains(row), "no {row:?} in {}", finished.stdout);
+    }
     assert_eq!(fs::read_dir(&apart).unwrap().count(), 2);
+}
+
+#[test]
+fn cases_that_have_only_their_names_in_common_are_never_taken_for_one() {
+    let home = Home::new();
+    let [a, b] = ["a", "b"].map(|name| home.join(name));
+    write(&a, "memgpt", "p", 3, 3);
+    write(&b, "memgpt", "p", 3, 3);
+    let file = b.join("doc-qa.made-up.memgpt.4096.jsonl");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("When was the harbour built?", "The harbour is of when?"))
+        .unwrap();
+    let out = home.join("all");
+    let [a, b, out] = [&a, &b, &out].map(|path| path.to_str().unwrap());
+    let finished = home.run(&["bench", "diff", a, b], "");
+    assert_eq!(finished.status.code(), Some(2), "{}", finished.stderr);
+    let says = "left out of doc-qa, made-up, memgpt, window 4096: 3 cases that have another text";
+    assert!(finished.stdout.contains(says), "{}", finished.stdout);
+    let command = ["bench", "merge", a, b, "-o", out];
+    let finished = home.run(&command, "");
+    finished.succeeded(&command);
+    assert!(
+        finished.stderr.contains("warning: q-0 asks for something else in"),
+        "{}",
+        finished.stderr
+    );
+    assert!(finished.stderr.contains("3 disagree"), "{}", finished.stderr);
 }
 
 #[test]

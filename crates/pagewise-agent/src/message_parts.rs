@@ -25,20 +25,74 @@ pub(crate) fn wanted(message: &str) -> String {
 }
 
 /// Returns the sentences of a message that ask, or quote, or all of it if none does: what somebody who has
-/// the answer at hand needs to know of it. What only announces a question is left out.
+/// the answer at hand needs to know of it. What only announces a question is left out; a list behind a question, of
+/// what may be the answer, is part of it.
 pub(crate) fn asked(message: &str) -> String {
-    let asking = sentences(message).into_iter().filter(|sentence| asks(sentence));
-    let asked: Vec<&str> = asking.map(without_announcement).collect();
-    if asked.is_empty() { message.to_string() } else { asked.join(" ") }
+    let mut asked = String::new();
+    for Part { sentence, kind } in parts(message) {
+        let (joiner, text) = match kind {
+            Kind::Asks => (" ", without_announcement(sentence)),
+            Kind::Choice => ("\n", sentence),
+            Kind::Tells => continue,
+        };
+        if !asked.is_empty() {
+            asked.push_str(joiner);
+        }
+        asked.push_str(text);
+    }
+    if asked.is_empty() { message.to_string() } else { asked }
 }
 
 /// Returns the sentences of a message that neither ask nor quote; `None` if that is all of them, or none.
 pub(crate) fn told(message: &str) -> Option<String> {
-    let sentences = sentences(message);
-    let telling = sentences.iter().copied().filter(|sentence| !asks(sentence));
-    let told: Vec<&str> = telling.collect();
-    let is_mixed = !told.is_empty() && told.len() < sentences.len();
+    let parts = parts(message);
+    let telling = parts.iter().filter(|part| part.kind == Kind::Tells);
+    let told: Vec<&str> = telling.map(|part| part.sentence).collect();
+    let is_mixed = !told.is_empty() && told.len() < parts.len();
     is_mixed.then(|| told.join(" "))
+}
+
+/// A sentence of a message.
+struct Part<'a> {
+    sentence: &'a str,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// It asks, or quotes what is asked about.
+    Asks,
+    /// It is on a list behind a question.
+    Choice,
+    Tells,
+}
+
+fn parts(message: &str) -> Vec<Part<'_>> {
+    let mut parts: Vec<Part<'_>> = Vec::new();
+    for sentence in sentences(message) {
+        let is_behind_question = parts.last().is_some_and(|part| match part.kind {
+            Kind::Asks => is_question(part.sentence),
+            Kind::Choice => true,
+            Kind::Tells => false,
+        });
+        let kind = match () {
+            () if is_behind_question && is_list_item(sentence) => Kind::Choice,
+            () if asks(sentence) => Kind::Asks,
+            () => Kind::Tells,
+        };
+        parts.push(Part { sentence, kind });
+    }
+    parts
+}
+
+/// Whether a text begins as the items of lists do: "- ", "(A) ", "b) ", "3. ".
+fn is_list_item(text: &str) -> bool {
+    let Some((marker, _)) = text.split_once(char::is_whitespace) else { return false };
+    let label = marker.trim_start_matches('(').trim_end_matches([')', '.', ':']);
+    let is_label = label != marker
+        && (matches!(label.len(), 1..=2) && label.chars().all(|c| c.is_ascii_digit())
+            || label.len() == 1 && label.chars().all(|c| c.is_ascii_alphabetic()));
+    is_label || matches!(marker, "-" | "*" | "•" | "–")
 }
 
 /// Whether a message has the one sign of a question that needs no language.
@@ -190,6 +244,23 @@ mod tests {
             assert_eq!(asked(whole), whole);
         }
         assert_eq!(asked("Tell me of the pump. Be brief."), "Tell me of the pump. Be brief.");
+    }
+
+    #[test]
+    fn a_list_behind_a_question_is_asked_with_it() {
+        let said = "Where did I buy the blue tent?\n\n (A) At the market in Ghent\n (B) From my brother Tom\n\
+                    Answer with the letter alone.";
+        let list =
+            "Where did I buy the blue tent?\n(A) At the market in Ghent\n(B) From my brother Tom";
+        assert_eq!(asked(said), list);
+        assert_eq!(told(said).as_deref(), Some("Answer with the letter alone."));
+        let said = "Which of them did I choose?\n- tea\n- coffee with some milk";
+        assert_eq!((asked(said).as_str(), told(said)), (said, None));
+        // One that stands before it is told.
+        let said = "1. I never eat any fish.\n2. I live in Ghent now.\nWhich dish suits me best?";
+        assert_eq!(asked(said), "Which dish suits me best?");
+        assert_eq!(wanted(list), "Where did I buy the blue tent?");
+        assert!(!is_list_item("St. Louis is far") && !is_list_item("I live there"));
     }
 
     #[test]

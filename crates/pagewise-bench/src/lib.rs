@@ -20,6 +20,7 @@ mod memory_peak;
 pub mod perf;
 pub mod perplexity;
 mod processor;
+mod processor_name;
 mod report;
 
 pub use memory_available::{memory_available_bytes, memory_obtainable_bytes, memory_total_bytes};
@@ -27,4 +28,5 @@ pub use memory_peak::{memory_peak_bytes, memory_resident_bytes};
 pub use perf::{PerfConfig, PerfError, PerfRow, Subject, Timed};
 pub use perplexity::{Perplexity, PerplexityConfig, PerplexityError, Predictor};
 pub use processor::{DecoderProcessor, Processor};
+pub use processor_name::processor_name;
 pub use report::{Format, Report};

@@ -10,6 +10,7 @@
 //! | `memgpt` | what an agent shows it, step by step; the material is in the agent's memory |
 //! | `full-context` | one prompt with as much of the material as fits the window beside room for an answer |
 //! | `retrieval` | one prompt with the passages that the store's own search finds best for the question |
+//! | `oracle` | one prompt with what must be read to answer, and nothing else |
 //! | `no-memory` | the question alone |
 //!
 //! All arms have the same model, sampling and longest reply. In a prompt without an agent, whole pieces are
@@ -31,13 +32,15 @@
 //! ([`table`], [`csv`], [`html`], a [`Card`] for each weights file), the [`Diff`] of two runs, and what
 //! [`merge`] joins are made of them. A [`Suite`] says what is run together.
 //!
-//! [`measure_retrieval`] has no model: it measures the searches of a store by themselves.
+//! [`measure_retrieval`] and [`measure_schemas`] have no model: they measure the searches of a store, and schemas
+//! under token masks, by themselves. A [`Measurement`] is kept beside records, and is in all reports but the card.
 
 mod arm;
 mod call_score;
 mod calling;
 mod card;
 mod case;
+mod choice;
 mod csv;
 mod diff;
 mod error;
@@ -51,8 +54,10 @@ mod judge;
 mod leaderboard;
 mod lent_model;
 mod load;
+mod made_by;
 #[cfg(test)]
 mod made_up;
+mod measurement;
 mod merge;
 mod nearness;
 mod play;
@@ -79,7 +84,7 @@ pub use case::{
     PastSession, PastTurn, Speaker, Tier, ToldConversation, UserMessage,
 };
 pub use csv::csv;
-pub use diff::{CellDiff, Diff};
+pub use diff::{CellDiff, Diff, LeftOut, Paired, SearchDiff};
 pub use error::MemoryBenchError;
 pub use failure::Failure;
 pub use html::html;
@@ -90,6 +95,8 @@ pub use judge::{
 };
 pub use leaderboard::{Leaderboard, Standing, TaskScore};
 pub use lent_model::Lender;
+pub use made_by::{Made, MadeBy};
+pub use measurement::{Measurement, write_measurements};
 pub use merge::merge;
 pub use nearness::{HumanNearness, Nearness};
 pub use record::{

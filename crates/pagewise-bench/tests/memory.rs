@@ -8,6 +8,8 @@ mod at_once;
 mod scripted;
 #[path = "memory/talks.rs"]
 mod talks;
+#[path = "memory/written.rs"]
+mod written;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,8 +18,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use pagewise_bench::memory::{
-    Arm, Case, Documents, Failure, MemoryBenchError, Record, RunObserver, Runner, Summary, Task,
-    Truncation, read_records,
+    Arm, Case, Documents, Failure, MadeBy, MemoryBenchError, Record, RunObserver, Runner, Settings,
+    Summary, Task, Truncation, read_records,
 };
 use pagewise_core::{Embedder, FunctionCall};
 use pagewise_testkit::{HashEmbedder, call};
@@ -40,9 +42,8 @@ impl Fixture {
         observer: &mut dyn RunObserver,
     ) -> Result<Vec<Record>, MemoryBenchError> {
         let embedder: Arc<dyn Embedder> = Arc::new(HashEmbedder::new());
-        let now = "2026-01-05T09:00:00Z".parse().unwrap();
         let cancelled = AtomicBool::new(false);
-        let mut runner = Runner::new(&self.lenders, &embedder, now, &cancelled);
+        let mut runner = Runner::new(&self.lenders, &embedder, &cancelled);
         runner.run(cases, &self.settings, out, observer)
     }
 }
@@ -250,11 +251,90 @@ fn a_run_does_not_go_on_with_other_weights_or_in_another_layout() {
     other.settings.weights = "1".into();
     let error = other.run(&cases, Some(out.path())).unwrap_err().to_string();
     assert!(error.contains("were made with other weights"), "{error}");
+    let mut later = fixture();
+    later.settings.now = "2026-01-05T21:00:00Z".parse().unwrap();
+    let error = later.run(&cases, Some(out.path())).unwrap_err().to_string();
+    assert!(error.contains("were made with other now"), "{error}");
     let file = out.path().join(first.settings.file_name());
     let old = fs::read_to_string(&file).unwrap().replace("\"format\":3", "\"format\":1");
     fs::write(&file, old).unwrap();
     let error = first.run(&cases, Some(out.path())).unwrap_err().to_string();
     assert!(error.contains("records of layout 1, and this program writes layout 3"), "{error}");
+}
+
+#[test]
+fn a_run_goes_on_from_records_that_say_nothing_of_the_clock() {
+    assert_eq!(Settings::CASE_START.to_string(), "2026-01-05T09:00:00Z");
+    let cases = nested_and_direct();
+    let out = tempfile::tempdir().unwrap();
+    let first = Fixture::new(Task::NestedKv, Arm::Memgpt, WINDOW, vec![reply("no"); 2]);
+    first.run(&cases, Some(out.path())).unwrap();
+    let file = out.path().join(first.settings.file_name());
+    let text = fs::read_to_string(&file).unwrap();
+    let old = text.replace("\"now\":\"2026-01-05T09:00:00Z\",", "");
+    assert!(old.len() < text.len(), "{text}");
+    fs::write(&file, old).unwrap();
+    let idle = Fixture::new(Task::NestedKv, Arm::Memgpt, WINDOW, Vec::new());
+    assert_eq!(idle.run(&cases, Some(out.path())).unwrap().len(), 2);
+    assert!(idle.prompts().is_empty());
+}
+
+#[test]
+fn a_run_does_not_go_on_where_other_cases_have_the_same_names() {
+    let cases = nested_and_direct();
+    let out = tempfile::tempdir().unwrap();
+    let fixture = || Fixture::new(Task::NestedKv, Arm::Memgpt, WINDOW, vec![reply("no"); 2]);
+    fixture().run(&cases, Some(out.path())).unwrap();
+    let file = out.path().join(fixture().settings.file_name());
+    let text = fs::read_to_string(&file).unwrap();
+    let mut asked_otherwise = cases.clone();
+    asked_otherwise[1].messages[0].text += " Be brief.";
+    let mut graded_otherwise = cases.clone();
+    graded_otherwise[1].gold.answers[0].push('0');
+    for others in [asked_otherwise, graded_otherwise] {
+        let error = fixture().run(&others, Some(out.path())).unwrap_err().to_string();
+        let says = "has 1 other case of the same name as one to be run, kv-1-8-direct";
+        assert!(error.contains(says), "{error}");
+        // The case that is the same can be run.
+        fixture().run(&others[..1], Some(out.path())).unwrap();
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), text);
+}
+
+#[test]
+fn a_record_says_what_made_it() {
+    let cases = nested_and_direct();
+    let out = tempfile::tempdir().unwrap();
+    let made_by = |processor: &str| MadeBy {
+        version: "0.1.0".into(),
+        processor: Some(processor.into()),
+        device: "cpu".into(),
+        kernels: Some("avx2".into()),
+        threads: 2,
+        jobs: 1,
+        date: "2026-01-05".parse().unwrap(),
+    };
+    let embedder: Arc<dyn Embedder> = Arc::new(HashEmbedder::new());
+    let cancelled = AtomicBool::new(false);
+    let fixture = Fixture::new(Task::NestedKv, Arm::Memgpt, WINDOW, vec![reply("no"); 2]);
+    let run = |cases: &[Case], processor: &str| {
+        let runner = Runner::new(&fixture.lenders, &embedder, &cancelled);
+        let mut runner = runner.made_by(&made_by(processor));
+        runner.run(cases, &fixture.settings, Some(out.path()), &mut ()).unwrap()
+    };
+    run(&cases[..1], "this one");
+    // It goes on elsewhere: what made a record is no setting.
+    let records = run(&cases, "that one");
+    let expected = ["this one", "that one"].map(|processor| Some(made_by(processor)));
+    assert_eq!(records.iter().map(|record| record.made_by.clone()).collect::<Vec<_>>(), expected);
+    let read = read_records(&out.path().join(fixture.settings.file_name())).unwrap().0;
+    assert_eq!(read[1].made_by, expected[1]);
+    let summary = Summary::of(&fixture.settings, &records);
+    let said: Vec<String> = summary.made_by.iter().map(ToString::to_string).collect();
+    let of = |processor| {
+        format!("pagewise 0.1.0, {processor}, cpu, avx2, threads 2, jobs 1, 2026-01-05 (n 1)")
+    };
+    assert_eq!(said, [of("that one"), of("this one")]);
 }
 
 #[test]
@@ -291,13 +371,23 @@ fn a_past_conversation_is_in_recall_storage_and_not_in_view() {
         prompts.iter().map(|prompt| prompt.contains(&evidence)).collect::<Vec<_>>(),
         [false, true]
     );
-    assert!(prompts[0].contains("There were 16 conversations with the user"), "{}", prompts[0]);
+    assert!(prompts[0].contains("There were 20 conversations with the user"), "{}", prompts[0]);
 
     let full = Fixture::new(Task::Dmr, Arm::FullContext, 2048, vec!["unknown".into()]);
     full.run(&cases[..1], None).unwrap();
     let last = case.memory.material.pieces.last().unwrap();
     assert!(full.prompts()[0].contains(last.as_str()), "the latest turns are kept");
     assert!(!full.prompts()[0].contains(&case.memory.material.pieces[0]));
+
+    let oracle = Fixture::new(Task::Dmr, Arm::Oracle, 2048, vec!["unknown".into()]);
+    let record = oracle.run(&cases[..1], None).unwrap().remove(0);
+    let prompt = record.prompt.unwrap();
+    assert_eq!((prompt.n_pieces, prompt.has_evidence), (1, true));
+    let held: Vec<&String> = (case.memory.material.pieces.iter())
+        .filter(|piece| oracle.prompts()[0].contains(piece.as_str()))
+        .collect();
+    assert!(matches!(held[..], [piece] if piece.ends_with(&evidence)), "{held:?}");
+    assert_eq!(record.failure, Failure::Misread);
 }
 
 /// So that it is read once, or twice where questions are of very different length.
@@ -405,6 +495,9 @@ fn documents_are_searched_by_the_agent_or_found_for_a_prompt() {
     assert!(text.contains(&format!("Document: {title}")), "{text}");
     let (prompt, _) = with(Arm::FullContext, whole, 1024);
     assert!((4..40).contains(&prompt.n_pieces), "as many as fit: {prompt:?}");
+    let (prompt, text) = with(Arm::Oracle, whole, WINDOW);
+    assert_eq!((prompt.n_pieces, prompt.has_evidence), (case.gold.evidence.len(), true));
+    assert!(text.contains(&format!("Document: {title}")), "{text}");
 
     // Twenty documents share what is left of 1,536 tokens: some 50 each, or ten characters.
     let many = |truncation| Documents { n_max: 20, truncation };

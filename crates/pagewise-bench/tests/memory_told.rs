@@ -11,8 +11,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, RwLock};
 
 use pagewise_bench::memory::{
-    Arm, Case, Failure, Memory, MemoryBenchError, Record, RunObserver, Runner, Score, Summary,
-    Task, ToldRecord, ToldTurn,
+    Arm, Case, EventRecord, Failure, GameTask, Memory, MemoryBenchError, Record, RunObserver,
+    Runner, Score, Summary, Task, ToldRecord, ToldTurn,
 };
 use pagewise_core::Embedder;
 use pagewise_testkit::{HashEmbedder, call};
@@ -43,9 +43,8 @@ impl Fixture {
         out: Option<&Path>,
     ) -> Result<(Vec<Record>, usize), MemoryBenchError> {
         let embedder: Arc<dyn Embedder> = Arc::new(HashEmbedder::new());
-        let now = "2026-01-05T09:00:00Z".parse().unwrap();
         let cancelled = AtomicBool::new(false);
-        let mut runner = Runner::new(&self.lenders, &embedder, now, &cancelled);
+        let mut runner = Runner::new(&self.lenders, &embedder, &cancelled);
         let mut counter = Counter::default();
         let _open = STORES.read().unwrap();
         let records = runner.run(cases, &self.settings, out, &mut counter)?;
@@ -144,6 +143,22 @@ fn what_the_agent_saved_is_asked_about_when_its_conversations_are_over() {
     assert_eq!((summary.share.n, summary.share.accuracy), (1, 1.0), "a question counts once");
     let by = &summary.by["memory"];
     assert_eq!((by["written"].accuracy, by["recall"].accuracy), (1.0, 0.0));
+
+    // All calls count that the model wrote, those of the conversations once, though a run that went on tells of
+    // them again.
+    let n_written = |events: &mut dyn Iterator<Item = &EventRecord>| {
+        events.map(|event| event.n_calls_written.unwrap()).sum::<usize>()
+    };
+    let n_told = n_written(&mut told.turns.iter().map(|turn| &turn.event));
+    let n_asked = n_written(&mut records.iter().flat_map(|record| &record.events));
+    assert!(n_told > n_calls && n_asked > 3, "decisions are calls: {n_told} and {n_asked}");
+    assert_eq!(summary.calls_written, Some(n_told + n_asked));
+    let mut again = records;
+    again[1].told = Some(told);
+    again[0].told.as_mut().unwrap().turns[3].event.n_invalid += 2;
+    let again = Summary::of(&fixture.settings, &again);
+    assert_eq!(again.calls_written, summary.calls_written);
+    assert_eq!(again.invalid_calls, summary.invalid_calls.map(|n| n + 2));
 }
 
 #[test]
@@ -240,7 +255,6 @@ fn conversations_go_on_where_a_run_was_stopped() {
     let fixture = Fixture::new(Task::BfclMemory, Arm::Memgpt, WINDOW, broken);
     let stopped = AtomicBool::new(false);
     let embedder: Arc<dyn Embedder> = Arc::new(HashEmbedder::new());
-    let now = "2026-01-05T09:00:00Z".parse().unwrap();
     struct Stop<'a>(&'a AtomicBool);
     impl RunObserver for Stop<'_> {
         fn telling(&mut self, n_done: usize, _n: usize) {
@@ -248,7 +262,7 @@ fn conversations_go_on_where_a_run_was_stopped() {
         }
     }
     let open = STORES.read().unwrap();
-    let mut runner = Runner::new(&fixture.lenders, &embedder, now, &stopped);
+    let mut runner = Runner::new(&fixture.lenders, &embedder, &stopped);
     let error = runner
         .run(&cases[..1], &fixture.settings, Some(out.path()), &mut Stop(&stopped))
         .unwrap_err();
@@ -279,7 +293,6 @@ fn a_prompt_without_an_agent_answers_each_question_once() {
     assert_eq!(none.prompts(), [cases[0].messages[0].text.clone()]);
 }
 
-/// A short game.
 fn game() -> Case {
     Task::Quest.generate(1).nth(1).unwrap()
 }
@@ -301,12 +314,12 @@ fn a_game_is_scored_task_by_task() {
     let record = &records[0];
     assert_eq!(record.error, None);
     let n = case.tasks.len();
-    assert_eq!((n, record.events.len(), record.score.tasks.len()), (8, 8, 8));
+    assert_eq!((n, record.events.len(), record.score.tasks.len()), (20, 20, 20));
     let done: Vec<bool> = record.score.tasks.iter().map(|task| task.correct).collect();
-    assert_eq!(done, [[false; 2].as_slice(), &[true; 6]].concat());
-    assert!((record.score.value() - 0.75).abs() < 1e-12 && !record.score.correct);
-    assert!((record.score.parts["named"] - 7.0 / 8.0).abs() < 1e-12, "{:?}", record.score.parts);
-    assert!(record.told_tokens.unwrap() > 4_000, "{:?}", record.told_tokens);
+    assert_eq!(done, [[false; 2].as_slice(), &[true; 18]].concat());
+    assert!((record.score.value() - 0.9).abs() < 1e-12 && !record.score.correct);
+    assert!((record.score.parts["named"] - 19.0 / 20.0).abs() < 1e-12, "{:?}", record.score.parts);
+    assert!(record.told_tokens.unwrap() > 20_000, "{:?}", record.told_tokens);
     // What the record holds is enough to score it again.
     let mut again: Record = serde_json::from_str(&serde_json::to_string(record).unwrap()).unwrap();
     again.score = Score::default();
@@ -321,13 +334,13 @@ fn a_game_is_scored_task_by_task() {
     assert!(!prompts[0].contains(later.unwrap()[0].as_str()));
 
     let summary = Summary::of(&fixture.settings, &records);
-    assert_eq!((summary.share.n, summary.share.accuracy), (1, 0.75));
+    assert_eq!((summary.share.n, summary.share.accuracy), (1, 0.9));
     // One game says little, however many tasks it has.
     assert!(summary.share.ci95[1] - summary.share.ci95[0] > 0.6, "{:?}", summary.share);
     assert_eq!(summary.n_run(), n);
-    assert_eq!(summary.failures["none"], 6);
+    assert_eq!(summary.failures["none"], 18);
     let n_by_kind: usize = summary.by["kind"].values().map(|share| share.n).sum();
-    assert_eq!((n_by_kind, summary.by["length"]["short"].n), (n, 1));
+    assert_eq!((n_by_kind, summary.by["rooms"]["50"].n), (n, 1));
 }
 
 #[test]
@@ -337,7 +350,7 @@ fn the_walk_of_a_game_leaves_main_context_and_is_found_again() {
     // The queue is far too long by the time of the first task, so the summary comes first.
     let mut script = vec!["A walk through a house.".to_string(), search(&task.gold.answers[0])];
     script.push(reply(&task.gold.answers[0]));
-    let fixture = Fixture::new(Task::Quest, Arm::Memgpt, 4096, script);
+    let fixture = Fixture::new(Task::Quest, Arm::Memgpt, 8192, script);
     let mut first = case.clone();
     first.messages.truncate(1);
     first.tasks.truncate(1);
@@ -345,7 +358,34 @@ fn the_walk_of_a_game_leaves_main_context_and_is_found_again() {
     assert_eq!(records[0].error, None);
     assert!(records[0].events[0].evicted > 20, "{}", records[0].events[0].evicted);
     assert!(records[0].score.correct, "{:?}", records[0].events);
-    assert!(records[0].score.parts["windows_told"] > 1.0);
+    assert!(records[0].score.parts["windows_told"] > 4.0);
+}
+
+#[test]
+fn what_a_game_told_is_lost_once_it_has_left_main_context() {
+    // The task of the first stop that needs what was told longest ago.
+    let mut case = game();
+    let told = case.memory.heard[0].clone();
+    let place = |task: &GameTask| told.iter().position(|turn| task.gold.evidence.contains(turn));
+    let tasks = case.tasks.iter().take(4).zip(0..);
+    let (_, number) = tasks.filter_map(|(task, n)| Some((place(task)?, n))).min().unwrap();
+    case.messages = vec![case.messages[number].clone()];
+    case.tasks = vec![case.tasks[number].clone()];
+    let gold = case.tasks[0].gold.clone();
+    let check = |window: usize, script: Vec<String>, has_evicted, in_queue, failure| {
+        let fixture = Fixture::new(Task::Quest, Arm::Memgpt, window, script);
+        let (records, _) = fixture.run(std::slice::from_ref(&case), None).unwrap();
+        assert_eq!(records[0].error, None);
+        let event = &records[0].events[0];
+        assert_eq!((event.evicted > 0, &event.in_queue), (has_evicted, &Some(in_queue)));
+        assert_eq!(records[0].score.tasks[0].failure, failure, "{event:?}");
+    };
+    let wrong = || reply(&gold.decoys[0]);
+    let all = (0..gold.evidence.len()).collect();
+    check(65_536, vec![wrong()], false, all, Failure::Misread);
+    let summary = "A walk through a house.".to_string();
+    let script = vec![summary, search("the weather"), wrong()];
+    check(4096, script, true, Vec::new(), Failure::LostInFlush);
 }
 
 #[test]

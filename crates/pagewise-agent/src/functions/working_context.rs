@@ -173,7 +173,8 @@ fn says_the_same(a: &str, b: &str) -> bool {
 ///
 /// Small models append the new fact and leave the contradicted one; asked whether two facts can both be true,
 /// they answer by how alike they look. So it is by words here: either only the last word differs ("lives in
-/// Oslo", "lives in Bergen now"), or the line has much in common with the fact beside its subject.
+/// Oslo", "lives in Bergen now"), or both say in which of the states somebody is that exclude each other, whatever
+/// words they take for it, or the line has much in common with the fact beside its subject.
 pub(crate) fn outdated<'a>(lines: &'a [String], text: &str) -> Option<&'a String> {
     let said = stems(text);
     // Two things that happened on one day are not the same thing.
@@ -197,7 +198,33 @@ pub(crate) fn outdated<'a>(lines: &'a [String], text: &str) -> Option<&'a String
     };
     let all = lines.iter().zip(held.iter().map(|words| closeness(words)));
     let closest = all.max_by(|a, b| a.1.total_cmp(&b.1));
-    closest.filter(|(_, closeness)| *closeness > 0.0).map(|(line, _)| line)
+    let closest = closest.filter(|(_, closeness)| *closeness > 0.0).map(|(line, _)| line);
+    closest.or_else(|| lines.iter().find(|line| is_another_state(line, text)))
+}
+
+/// Whether both say the same up to where a state begins of which there is one at a time, and then something else:
+/// "lives in New York City", "lives in Los Angeles".
+fn is_another_state(line: &str, text: &str) -> bool {
+    // What somebody does, lives in and is called; not where they went, which may be many places.
+    const STATES: &[&str] = &[
+        "live", "lives", "living", "reside", "resides", "work", "works", "working", "employed",
+        "born", "based", "located", "study", "studies", "studying", "enrolled", "married",
+        "engaged",
+    ];
+    const BETWEEN: &[&str] = &["in", "at", "as", "for", "to", "a", "an", "the"];
+    let (line, text) = (all_words(line), all_words(text));
+    let n_alike = line.iter().zip(&text).take_while(|(old, new)| old == new).count();
+    let mut before = line[..n_alike].iter().rev().map(String::as_str).peekable();
+    let mut n_between = 0;
+    while before.next_if(|word| BETWEEN.contains(word)).is_some() {
+        n_between += 1;
+    }
+    let is_state = n_between > 0 && before.next().is_some_and(|word| STATES.contains(&word));
+    let (old, new) = (&line[n_alike..], &text[n_alike..]);
+    // Born in Oslo and born in 1990 can both be true.
+    let has_number =
+        |words: &[String]| words.iter().any(|word| word.contains(|c: char| c.is_ascii_digit()));
+    is_state && !old.is_empty() && !new.is_empty() && has_number(old) == has_number(new)
 }
 
 /// The share of a line's words that a fact must have to take its place.
@@ -219,20 +246,25 @@ pub(crate) fn content_words(text: &str) -> BTreeSet<String> {
     words_in_order(text).into_iter().collect()
 }
 
+/// The words in lower case, without the number of a list.
+fn all_words(text: &str) -> Vec<String> {
+    let unnumbered = text.trim_start().trim_start_matches(|c: char| c.is_ascii_digit());
+    let text = unnumbered.strip_prefix(". ").unwrap_or(text).to_lowercase();
+    let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    words.map(str::to_string).collect()
+}
+
 fn words_in_order(text: &str) -> Vec<String> {
     const COMMON: &[&str] = &[
         "the", "user", "user's", "users", "s", "is", "a", "an", "has", "have", "their", "my",
         "name", "and", "of", "in", "to", "was", "are", "for", "on", "at", "with", "that", "they",
         "he", "she", "i", "likes", "loves", "wants",
     ];
-    let unnumbered = text.trim_start().trim_start_matches(|c: char| c.is_ascii_digit());
-    let text = unnumbered.strip_prefix(". ").unwrap_or(text).to_lowercase();
-    let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-    let words = words.filter(|word| !COMMON.contains(word));
+    let words = all_words(text).into_iter().filter(|word| !COMMON.contains(&word.as_str()));
     words
         .flat_map(|word| match word.chars().any(is_unspaced) {
             true => word.chars().map(String::from).collect(),
-            false => vec![word.to_string()],
+            false => vec![word],
         })
         .collect()
 }
@@ -272,6 +304,9 @@ mod tests {
             ("The user's brother Tom lives in Rome.", "The user's brother Tom lives in Oslo now."),
             ("The shop closes at seven.", "The shop closes at six."),
             ("Ida Moss leads the choir of Elmwick.", "Paul Renner leads the choir of Elmwick."),
+            ("The user lives in New York City.", "The user lives in Los Angeles now."),
+            ("The user works as a nurse at the clinic.", "The user works as a bus driver."),
+            ("The user was born in New York City.", "The user was born in Los Angeles."),
         ] {
             assert_eq!(outdated_by(fact, &[line]).as_deref(), Some(line), "{fact}");
             let lines = ["The user never eats fish.", line, "The user plays the cello."];
@@ -288,6 +323,9 @@ mod tests {
             ("The user lives in Oslo.", "The user's sister lives in Bergen."),
             ("The user plays the cello.", "The user's daughter plays the piano."),
             ("The user has a dog.", "The user has a cat."),
+            ("The user was born in New York City.", "The user was born in March 1990."),
+            ("The user works as a nurse.", "The user works at the clinic by the river."),
+            ("The user went to Rome with Ida.", "The user went to the old harbour."),
             ("The user's dog is Biscuit.", "The user"),
             ("", "The user"),
         ] {

@@ -8,22 +8,22 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use jiff::SignedDuration;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use pagewise_agent::{Agent, AgentError, CallRecord, Event, Observer, Plan};
 use pagewise_core::{
-    Constraint, Finish, FixedClock, GenerationRequest, Prompt, PromptMessage, PromptRole,
-    SessionSlot, Status,
+    Constraint, Finish, FixedClock, GenerationRequest, Message, MessageBody, Prompt, PromptMessage,
+    PromptRole, SessionSlot, Status,
 };
-use pagewise_memory::{Block, Store};
+use pagewise_memory::{Block, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use super::case::{Case, Gold, Keep};
+use super::case::{Case, Gold, Keep, Metric};
 use super::error::MemoryBenchError;
 use super::failure::{evidence_share, has_evidence};
 use super::jobs::Tell;
-use super::lent_model::Lender;
+use super::lent_model::{Lender, n_calls, n_invalid_calls};
 use super::prepared::{Memories, hear, reset, summary_of_past};
 use super::record::{EventRecord, PromptRecord, Settings, steps};
 use super::told::{Listening, ToldRecord};
@@ -40,12 +40,15 @@ pub enum Arm {
     NoMemory,
     /// The model with one prompt that has the passages which the store's own search finds best.
     Retrieval,
+    /// The model with one prompt that has what must be read to answer, and nothing else: what is lost there is not lost
+    /// by memory.
+    Oracle,
 }
 
 impl Arm {
     /// All that there are.
     pub const ALL: &'static [Self] =
-        &[Self::Memgpt, Self::FullContext, Self::NoMemory, Self::Retrieval];
+        &[Self::Memgpt, Self::FullContext, Self::NoMemory, Self::Retrieval, Self::Oracle];
 
     /// Returns the name on the command line and in records.
     pub fn name(self) -> &'static str {
@@ -54,6 +57,7 @@ impl Arm {
             Self::FullContext => "full-context",
             Self::NoMemory => "no-memory",
             Self::Retrieval => "retrieval",
+            Self::Oracle => "oracle",
         }
     }
 }
@@ -137,8 +141,13 @@ impl Answering<'_> {
             _ if !case.memory.tools.is_empty() => false,
             Arm::Memgpt => true,
             Arm::FullContext | Arm::Retrieval => case.memory.material.keep == Keep::Best,
-            Arm::NoMemory => false,
+            Arm::NoMemory | Arm::Oracle => false,
         }
+    }
+
+    /// What the clock says when a case begins.
+    pub(crate) fn starts(&self, case: &Case) -> Timestamp {
+        case.memory.now.unwrap_or(self.settings.now)
     }
 
     /// Answers a case. What fails in it is in the answer.
@@ -178,7 +187,7 @@ impl Answering<'_> {
             return Ok(None);
         }
         if case.memory.told.is_empty() {
-            let prepared = self.memories.get(&case.memory)?;
+            let prepared = self.memories.get(&case.memory, self.starts(case))?;
             return (self.settings.arm == Arm::Memgpt).then(|| prepared.copy()).transpose();
         }
         let embedder = Arc::clone(&self.memories.embedder);
@@ -218,7 +227,7 @@ impl Answering<'_> {
                 true => SignedDuration::from_hours(hour),
                 false => SignedDuration::from_mins(hour),
             };
-            let start = case.memory.now.unwrap_or(self.memories.now) + since;
+            let start = self.starts(case) + since;
             if message.after_reset || (is_told && hour == 0) {
                 // The agent holds the store's folder until it is gone.
                 drop(agent.take());
@@ -241,10 +250,14 @@ impl Answering<'_> {
                 }
             };
             let open = agent.insert(open);
+            let task = usize::try_from(hour).ok().and_then(|place| case.tasks.get(place));
+            let queue = task.map(|_| in_view(open.store())).transpose()?;
             let event = Event::UserMessage { text: message.text.clone() };
             let mut seen = Seen::default();
             let outcome = open.handle(event, &mut seen, self.cancelled);
-            answered.events.push(seen.record(self.lender));
+            let in_queue = (task.zip(queue))
+                .map(|(task, queue)| still_in(&queue, seen.evicted_before_reply(), &task.gold));
+            answered.events.push(EventRecord { in_queue, ..seen.record(self.lender) });
             answered.is_cancelled |= outcome?.error.is_some();
         }
         if let Some(agent) = agent {
@@ -265,11 +278,17 @@ impl Answering<'_> {
         };
         let text = &prompt.messages[0].content;
         let gold = as_pieces(case);
+        let n_pieces_all = case.memory.material.pieces.len();
+        // Where it is not known what must be read, it is there if everything is, uncut.
+        let has_all = gold.metric == Metric::Choice
+            && n_pieces > 0
+            && n_pieces == n_pieces_all
+            && self.settings.documents.truncation == Truncation::Whole;
         answered.prompt = Some(PromptRecord {
             n_pieces,
-            n_pieces_all: case.memory.material.pieces.len(),
+            n_pieces_all,
             tokens: model.count_tokens(&prompt)?,
-            has_evidence: has_evidence(&gold, std::slice::from_ref(text)),
+            has_evidence: has_all || has_evidence(&gold, std::slice::from_ref(text)),
             evidence_share: evidence_share(&gold, std::slice::from_ref(text)),
         });
         drop(model);
@@ -307,6 +326,9 @@ impl Answering<'_> {
         let material = &case.memory.material;
         let all: Vec<&str> = material.pieces.iter().map(String::as_str).collect();
         let documents = self.settings.documents;
+        if self.settings.arm == Arm::Oracle {
+            return self.best_fitting(case, &to_be_read(case));
+        }
         if material.keep != Keep::Best {
             let n = self.n_fitting(case, &all, material.keep)?;
             let pieces = kept(&all, n, material.keep);
@@ -320,7 +342,7 @@ impl Answering<'_> {
         let takes_all =
             self.settings.arm == Arm::FullContext && documents.truncation == Truncation::Whole;
         let n_max = if takes_all { all.len() } else { documents.n_max.min(all.len()) };
-        let prepared = self.memories.get(&case.memory)?;
+        let prepared = self.memories.get(&case.memory, self.starts(case))?;
         let places = prepared.best_passages(&case.baseline.query, n_max)?;
         let best: Vec<&str> = places.iter().filter_map(|place| all.get(*place).copied()).collect();
         let share = match documents.truncation {
@@ -433,6 +455,8 @@ pub(crate) struct Seen {
     plan: Option<Plan>,
     calls: Vec<CallRecord>,
     evicted: usize,
+    /// How many messages had left main context at the last reply.
+    evicted_at_reply: Option<usize>,
 }
 
 impl Observer for Seen {
@@ -441,6 +465,9 @@ impl Observer for Seen {
     }
 
     fn call(&mut self, record: &CallRecord) {
+        if is_reply(record) {
+            self.evicted_at_reply = Some(self.evicted);
+        }
         self.calls.push(record.clone());
     }
 
@@ -452,18 +479,47 @@ impl Observer for Seen {
 impl Seen {
     pub(crate) fn record(self, lender: &Lender) -> EventRecord {
         let written = lender.written();
-        let is_reply =
-            |call: &&CallRecord| call.function == "send_message" && call.status == Status::Ok;
         let text = |call: &CallRecord| Some(call.arguments.get("message")?.as_str()?.to_string());
         EventRecord {
             plan: self.plan,
-            replies: self.calls.iter().filter(is_reply).filter_map(text).collect(),
-            n_invalid: written.iter().filter(|answer| answer.is_invalid()).count(),
+            replies: self.calls.iter().filter(|call| is_reply(call)).filter_map(text).collect(),
+            n_calls_written: Some(n_calls(&written)),
+            n_invalid: n_invalid_calls(&written),
             steps: steps(self.calls, &written),
             evicted: self.evicted,
+            in_queue: None,
             prompt: None,
         }
     }
+
+    /// How many of the messages that were in view had left main context when it replied. What it saves after its
+    /// reply may flush more.
+    fn evicted_before_reply(&self) -> usize {
+        self.evicted_at_reply.unwrap_or(self.evicted)
+    }
+}
+
+fn is_reply(call: &CallRecord) -> bool {
+    call.function == "send_message" && call.status == Status::Ok
+}
+
+/// What the user said that is in the FIFO queue, oldest first; nothing for a message of another kind.
+fn in_view(store: &Store) -> Result<Vec<Option<String>>, StoreError> {
+    let messages = store.messages_from(store.queue()?.first_in_view)?;
+    let said = |message: Message| match message.body {
+        MessageBody::User { text } => Some(text),
+        _ => None,
+    };
+    Ok(messages.into_iter().map(said).collect())
+}
+
+/// The texts of the evidence, by their places, that are left in a queue when its `n_evicted` oldest messages are
+/// gone.
+fn still_in(queue: &[Option<String>], n_evicted: usize, gold: &Gold) -> Vec<usize> {
+    let left = queue.get(n_evicted..).unwrap_or_default();
+    let is_left = |text: &String| left.iter().flatten().any(|said| said == text);
+    let evidence = gold.evidence.iter().enumerate();
+    evidence.filter(|(_, text)| is_left(text)).map(|(place, _)| place).collect()
 }
 
 /// So many of the pieces, from the beginning or from the end.
@@ -472,6 +528,13 @@ pub(crate) fn kept<'a, 'b>(pieces: &'a [&'b str], n: usize, keep: Keep) -> &'a [
         Keep::Last => &pieces[pieces.len() - n..],
         Keep::First | Keep::Best => &pieces[..n],
     }
+}
+
+/// The pieces of the material that have what must be read, in their order; none if it is not known what must be.
+fn to_be_read(case: &Case) -> Vec<&str> {
+    let pieces = case.memory.material.pieces.iter().map(String::as_str);
+    let has_it = |piece: &&str| case.gold.evidence.iter().any(|text| piece.contains(text.as_str()));
+    pieces.filter(has_it).collect()
 }
 
 /// What must be read, in the form that it has in a prompt: a passage is a piece of the material.

@@ -11,6 +11,7 @@ use pagewise_core::{
 use super::arm::{Answered, Answering, Arm};
 use super::case::Case;
 use super::error::MemoryBenchError;
+use super::lent_model::{n_calls, n_invalid_calls};
 use super::record::{EventRecord, PromptRecord, Step};
 use super::tasks::function_calls;
 
@@ -54,7 +55,9 @@ impl Answering<'_> {
             &mut |_| ControlFlow::Continue(()),
         )?;
         answered.is_cancelled = generation.finish == Finish::Cancelled;
-        let steps = self.lender.written().into_iter().filter_map(|written| {
+        let written = self.lender.written();
+        let (n_calls_written, n_invalid) = (Some(n_calls(&written)), n_invalid_calls(&written));
+        let steps = written.into_iter().filter_map(|written| {
             let FunctionCall { function, arguments, .. } = written.call?;
             Some(Step {
                 functions: written.functions.unwrap_or_default(),
@@ -70,6 +73,8 @@ impl Answering<'_> {
         });
         answered.events.push(EventRecord {
             steps: steps.collect(),
+            n_calls_written,
+            n_invalid,
             replies: vec![generation.text.trim().to_string()],
             ..EventRecord::default()
         });

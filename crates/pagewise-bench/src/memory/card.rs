@@ -22,13 +22,15 @@ pub const ADVISED_AGAINST_BELOW: f64 = 0.5;
 /// Failure classes that are named.
 const CLASSES_NAMED: usize = 3;
 
-/// What the records say of one weights file at one window.
+/// What the records say of one weights file at one window, with one agent's prompts.
 #[derive(Debug, Clone, Serialize)]
 pub struct Card {
-    /// The model.
+    /// The model, with its prompts if there are several agents of it.
     pub model: String,
     /// A hash of its weights.
     pub weights: String,
+    /// What the agent's prompts are, as a number.
+    pub prompts: String,
     /// The context window, in tokens.
     pub window: usize,
     /// Tasks, or sources of one, that were run.
@@ -98,11 +100,11 @@ impl Advice {
 }
 
 impl Card {
-    /// Makes the cards of all weights and windows that runs have the agent's arm of.
+    /// Makes the cards of all weights, windows and prompts that runs have the agent's arm of.
     pub fn all(runs: &Runs) -> Vec<Self> {
         let mut cards: Vec<Self> = Vec::new();
         for cell in runs.cells.iter().filter(|cell| cell.settings.arm == Arm::Memgpt) {
-            let model = format!("{}{}", cell.settings.model, cell.variant());
+            let model = runs.agent(cell);
             let (weights, window) = (&cell.settings.weights, cell.settings.window);
             let others: Vec<&Cell> =
                 runs.cells.iter().filter(|other| is_beside(cell, other)).collect();
@@ -117,6 +119,7 @@ impl Card {
                 }
                 None => cards.push(Self {
                     weights: weights.clone(),
+                    prompts: cell.settings.prompts.clone(),
                     window,
                     n_tasks: 1,
                     lines: lines.collect(),
@@ -225,12 +228,8 @@ impl CardLine {
         let n_wrong = failures.iter().map(|(_, n)| n).sum();
         failures.sort_by_key(|(_, n)| usize::MAX - n);
         failures.truncate(CLASSES_NAMED);
-        let source = match cell.settings.source.as_str() {
-            "generated" => String::new(),
-            source => format!(" ({source})"),
-        };
         Self {
-            part: format!("{}{source}", part.name),
+            part: part.name.clone(),
             advice: Advice::of(memgpt.ci95),
             memgpt,
             others: shares,

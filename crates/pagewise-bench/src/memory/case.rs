@@ -35,6 +35,14 @@ pub struct Case {
     pub tasks: Vec<GameTask>,
 }
 
+impl Case {
+    /// Whether another case of its name is the same as far as a record tells: what the user says, and what makes an
+    /// answer right.
+    pub(crate) fn asks_the_same(&self, other: &Self) -> bool {
+        (&self.messages, &self.gold, &self.tasks) == (&other.messages, &other.gold, &other.tasks)
+    }
+}
+
 /// A task of a game.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GameTask {
@@ -223,6 +231,9 @@ pub enum Metric {
     Phrase,
     /// The same, and none of the decoys does.
     Only,
+    /// The reply's answer field names one option, by its letter or by its text, and it is the answer; the decoys
+    /// are the other options.
+    Choice,
 }
 
 /// A tier of memory.

@@ -1,15 +1,19 @@
 //! Two runs of the same cases, compared case by case.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
 
 use serde::Serialize;
 
 use super::arm::Arm;
 use super::interval::{bootstrap_clusters, grouped, wilson};
-use super::record::{Change, Record};
+use super::measurement::Measurement;
+use super::record::{Change, Record, Settings};
+use super::retrieval::{RetrievalReport, with_embedder};
 use super::runs::{Cell, Part, Runs};
+use super::schemas::{MeasuredSchema, MeasuredSet, Verdict, title};
+use super::task::Task;
 
 /// Cases that are named before the rest are counted.
 const NAMED_MAX: usize = 12;
@@ -20,39 +24,62 @@ const VALUE_CHARS: usize = 40;
 /// What differs between two runs.
 #[derive(Debug, Clone, Serialize)]
 pub struct Diff {
-    /// Cells that both have, with the cases that both have.
+    /// Cells that both have, with the cases that both have; and sets of schemas, of which each is a case.
     pub cells: Vec<CellDiff>,
-    /// Cells that have no counterpart, in the first and in the second.
+    /// Searches that both have.
+    pub searches: Vec<SearchDiff>,
+    /// Cases that have their names in common and nothing else.
+    pub left_out: Vec<LeftOut>,
+    /// What has no counterpart, in the first and in the second.
     pub unpaired: [Vec<String>; 2],
 }
 
-/// A cell of both runs.
+/// Cases of a cell that are not compared: under the same names the two runs ask for something else, or take something
+/// else for right.
+#[derive(Debug, Clone, Serialize)]
+pub struct LeftOut {
+    /// The cell.
+    pub cell: String,
+    /// How many there are.
+    pub n: usize,
+}
+
+/// A way of searching a set, in both runs. There is no interval, since queries are not recorded one by one.
+#[derive(Debug, Clone, Serialize)]
+pub struct SearchDiff {
+    /// The task, with the set and the queries of it that were run.
+    pub part: String,
+    /// The way of searching.
+    pub arm: String,
+    /// The embedders.
+    pub models: [String; 2],
+    /// Documents, or vectors.
+    pub n_documents: usize,
+    /// Queries.
+    pub n: usize,
+    /// Measures that both have, in the first and in the second.
+    pub scores: Vec<(&'static str, [f64; 2])>,
+}
+
+/// A cell of both runs, or a set of schemas.
 #[derive(Debug, Clone, Serialize)]
 pub struct CellDiff {
-    /// The task, with `control` behind it for the direct control, `recall` where recall storage answers too.
+    /// The task, with `control` behind it for the direct control, `recall` where recall storage answers too, and the
+    /// source unless generated.
     pub part: String,
     /// Where its cases are from.
     pub source: String,
-    /// Who answered.
-    pub arm: Arm,
+    /// Who answered; nobody, of schemas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arm: Option<Arm>,
     /// The context window, in tokens.
-    pub window: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<usize>,
     /// The models.
     pub models: [String; 2],
-    /// Cases that both have.
-    pub n: usize,
-    /// The share that is right, in the first and in the second; of games, the mean share of tasks that are done.
-    pub accuracy: [f64; 2],
-    /// The second less the first.
-    pub difference: f64,
-    /// Its 95% interval.
-    pub ci95: [f64; 2],
-    /// The probability of so uneven changes, or more so, if neither run is better (McNemar's exact test).
-    pub p: f64,
-    /// Cases that only the second has right, and games of which it has done more.
-    pub gained: Vec<String>,
-    /// Cases that only the first has right, and games of which it has done more.
-    pub lost: Vec<String>,
+    /// The cases.
+    #[serde(flatten)]
+    pub paired: Paired,
     /// The settings that differ.
     pub settings: Vec<Change>,
 }
@@ -60,62 +87,80 @@ pub struct CellDiff {
 impl Diff {
     /// Compares two runs. A cell is paired with the one of the same task, source, arm, window and model; where
     /// each side has only one model, with that, whatever its name. Of several that differ in other
-    /// settings, the one with the fewest differences is taken.
+    /// settings, the one with the fewest differences is taken. Schemas are paired by their set, and searches by their
+    /// set, queries, documents and way, with models and embedders as cells are.
     pub fn of(first: &Runs, second: &Runs) -> Self {
-        let has_one_model = [first, second].iter().all(|runs| {
-            let model = |cell: &Cell| cell.settings.model.clone();
-            runs.cells.windows(2).all(|pair| model(&pair[0]) == model(&pair[1]))
-        });
-        let mut taken = vec![false; second.cells.len()];
-        let mut cells = Vec::new();
         let mut unpaired = [Vec::new(), Vec::new()];
-        for cell in &first.cells {
-            let candidates = second.cells.iter().enumerate().filter(|(place, other)| {
-                let (a, b) = (&cell.settings, &other.settings);
-                !taken[*place]
-                    && (a.task, a.arm, a.window, &a.source) == (b.task, b.arm, b.window, &b.source)
-                    && (a.model == b.model || has_one_model)
-            });
-            let nearest =
-                candidates.min_by_key(|(_, other)| cell.settings.changes(&other.settings).len());
-            match nearest {
-                Some((place, other)) => {
-                    taken[place] = true;
-                    cells.extend(compare(cell, other));
-                }
-                None => unpaired[0].push(cell.title()),
-            }
+        let cells = paired(&first.cells, &second.cells, &mut unpaired);
+        let [a, b] = [first, second].map(|runs| MeasuredSet::all(&runs.schemas));
+        let sets = paired(&a, &b, &mut unpaired);
+        let searches = paired(&first.searches, &second.searches, &mut unpaired);
+        let left_out = cells.iter().flat_map(|(a, b)| left_out(a, b)).collect();
+        let cells = cells.into_iter().flat_map(|(a, b)| compare(a, b));
+        Self {
+            left_out,
+            cells: cells.chain(sets.into_iter().filter_map(|(a, b)| compare_sets(a, b))).collect(),
+            searches: searches.into_iter().map(|(a, b)| SearchDiff::of(a, b)).collect(),
+            unpaired,
         }
-        let left = second.cells.iter().zip(&taken).filter(|(_, taken)| !**taken);
-        unpaired[1] = left.map(|(cell, _)| cell.title()).collect();
-        Self { cells, unpaired }
+    }
+
+    /// Whether the two have nothing in common.
+    pub fn is_empty(&self) -> bool {
+        self.cells.is_empty() && self.searches.is_empty()
     }
 
     /// Writes it for people.
     pub fn text(&self) -> String {
         let mut text = String::new();
         for cell in &self.cells {
-            let CellDiff { part, arm, window, models, n, accuracy, ci95, .. } = cell;
-            let [a, b] = models;
-            let model = if a == b { a.clone() } else { format!("{a} and {b}") };
-            let _ = writeln!(text, "{part}, {model}, {arm}, window {window}: {n} cases");
+            let CellDiff { part, models, paired, .. } = cell;
+            let Paired { n, accuracy, difference, ci95, p, gained, lost } = paired;
+            let models = both(models);
+            let _ = match (cell.arm, cell.window) {
+                (Some(arm), Some(window)) => {
+                    writeln!(text, "{part}, {models}, {arm}, window {window}: {n} cases")
+                }
+                _ => writeln!(text, "{part}, tokenizer of {models}: {n} schemas"),
+            };
             let _ = writeln!(
                 text,
                 "  {:.3} and {:.3}: {:+.3} (95%: {:+.3} to {:+.3}), McNemar p = {}",
                 accuracy[0],
                 accuracy[1],
-                cell.difference,
+                difference,
                 ci95[0],
                 ci95[1],
-                probability(cell.p)
+                probability(*p)
             );
-            for (what, ids) in [("gained", &cell.gained), ("lost", &cell.lost)] {
+            for (what, ids) in [("gained", gained), ("lost", lost)] {
                 let _ = writeln!(text, "  {what}: {}", named(ids));
             }
             for Change { setting, from, to } in &cell.settings {
                 let [from, to] = [from, to].map(|value| shortened(&value.to_string()));
                 let _ = writeln!(text, "  {setting}: {from} and {to}");
             }
+        }
+        for search in &self.searches {
+            let SearchDiff { part, arm, models, n_documents, n, scores } = search;
+            let embedder = with_embedder(&both(models));
+            let of = format!("{n} queries on {n_documents} documents");
+            let _ = writeln!(text, "{part}, {arm}{embedder}: {of}");
+            let scores: Vec<String> = scores
+                .iter()
+                .map(|(name, [a, b])| format!("{name} {a:.3} and {b:.3}: {:+.3}", b - a))
+                .collect();
+            let _ = writeln!(text, "  {}", scores.join("; "));
+        }
+        if !self.searches.is_empty() {
+            let _ = writeln!(
+                text,
+                "searches have no interval: their queries are not recorded one by one"
+            );
+        }
+        for LeftOut { cell, n } in &self.left_out {
+            let cases = if *n == 1 { "case that has" } else { "cases that have" };
+            let _ = writeln!(text, "left out of {cell}: {n} {cases} another text in the second");
         }
         for (side, titles) in ["first", "second"].iter().zip(&self.unpaired) {
             for title in titles {
@@ -124,6 +169,124 @@ impl Diff {
         }
         text
     }
+}
+
+impl SearchDiff {
+    fn of(a: &RetrievalReport, b: &RetrievalReport) -> Self {
+        let mut scores = vec![("R@10", [a.share.accuracy, b.share.accuracy])];
+        if let (Some(a), Some(b)) = (&a.ranking, &b.ranking) {
+            scores.push(("nDCG@10", [a.ndcg_10, b.ndcg_10]));
+        }
+        Self {
+            part: Task::Retrieval.title(None, &a.set()),
+            arm: a.arm.clone(),
+            models: [a.model.clone(), b.model.clone()],
+            n_documents: a.n_documents,
+            n: a.share.n,
+            scores,
+        }
+    }
+}
+
+/// What can have a counterpart in another run.
+trait Comparable {
+    /// The model, or the embedder, if there is one.
+    fn model(&self) -> Option<&str>;
+    /// Whether another one is of the same experiment, whatever its model.
+    fn is_like(&self, other: &Self) -> bool;
+    /// How many other settings differ.
+    fn n_changes(&self, other: &Self) -> usize;
+    fn title(&self) -> String;
+}
+
+impl Comparable for Cell {
+    fn model(&self) -> Option<&str> {
+        Some(&self.settings.model)
+    }
+
+    fn is_like(&self, other: &Self) -> bool {
+        let (a, b) = (&self.settings, &other.settings);
+        (a.task, a.arm, a.window, &a.source) == (b.task, b.arm, b.window, &b.source)
+    }
+
+    fn n_changes(&self, other: &Self) -> usize {
+        self.settings.changes(&other.settings).len()
+    }
+
+    fn title(&self) -> String {
+        self.title()
+    }
+}
+
+impl Comparable for MeasuredSet<'_> {
+    fn model(&self) -> Option<&str> {
+        Some(self.model)
+    }
+
+    fn is_like(&self, other: &Self) -> bool {
+        self.source == other.source
+    }
+
+    fn n_changes(&self, _: &Self) -> usize {
+        0
+    }
+
+    fn title(&self) -> String {
+        title(self.source, self.model)
+    }
+}
+
+impl Comparable for RetrievalReport {
+    fn model(&self) -> Option<&str> {
+        (self.model != "none").then_some(&self.model)
+    }
+
+    fn is_like(&self, other: &Self) -> bool {
+        let what = |one: &Self| (one.n_documents, one.seed, one.share.n);
+        (&self.source, &self.cut, &self.arm) == (&other.source, &other.cut, &other.arm)
+            && what(self) == what(other)
+    }
+
+    fn n_changes(&self, _: &Self) -> usize {
+        0
+    }
+
+    fn title(&self) -> String {
+        self.name()
+    }
+}
+
+/// Pairs what is comparable; names what is left over on either side.
+fn paired<'a, T: Comparable>(
+    first: &'a [T],
+    second: &'a [T],
+    unpaired: &mut [Vec<String>; 2],
+) -> Vec<(&'a T, &'a T)> {
+    let has_one_model = [first, second].iter().all(|side| {
+        let models: BTreeSet<&str> = side.iter().filter_map(T::model).collect();
+        models.len() < 2
+    });
+    let mut taken = vec![false; second.len()];
+    let mut pairs = Vec::new();
+    for one in first {
+        let candidates = second.iter().enumerate().filter(|(place, other)| {
+            !taken[*place] && one.is_like(other) && (one.model() == other.model() || has_one_model)
+        });
+        match candidates.min_by_key(|(_, other)| one.n_changes(other)) {
+            Some((place, other)) => {
+                taken[place] = true;
+                pairs.push((one, other));
+            }
+            None => unpaired[0].push(one.title()),
+        }
+    }
+    let left = second.iter().zip(&taken).filter(|(_, taken)| !**taken);
+    unpaired[1].extend(left.map(|(one, _)| one.title()));
+    pairs
+}
+
+fn both([a, b]: &[String; 2]) -> String {
+    if a == b { a.clone() } else { format!("{a} and {b}") }
 }
 
 fn named(ids: &[String]) -> String {
@@ -147,79 +310,141 @@ pub(crate) fn probability(p: f64) -> String {
 }
 
 fn compare(a: &Cell, b: &Cell) -> Vec<CellDiff> {
-    let (parts_a, parts_b) = (a.parts(), b.parts());
-    let both = parts_a
-        .iter()
-        .filter_map(|one| Some((one, parts_b.iter().find(|other| other.name == one.name)?)));
-    both.filter_map(|(one, other)| {
-        let Paired { n, accuracy, difference, ci95, p, gained, lost } = Paired::of(one, other)?;
+    let settings = &a.settings;
+    let diffs = parts_of_both(a, b).into_iter().filter_map(|(one, other)| {
         Some(CellDiff {
-            part: one.name.clone(),
-            source: a.settings.source.clone(),
-            arm: a.settings.arm,
-            window: a.settings.window,
-            models: [a.settings.model.clone(), b.settings.model.clone()],
-            n,
-            accuracy,
-            difference,
-            ci95,
-            p,
-            gained,
-            lost,
-            settings: a.settings.changes(&b.settings),
+            paired: Paired::of(&one, &other)?,
+            part: one.name,
+            source: settings.source.clone(),
+            arm: Some(settings.arm),
+            window: Some(settings.window),
+            models: [settings.model.clone(), b.settings.model.clone()],
+            settings: settings.changes(&b.settings),
         })
-    })
-    .collect()
+    });
+    diffs.collect()
 }
 
-/// The cases that two parts have in common.
-#[derive(Debug, Clone)]
-pub(crate) struct Paired {
-    pub(crate) n: usize,
-    pub(crate) accuracy: [f64; 2],
-    pub(crate) difference: f64,
-    pub(crate) ci95: [f64; 2],
-    pub(crate) p: f64,
-    pub(crate) gained: Vec<String>,
-    pub(crate) lost: Vec<String>,
+/// What is counted together in both cells.
+fn parts_of_both<'a>(a: &'a Cell, b: &'a Cell) -> Vec<(Part<'a>, Part<'a>)> {
+    let mut others = b.parts();
+    let counterpart = |one: Part<'a>| {
+        let place = others.iter().position(|other| other.name == one.name)?;
+        Some((one, others.swap_remove(place)))
+    };
+    a.parts().into_iter().filter_map(counterpart).collect()
+}
+
+/// Counts the cases of both cells that are not the same, whatever their names.
+fn left_out(a: &Cell, b: &Cell) -> Vec<LeftOut> {
+    let Settings { model, arm, window, .. } = &a.settings;
+    let models = both(&[model.clone(), b.settings.model.clone()]);
+    let left_out = parts_of_both(a, b).into_iter().map(|(one, other)| LeftOut {
+        cell: format!("{}, {models}, {arm}, window {window}", one.name),
+        n: same_names(&one, &other).filter(|[a, b]| !a.case.asks_the_same(&b.case)).count(),
+    });
+    left_out.filter(|one| one.n > 0).collect()
+}
+
+/// Returns the records of both parts whose cases have the same name.
+fn same_names<'a>(a: &'a Part<'a>, b: &'a Part<'a>) -> impl Iterator<Item = [&'a Record; 2]> {
+    let others: HashMap<&str, &Record> =
+        b.records.iter().map(|record| (&*record.case.id, *record)).collect();
+    a.records.iter().filter_map(move |record| Some([*record, *others.get(&*record.case.id)?]))
+}
+
+fn compare_sets(a: &MeasuredSet<'_>, b: &MeasuredSet<'_>) -> Option<CellDiff> {
+    let others: HashMap<&str, &MeasuredSchema> =
+        b.schemas.iter().map(|schema| (&*schema.id, *schema)).collect();
+    let pairs = a.schemas.iter().filter_map(|schema| {
+        let both = [*schema, *others.get(&*schema.id)?];
+        let correct = both.map(|one| one.verdict() == Verdict::Right);
+        let values = correct.map(|correct| f64::from(u8::from(correct)));
+        Some(Pair { id: &schema.id, store: "", is_game: false, correct, values })
+    });
+    Some(CellDiff {
+        part: Task::Grammar.title(None, a.source),
+        source: a.source.into(),
+        arm: None,
+        window: None,
+        models: [a.model.into(), b.model.into()],
+        paired: Paired::of_pairs(&pairs.collect::<Vec<Pair<'_>>>())?,
+        settings: Vec::new(),
+    })
+}
+
+/// The cases that two runs have in common.
+#[derive(Debug, Clone, Serialize)]
+pub struct Paired {
+    /// Cases that both have.
+    pub n: usize,
+    /// The share that is right, in the first and in the second; of games, the mean share of tasks that are done.
+    pub accuracy: [f64; 2],
+    /// The second less the first.
+    pub difference: f64,
+    /// Its 95% interval.
+    pub ci95: [f64; 2],
+    /// The probability of so uneven changes, or more so, if neither run is better (McNemar's exact test).
+    pub p: f64,
+    /// Cases that only the second has right, and games of which it has done more.
+    pub gained: Vec<String>,
+    /// Cases that only the first has right, and games of which it has done more.
+    pub lost: Vec<String>,
+}
+
+/// A case of both.
+struct Pair<'a> {
+    id: &'a str,
+    store: &'a str,
+    is_game: bool,
+    correct: [bool; 2],
+    values: [f64; 2],
+}
+
+impl Pair<'_> {
+    /// How the second compares with the first: by being right, and of a game, by the tasks that are done.
+    fn change(&self) -> Ordering {
+        let Self { is_game, correct: [a, b], values: [c, d], .. } = self;
+        if *is_game { d.total_cmp(c) } else { b.cmp(a) }
+    }
 }
 
 impl Paired {
-    /// Compares them; `None` if there are none.
+    /// Compares two parts; `None` if they have no case in common. One that asks for something else is another case,
+    /// whatever its name.
     pub(crate) fn of(a: &Part<'_>, b: &Part<'_>) -> Option<Self> {
-        let others: HashMap<&str, &Record> =
-            b.records.iter().map(|record| (&*record.case.id, *record)).collect();
-        let pairs: Vec<(&Record, &Record)> = a
-            .records
-            .iter()
-            .filter_map(|record| Some((*record, *others.get(&*record.case.id)?)))
-            .collect();
+        let is_game = |record: &Record| !record.score.tasks.is_empty();
+        let both = same_names(a, b).filter(|[a, b]| a.case.asks_the_same(&b.case));
+        let pairs = both.map(|both| Pair {
+            id: &both[0].case.id,
+            store: &both[0].store,
+            is_game: both.into_iter().any(is_game),
+            correct: both.map(|one| one.score.correct),
+            values: both.map(|one| one.score.value()),
+        });
+        Self::of_pairs(&pairs.collect::<Vec<Pair<'_>>>())
+    }
+
+    fn of_pairs(pairs: &[Pair<'_>]) -> Option<Self> {
         if pairs.is_empty() {
             return None;
         }
-        let n_with = |a: bool, b: bool| {
-            pairs
-                .iter()
-                .filter(|(one, other)| (one.score.correct, other.score.correct) == (a, b))
-                .count()
-        };
+        let n_with = |a: bool, b: bool| pairs.iter().filter(|pair| pair.correct == [a, b]).count();
         let counts = [
             [n_with(true, true), n_with(true, false)],
             [n_with(false, true), n_with(false, false)],
         ];
         let changed = |how: Ordering| {
-            let changed = pairs.iter().filter(|(a, b)| order(b, a) == how);
-            changed.map(|(one, _)| one.case.id.clone()).collect::<Vec<_>>()
+            let changed = pairs.iter().filter(|pair| pair.change() == how);
+            changed.map(|pair| pair.id.to_string()).collect::<Vec<_>>()
         };
         let (gained, lost) = (changed(Ordering::Greater), changed(Ordering::Less));
         let n = pairs.len();
-        let mean =
-            |of: &dyn Fn(&(&Record, &Record)) -> f64| pairs.iter().map(of).sum::<f64>() / n as f64;
-        let accuracy = [mean(&|(a, _)| a.score.value()), mean(&|(_, b)| b.score.value())];
+        let mean = |side: usize| pairs.iter().map(|pair| pair.values[side]).sum::<f64>() / n as f64;
+        let accuracy = [mean(0), mean(1)];
         let mut ci95 = newcombe(counts);
-        let changes: Vec<f64> =
-            pairs.iter().map(|(a, b)| b.score.value() - a.score.value()).collect();
-        let stores: Vec<&str> = pairs.iter().map(|(one, _)| &*one.store).collect();
+        let changes: Vec<f64> = pairs.iter().map(|pair| pair.values[1] - pair.values[0]).collect();
+        let stores: Vec<&str> = pairs.iter().map(|pair| pair.store).collect();
         let mut groups = grouped(&changes, &stores);
         if groups.len() < 2 {
             // One store shows nothing of how stores differ.
@@ -243,17 +468,6 @@ impl Paired {
             gained,
             lost,
         })
-    }
-}
-
-/// Which of two records of a case is the better one: the one that is right, and of a game, the one with more
-/// tasks that are done.
-fn order(a: &Record, b: &Record) -> Ordering {
-    let is_game = |record: &Record| !record.score.tasks.is_empty();
-    if is_game(a) || is_game(b) {
-        a.score.value().total_cmp(&b.score.value())
-    } else {
-        a.score.correct.cmp(&b.score.correct)
     }
 }
 

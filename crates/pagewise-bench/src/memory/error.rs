@@ -79,6 +79,21 @@ pub enum MemoryBenchError {
         /// The settings that differ.
         differing: Vec<String>,
     },
+    /// Records in the folder are of cases that have the names of those to be run, and ask for something else.
+    #[error(
+        "{} has {n} other {} to be run, {id}{}: give another folder, or remove the file",
+        path.display(),
+        if *n == 1 { "case of the same name as one" } else { "cases of the same names as those" },
+        if *n == 1 { "" } else { " for one" },
+    )]
+    OtherCases {
+        /// The file.
+        path: PathBuf,
+        /// How many there are.
+        n: usize,
+        /// The name of the first.
+        id: String,
+    },
     /// The records in the folder are written in an older way, and would be mixed with new ones.
     #[error(
         "{} has records of layout {layout}, and this program writes layout {written}: give another folder",

@@ -6,12 +6,13 @@
 
 use std::collections::HashSet;
 
+use pagewise_core::Status;
 use serde::{Deserialize, Serialize};
 
 use super::arm::Arm;
 use super::call_score;
 use super::case::{Gold, Metric, Tier};
-use super::record::{Record, tier_of_search};
+use super::record::{Record, Step, tier_of_search};
 use super::score::{answer_field, answers, contains, edit_score, is_answer_seen};
 use super::words::{folded, is_telling, squad_normal, words};
 
@@ -33,7 +34,8 @@ pub enum Failure {
     Miscopied,
     /// What had to be read was in view, or there was nothing to read, and it says that it does not know.
     Abstained,
-    /// What had to be read was in view, and the answer is something else from what was in view.
+    /// What had to be read was in view, and the answer is something else from what was in view. Of a choice that
+    /// says no more: something was read, and another option taken.
     Misread,
     /// The answer is in nothing that was in view.
     UnsupportedAnswer,
@@ -129,7 +131,7 @@ pub(crate) fn classify(record: &Record) -> Failure {
     }
     if is_evidence_seen(record) {
         return match () {
-            () if is_damaged_copy(&record.reply, &gold.answers) => Failure::Miscopied,
+            () if is_miscopied(gold, &record.reply) => Failure::Miscopied,
             () if abstains(&record.reply) => Failure::Abstained,
             () if is_from_view(record) => Failure::Misread,
             () => Failure::UnsupportedAnswer,
@@ -147,10 +149,6 @@ pub(crate) fn classify(record: &Record) -> Failure {
     {
         return Failure::NeverSaved;
     }
-    let n_evicted: usize = record.events.iter().map(|event| event.evicted).sum();
-    let was_said = gold.evidence.iter().all(|evidence| {
-        record.case.messages.iter().any(|message| contains(&message.text, evidence))
-    });
     let searched: HashSet<&str> = record
         .steps()
         .filter(|step| step.searches().is_some())
@@ -158,7 +156,7 @@ pub(crate) fn classify(record: &Record) -> Failure {
         .collect();
     let has_searched_here =
         searched.iter().any(|function| tier_of_search(function) == Some(gold.tier));
-    if n_evicted > 0 && was_said {
+    if is_lost_in_flush(record) {
         Failure::LostInFlush
     } else if !searched.is_empty() && !has_searched_here {
         Failure::WrongTier
@@ -171,8 +169,31 @@ pub(crate) fn classify(record: &Record) -> Failure {
     }
 }
 
+/// Whether what had to be read, and was not in view, was said in this case and has left main context.
+fn is_lost_in_flush(record: &Record) -> bool {
+    let evidence = &record.case.gold.evidence;
+    // All of a game is told in it, so that what is neither in the queue nor found has been flushed.
+    if in_queue(record).is_some() {
+        return !evidence.is_empty();
+    }
+    let n_evicted: usize = record.events.iter().map(|event| event.evicted).sum();
+    let was_said = |evidence: &String| {
+        record.case.messages.iter().any(|message| contains(&message.text, evidence))
+    };
+    n_evicted > 0 && !evidence.is_empty() && evidence.iter().all(was_said)
+}
+
+/// The evidence that was in the FIFO queue at the reply, by its places, where that is known: in a task of a game.
+fn in_queue(record: &Record) -> Option<&[usize]> {
+    record.events.last()?.in_queue.as_deref()
+}
+
 /// Whether everything that one must have read was in view.
 pub(crate) fn is_evidence_seen(record: &Record) -> bool {
+    let gold = &record.case.gold;
+    if gold.metric == Metric::Choice && gold.evidence.is_empty() {
+        return has_read(record);
+    }
     if let Some(prompt) = &record.prompt {
         return prompt.has_evidence;
     }
@@ -180,7 +201,22 @@ pub(crate) fn is_evidence_seen(record: &Record) -> bool {
     if record.told.is_some() {
         return is_answer_seen(record);
     }
-    has_evidence(&record.case.gold, &seen_texts(record))
+    let texts = seen_texts(record);
+    let Some(in_queue) = in_queue(record) else { return has_evidence(gold, &texts) };
+    let elsewhere = gold.evidence.iter().enumerate().filter(|(place, _)| !in_queue.contains(place));
+    let evidence = elsewhere.map(|(_, text)| text.clone()).collect();
+    evidence_share(&Gold { evidence, ..gold.clone() }, &texts).is_none_or(|share| share >= 1.0)
+}
+
+/// Whether anything was read of where the answer is. What answers a question with options is in no text as the option
+/// has it, and all options are in the question.
+fn has_read(record: &Record) -> bool {
+    let has_found =
+        |step: &Step| step.searches() == Some(record.case.gold.tier) && step.status == Status::Ok;
+    match &record.prompt {
+        Some(prompt) => prompt.n_pieces > 0,
+        None => record.steps().any(has_found),
+    }
 }
 
 /// What an agent saw of the tier that has the evidence.
@@ -199,8 +235,12 @@ pub(crate) fn seen_evidence_share(record: &Record) -> Option<f64> {
     }
 }
 
-/// Whether the texts have everything that one must have read; where that is not known, any of the answers.
+/// Whether the texts have everything that one must have read; where that is not known, any of the answers. Options
+/// are in the question, and tell nothing.
 pub(crate) fn has_evidence(gold: &Gold, texts: &[String]) -> bool {
+    if gold.evidence.is_empty() && gold.metric == Metric::Choice {
+        return false;
+    }
     if gold.evidence.is_empty() && gold.metric == Metric::Phrase {
         return texts.iter().any(|text| answers(gold, text));
     }
@@ -234,8 +274,10 @@ fn is_from_view(record: &Record) -> bool {
         .chain(record.blocks.iter().map(|block| &block.value))
         .chain(record.case.messages.iter().map(|message| &message.text));
     texts.for_each(|text| seen.extend(words(text)));
-    // The prompt of the other arms is not in the record, so its words are not known.
+    // The prompt of the other arms is not in the record, and neither is the queue of a game, so that their words are
+    // not known.
     record.prompt.is_some()
+        || in_queue(record).is_some_and(|places| !places.is_empty())
         || words(answer_field(&record.reply))
             .iter()
             .all(|word| !is_telling(word) || seen.contains(word))
@@ -288,6 +330,11 @@ pub(crate) fn abstains(reply: &str) -> bool {
     ];
     let reply = reply.to_lowercase().replace('’', "'");
     reply.trim().is_empty() || PHRASES.iter().any(|phrase| reply.contains(phrase))
+}
+
+/// Whether the reply is a damaged copy of the answer; the options of a choice may be as near to each other as that.
+fn is_miscopied(gold: &Gold, reply: &str) -> bool {
+    gold.metric != Metric::Choice && is_damaged_copy(reply, &gold.answers)
 }
 
 /// Whether the reply has something that is nearly one of the answers: up to a quarter of its characters

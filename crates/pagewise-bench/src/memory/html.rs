@@ -28,7 +28,7 @@ pub fn html(runs: &Runs) -> String {
         "<title>Memory benchmarks</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n"
     );
     page += &head(runs);
-    let sections = [
+    let of_cases = [
         ("models", "Models", figures::models(runs) + &tables::leaderboard(runs)),
         ("nesting", "Nesting", figures::nesting(runs)),
         ("windows", "Windows", figures::windows(runs)),
@@ -39,7 +39,13 @@ pub fn html(runs: &Runs) -> String {
         ("cells", "All figures", tables::table_of_cells(runs)),
         ("cases", "Cases", case_list(runs)),
     ];
-    let there: Vec<_> = sections.iter().filter(|(_, _, body)| !body.is_empty()).collect();
+    let without_cases = [
+        ("searches", "Searches", tables::searches(runs)),
+        ("schemas", "Schemas", tables::schemas(runs)),
+    ];
+    let of_cases = of_cases.iter().filter(|_| !runs.cells.is_empty());
+    let there: Vec<_> =
+        of_cases.chain(&without_cases).filter(|(_, _, body)| !body.is_empty()).collect();
     page += "<nav>";
     for (id, title, _) in &there {
         let _ = write!(page, "<a href=\"#{id}\">{title}</a>");
@@ -56,11 +62,15 @@ fn head(runs: &Runs) -> String {
     let models: Vec<String> = set(&|cell| cell.settings.model.clone()).into_iter().collect();
     let n_tasks = set(&|cell| cell.settings.task.to_string()).len();
     let n: usize = runs.cells.iter().map(|cell| cell.records.len()).sum();
-    let mut html = format!(
-        "<header>\n<h1>How models manage their memory</h1>\n<p>{n} cases of {n_tasks} tasks, answered by {}. An accuracy \
-         is a share of cases, with its 95% interval.</p>\n",
-        text(&models.join(", "))
-    );
+    let mut html = String::from("<header>\n<h1>How models manage their memory</h1>\n");
+    html += &match n {
+        0 => "<p>No cases.</p>\n".into(),
+        n => format!(
+            "<p>{n} cases of {n_tasks} tasks, answered by {}. An accuracy is a share of cases, with its 95% \
+             interval.</p>\n",
+            text(&models.join(", "))
+        ),
+    };
     for cell in runs.cells.iter().filter(|cell| !cell.differing.is_empty()) {
         let _ = writeln!(html, "<p class=\"warn\">Counted apart: {}.</p>", text(&cell.title()));
     }

@@ -276,7 +276,7 @@ fn is_free_answer(record: &Record) -> bool {
     let is_free = match gold.metric {
         Metric::ContainsWord | Metric::Subspan | Metric::StemF1 | Metric::StemF1OfParts => true,
         Metric::Contains | Metric::Call | Metric::Nearness { .. } => false,
-        Metric::Phrase | Metric::Only => false,
+        Metric::Phrase | Metric::Only | Metric::Choice => false,
         // There is no answer to compare with.
         Metric::NotMentioned | Metric::Abstains => false,
     };

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::arm::Arm;
+use super::record::Settings;
 use super::runs::{Cell, Runs};
 use super::summary::{Share, share, text_table};
 
@@ -17,13 +18,16 @@ pub struct Leaderboard {
     pub standings: Vec<Standing>,
 }
 
-/// A model at one window.
+/// An agent: a model with its prompts, at one window.
 #[derive(Debug, Clone, Serialize)]
 pub struct Standing {
-    /// The model, with what else differs if it has several cells of a task.
+    /// The model, with its prompts if there are several agents of it, and with what else differs if it has several
+    /// cells of a task.
     pub model: String,
     /// A hash of its weights.
     pub weights: String,
+    /// What its prompts are, as a number.
+    pub prompts: String,
     /// The context window, in tokens.
     pub window: usize,
     /// One for each task; `None` where it was not run.
@@ -70,17 +74,21 @@ impl Leaderboard {
         let cells = || runs.cells.iter().filter(|cell| cell.settings.arm == Arm::Memgpt);
         let mut tasks: Vec<String> = Vec::new();
         for cell in cells() {
-            let name = column(cell);
+            let name = cell.settings.title();
             if !tasks.contains(&name) {
                 tasks.push(name);
             }
         }
         let mut standings: Vec<Standing> = Vec::new();
         for cell in cells() {
-            let (model, weights) = (row(cell), cell.settings.weights.clone());
-            let window = cell.settings.window;
+            let Some(column) = tasks.iter().position(|name| *name == cell.settings.title()) else {
+                continue;
+            };
+            let model = runs.agent(cell);
+            let Settings { weights, window, prompts, .. } = cell.settings.clone();
             let is_it = |one: &Standing| {
                 (&one.model, &one.weights, one.window) == (&model, &weights, window)
+                    && one.scores[column].is_none()
             };
             let at = match standings.iter().position(is_it) {
                 Some(at) => at,
@@ -88,6 +96,7 @@ impl Leaderboard {
                     standings.push(Standing {
                         model,
                         weights,
+                        prompts,
                         window,
                         scores: vec![None; tasks.len()],
                         n_tasks: 0,
@@ -97,9 +106,7 @@ impl Leaderboard {
                     standings.len() - 1
                 }
             };
-            if let Some(column) = tasks.iter().position(|name| *name == column(cell)) {
-                standings[at].scores[column] = Some(TaskScore::of(cell));
-            }
+            standings[at].scores[column] = Some(TaskScore::of(cell));
         }
         for standing in &mut standings {
             let scores: Vec<(f64, [f64; 2])> =
@@ -112,8 +119,11 @@ impl Leaderboard {
         Self { tasks, standings }
     }
 
-    /// Writes it for people.
+    /// Writes it for people; nothing if no model was run.
     pub fn text(&self) -> String {
+        if self.standings.is_empty() {
+            return String::new();
+        }
         let mut header = vec!["model".to_string(), "window".into()];
         header.extend(self.tasks.iter().cloned());
         header.push("mean".into());
@@ -141,18 +151,6 @@ impl Leaderboard {
         );
         text
     }
-}
-
-fn column(cell: &Cell) -> String {
-    let settings = &cell.settings;
-    match settings.source.as_str() {
-        "generated" => settings.task.to_string(),
-        source => format!("{} ({source})", settings.task),
-    }
-}
-
-fn row(cell: &Cell) -> String {
-    format!("{}{}", cell.settings.model, cell.variant())
 }
 
 /// Returns the mean of independent figures with its interval: the distances of their ends are squared and

@@ -29,15 +29,32 @@ pub(crate) struct Written {
     pub(crate) functions: Option<Vec<String>>,
     /// The call, if it is one.
     pub(crate) call: Option<FunctionCall>,
+    /// Whether it is a decision beside the steps: what was decided is in the outcome of the event.
+    pub(crate) is_decision: bool,
     pub(crate) tokens: TokenUsage,
     pub(crate) seconds: f64,
 }
 
 impl Written {
-    /// Whether it was to be a call and is none.
-    pub(crate) fn is_invalid(&self) -> bool {
-        self.functions.is_some() && self.call.is_none()
+    /// Whether it was to be a call.
+    fn is_to_be_call(&self) -> bool {
+        self.functions.is_some()
     }
+
+    /// Whether it was to be a step.
+    pub(crate) fn is_step(&self) -> bool {
+        self.is_to_be_call() && !self.is_decision
+    }
+}
+
+/// How many of the answers were to be calls, decisions included.
+pub(crate) fn n_calls(written: &[Written]) -> usize {
+    written.iter().filter(|answer| answer.is_to_be_call()).count()
+}
+
+/// How many of these are none.
+pub(crate) fn n_invalid_calls(written: &[Written]) -> usize {
+    written.iter().filter(|answer| answer.is_to_be_call() && answer.call.is_none()).count()
 }
 
 /// The model as an agent has it.
@@ -109,8 +126,6 @@ impl LanguageModel for LentModel {
         let mut lent = lock(&self.lent);
         let generation = lent.model.generate(request, on_text)?;
         let (functions, call) = match request.constraint {
-            // Decisions are in the outcome of an event.
-            _ if request.slot.is_decision() => (None, None),
             Constraint::Call { functions, format } => (
                 Some(functions.iter().map(|spec| spec.name.to_string()).collect()),
                 FunctionCall::parse(&generation.text, functions, format).ok(),
@@ -118,13 +133,14 @@ impl LanguageModel for LentModel {
             Constraint::Text { .. } => (None, None),
         };
         let seconds = started.elapsed().as_secs_f64();
+        let is_decision = request.slot.is_decision();
         let mut tokens = generation.tokens;
-        if request.beginning.is_some() && !request.slot.is_decision() {
+        if request.beginning.is_some() && !is_decision {
             // A case costs what it would cost alone, though another one had the same material read.
             tokens.prefilled += std::mem::take(&mut tokens.reused);
         }
         lent.tokens += tokens;
-        lent.log.push(Written { functions, call, tokens, seconds });
+        lent.log.push(Written { functions, call, is_decision, tokens, seconds });
         Ok(generation)
     }
 

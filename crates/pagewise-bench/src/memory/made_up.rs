@@ -24,6 +24,7 @@ pub(crate) fn settings(task: Task, arm: Arm) -> Settings {
         arm,
         window: 4096,
         seed: 0,
+        now: Settings::CASE_START,
         embedder: "none".into(),
         prompts: "p".into(),
         documents: Documents { n_max: 6, truncation: Truncation::Whole },
@@ -57,6 +58,7 @@ pub(crate) fn record(
     Record {
         nearness: None,
         settings: settings.clone(),
+        made_by: None,
         case: Case {
             id: id.into(),
             labels: labels

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use super::error::MemoryBenchError;
 use super::judge::write_rates;
+use super::measurement::write_measurements;
 use super::record::rewrite_records;
-use super::runs::{Runs, record_files};
+use super::runs::{Runs, line_files};
 
-/// Writes the records of runs into `folder`, a file for each cell; returns the files.
+/// Writes the records of runs into `folder`, a file for each cell, and what was measured without a model beside
+/// them; returns the files.
 ///
 /// Cells that would be one but for a setting are refused, unless they are to be kept apart: then the second
 /// has a file of its own.
@@ -21,14 +23,14 @@ pub fn merge(
         && !keep_apart
     {
         return Err(MemoryBenchError::MixedSettings {
-            cell: format!("{} {}", cell.settings.task, cell.settings.arm),
+            cell: format!("{} {}", cell.settings.title(), cell.settings.arm),
             model: cell.settings.model.clone(),
             differing: cell.differing.clone(),
         });
     }
     let error = |error: std::io::Error| MemoryBenchError::file(folder, &error);
     fs::create_dir_all(folder).map_err(error)?;
-    if record_files(folder).is_ok() {
+    if line_files(folder).is_ok() {
         return Err(MemoryBenchError::HasRecords { path: folder.into() });
     }
     let mut files: Vec<PathBuf> = Vec::new();
@@ -40,6 +42,12 @@ pub fn merge(
             rewrite_records(&file, &cell.records)?;
             files.push(file);
         }
+    }
+    if !runs.searches.is_empty() {
+        files.push(write_measurements(folder, &runs.searches)?);
+    }
+    if !runs.schemas.is_empty() {
+        files.push(write_measurements(folder, &runs.schemas)?);
     }
     if !runs.rates.is_empty() {
         write_rates(folder, &runs.rates)?;

@@ -20,20 +20,18 @@ use super::told::{Listening, Told};
 /// it keeps all, for the settings of one run.
 pub(crate) struct Memories {
     pub(crate) embedder: Arc<dyn Embedder>,
-    /// When the cases begin.
-    pub(crate) now: Timestamp,
     prepared: Vec<Prepared>,
     told: Vec<Told>,
 }
 
 impl Memories {
-    pub(crate) fn new(embedder: Arc<dyn Embedder>, now: Timestamp) -> Self {
-        Self { embedder, now, prepared: Vec::new(), told: Vec::new() }
+    pub(crate) fn new(embedder: Arc<dyn Embedder>) -> Self {
+        Self { embedder, prepared: Vec::new(), told: Vec::new() }
     }
 
-    /// Whether this memory is ready.
-    pub(crate) fn has(&self, memory: &Arc<Memory>) -> bool {
-        self.prepared.iter().any(|prepared| Arc::ptr_eq(&prepared.memory, memory))
+    /// Whether this memory is ready for cases that begin at `now`.
+    pub(crate) fn has(&self, memory: &Arc<Memory>, now: Timestamp) -> bool {
+        self.prepared.iter().any(|prepared| prepared.is_for(memory, now))
     }
 
     /// Lets go of those that none of these cases asks about: each is a store of its own on the disk.
@@ -61,13 +59,16 @@ impl Memories {
         Ok(&self.told[place])
     }
 
-    /// Returns this memory, which is made ready if it is not.
-    pub(crate) fn get(&mut self, memory: &Arc<Memory>) -> Result<&Prepared, MemoryBenchError> {
-        let known = self.prepared.iter().position(|one| Arc::ptr_eq(&one.memory, memory));
+    /// Returns this memory for cases that begin at `now`; it is made ready if it is not.
+    pub(crate) fn get(
+        &mut self,
+        memory: &Arc<Memory>,
+        now: Timestamp,
+    ) -> Result<&Prepared, MemoryBenchError> {
+        let known = self.prepared.iter().position(|one| one.is_for(memory, now));
         let place = match known {
             Some(place) => place,
             None => {
-                let now = memory.now.unwrap_or(self.now);
                 self.prepared.push(Prepared::new(memory, &self.embedder, now)?);
                 self.prepared.len() - 1
             }
@@ -79,11 +80,16 @@ impl Memories {
 /// A store that holds what a [`Memory`] says, with all vectors, closed.
 pub(crate) struct Prepared {
     memory: Arc<Memory>,
+    now: Timestamp,
     folder: TempDir,
     embedder: Arc<dyn Embedder>,
 }
 
 impl Prepared {
+    fn is_for(&self, memory: &Arc<Memory>, now: Timestamp) -> bool {
+        Arc::ptr_eq(&self.memory, memory) && self.now == now
+    }
+
     /// Fills a new store. `now` is when the cases begin.
     fn new(
         memory: &Arc<Memory>,
@@ -116,7 +122,7 @@ impl Prepared {
             store.embed_pending(usize::MAX)?;
         }
         drop(store);
-        Ok(Self { memory: Arc::clone(memory), folder, embedder: Arc::clone(embedder) })
+        Ok(Self { memory: Arc::clone(memory), now, folder, embedder: Arc::clone(embedder) })
     }
 
     /// Copies it for a case.

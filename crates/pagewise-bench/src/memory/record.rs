@@ -1,12 +1,15 @@
 //! What a case left: one line of JSON with the whole trajectory, from which it can be graded again.
 
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::Path;
 
+use jiff::Timestamp;
 use pagewise_agent::{AgentConfig, CallRecord, Plan, prompts_fingerprint};
 use pagewise_core::{Status, TokenUsage};
 use pagewise_memory::Block;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -17,6 +20,7 @@ use super::failure::{Failure, classify};
 use super::game::{failure_of_game, score_game};
 use super::judge::Judgement;
 use super::lent_model::Written;
+use super::made_by::MadeBy;
 use super::nearness::Nearness;
 use super::score::{Score, score};
 use super::task::Task;
@@ -47,6 +51,10 @@ pub struct Settings {
     pub window: usize,
     /// Seeds the generator of cases and every answer.
     pub seed: u64,
+    /// What the agent's clock says when a case begins, unless its data says it; the usual time where no agent
+    /// answers, and in records that do not say.
+    #[serde(default = "case_start")]
+    pub now: Timestamp,
     /// The embedder that searches; `none` where nothing is searched by meaning.
     pub embedder: String,
     /// What the agent's prompts are, as a number: records that were made with others are not mixed. Empty where
@@ -56,6 +64,10 @@ pub struct Settings {
     pub documents: Documents,
     /// The agent's settings; the other arms take sampling and the length of an answer from them.
     pub agent: AgentConfig,
+}
+
+fn case_start() -> Timestamp {
+    Settings::CASE_START
 }
 
 /// How the passages that a search finds become part of a prompt.
@@ -72,18 +84,22 @@ impl Settings {
     /// The layout that is written.
     pub const FORMAT: u32 = FORMAT;
 
+    /// What the agent's clock usually says when a case begins: 2026-01-05T09:00:00Z.
+    pub const CASE_START: Timestamp = Timestamp::constant(1_767_603_600, 0);
+
     /// Returns what [`prompts`](Self::prompts) is in this program.
     pub fn prompts() -> String {
         format!("{:016x}", prompts_fingerprint())
     }
 
-    /// Leaves only what has a part in the answers. Where no agent answers its prompts are nothing, and its
-    /// settings are the usual ones but for those that make a single prompt and its answer. So these records
+    /// Leaves only what has a part in the answers. Where no agent answers its prompts are nothing, its clock and
+    /// its settings are the usual ones but for those that make a single prompt and its answer. So these records
     /// stand when the agent changes.
     #[must_use]
     pub fn with_what_counts(mut self) -> Self {
         if self.arm != Arm::Memgpt {
             self.prompts.clear();
+            self.now = Self::CASE_START;
             let AgentConfig { sampling, answer_tokens, message_max_chars, .. } = self.agent;
             self.agent = AgentConfig {
                 sampling,
@@ -93,6 +109,11 @@ impl Settings {
             };
         }
         self
+    }
+
+    /// Returns the task with where its cases are from, for people.
+    pub fn title(&self) -> String {
+        self.task.title(None, &self.source)
     }
 
     /// Returns the name of the file of these records, without a folder.
@@ -153,6 +174,9 @@ fn compare(name: &str, from: &Value, to: &Value, changes: &mut Vec<Change>) {
 pub struct Record {
     /// What it was run with.
     pub settings: Settings,
+    /// What made it besides; `None` in records that do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<MadeBy>,
     /// The case, without what memory held.
     pub case: Case,
     /// What came of each message, in order.
@@ -204,13 +228,21 @@ pub struct EventRecord {
     pub plan: Option<Plan>,
     /// The calls, in order, replies included.
     pub steps: Vec<Step>,
-    /// Answers of the model that were to be calls and were none.
+    /// Answers of the model that were to be calls, decisions beside the steps included; `None` in records that do
+    /// not say, and where there is no agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_calls_written: Option<usize>,
+    /// Of these, the ones that were none.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub n_invalid: usize,
     /// What was said.
     pub replies: Vec<String>,
     /// How many messages left main context.
     pub evicted: usize,
+    /// In a game that an agent plays: the texts of its evidence, by their places, that were still in the FIFO queue
+    /// when it replied. `None` where that was not written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_queue: Option<Vec<usize>>,
     /// What a prompt without an agent had of the material, if it is the prompt of this message alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<PromptRecord>,
@@ -283,7 +315,7 @@ pub(crate) fn tier_of_search(function: &str) -> Option<Tier> {
 /// Lays the calls that were executed beside the answers that the model wrote: a search that no answer asked for
 /// was the runtime's own, an edit keeps a fact that the model noted beside its steps.
 pub(crate) fn steps(calls: Vec<CallRecord>, written: &[Written]) -> Vec<Step> {
-    let mut written = written.iter().filter(|answer| answer.functions.is_some()).peekable();
+    let mut written = written.iter().filter(|answer| answer.is_step()).peekable();
     calls
         .into_iter()
         .map(|CallRecord { function, arguments, status, result }| {
@@ -321,11 +353,6 @@ impl Record {
             .collect()
     }
 
-    /// How many answers were to be calls and were none.
-    pub fn n_invalid_calls(&self) -> usize {
-        self.events.iter().map(|event| event.n_invalid).sum()
-    }
-
     /// How many searches were made.
     pub fn n_searches(&self) -> usize {
         self.steps().filter(|step| step.searches().is_some()).count()
@@ -361,9 +388,35 @@ impl Record {
     }
 }
 
+/// What came of all messages of records, and of the conversations that their memories come of: of each memory once,
+/// though a run that went on tells of it again.
+pub(crate) fn all_events(records: &[Record]) -> Vec<&EventRecord> {
+    let mut events: Vec<&EventRecord> = Vec::new();
+    let mut stores = HashSet::new();
+    for record in records {
+        let told = record.told.iter().filter(|told| !told.turns.is_empty());
+        let told = told.filter(|_| stores.insert(&record.store));
+        events.extend(told.flat_map(|told| &told.turns).map(|turn| &turn.event));
+        events.extend(&record.events);
+    }
+    events
+}
+
 /// Reads the records of a file, which may end in a line that was not finished: a run that was killed.
 /// Returns them with the length of the whole lines, in bytes.
 pub fn read_records(path: &Path) -> Result<(Vec<Record>, u64), MemoryBenchError> {
+    let (records, whole) = read_lines(path)?;
+    let with_what_counts = |record: Record| {
+        let Record { settings, .. } = record;
+        Record { settings: settings.with_what_counts(), ..record }
+    };
+    Ok((records.into_iter().map(with_what_counts).collect(), whole))
+}
+
+/// Reads the whole lines of a file, and how long they are in bytes.
+pub(crate) fn read_lines<T: DeserializeOwned>(
+    path: &Path,
+) -> Result<(Vec<T>, u64), MemoryBenchError> {
     let mut text = String::new();
     let file = File::open(path).map_err(|error| MemoryBenchError::file(path, &error))?;
     let read = { file }.read_to_string(&mut text);
@@ -373,7 +426,7 @@ pub fn read_records(path: &Path) -> Result<(Vec<Record>, u64), MemoryBenchError>
         .lines()
         .enumerate()
         .map(|(index, line)| {
-            let record = serde_json::from_str(line).map_err(|error| MemoryBenchError::Line {
+            serde_json::from_str(line).map_err(|error| MemoryBenchError::Line {
                 path: path.into(),
                 line: index + 1,
                 reason: match layout(line) {
@@ -382,9 +435,7 @@ pub fn read_records(path: &Path) -> Result<(Vec<Record>, u64), MemoryBenchError>
                     ),
                     _ => format!("not a record: {error}"),
                 },
-            })?;
-            let Record { settings, .. } = record;
-            Ok(Record { settings: settings.with_what_counts(), ..record })
+            })
         })
         .collect::<Result<_, MemoryBenchError>>()?;
     Ok((records, whole as u64))
@@ -396,8 +447,8 @@ fn layout(line: &str) -> Option<u32> {
     value["settings"]["format"].as_u64()?.try_into().ok()
 }
 
-/// Writes records into a new file in the place of the old one, all or none.
-pub fn rewrite_records(path: &Path, records: &[Record]) -> Result<(), MemoryBenchError> {
+/// Writes records of any kind into a new file in the place of the old one, all or none.
+pub fn rewrite_records<T: Serialize>(path: &Path, records: &[T]) -> Result<(), MemoryBenchError> {
     let error = |error: std::io::Error| MemoryBenchError::file(path, &error);
     let beside = path.with_extension("jsonl.new");
     let mut file = File::create(&beside).map_err(error)?;
@@ -408,7 +459,7 @@ pub fn rewrite_records(path: &Path, records: &[Record]) -> Result<(), MemoryBenc
     fs::rename(&beside, path).map_err(error)
 }
 
-fn line(record: &Record) -> String {
+fn line<T: Serialize>(record: &T) -> String {
     // Everything in a record is text, numbers and lists of them, which JSON can always say.
     let mut line = serde_json::to_string(record).unwrap_or_default();
     line.push('\n');
@@ -431,11 +482,12 @@ pub(crate) struct Opened {
 
 impl RecordFile {
     /// Opens the file of these settings in `folder`, with the records that it has. What a killed run
-    /// left unfinished is cut off, and so are the records for which `is_to_run_again` holds.
+    /// left unfinished is cut off, and so are the records of `cases` that failed. A record of one of the cases that
+    /// asks for something else is none of this run.
     pub(crate) fn open(
         folder: &Path,
         settings: &Settings,
-        is_to_run_again: impl Fn(&Record) -> bool,
+        cases: &[Case],
     ) -> Result<Opened, MemoryBenchError> {
         fs::create_dir_all(folder).map_err(|error| MemoryBenchError::file(folder, &error))?;
         let path = folder.join(settings.file_name());
@@ -454,9 +506,20 @@ impl RecordFile {
                 return Err(MemoryBenchError::OtherSettings { path, differing });
             }
         }
-        let n_left_out = records.iter().filter(|record| is_to_run_again(record)).count();
+        let asked: HashMap<&str, &Case> = cases.iter().map(|case| (&*case.id, case)).collect();
+        let is_other =
+            |case: &&Case| asked.get(&*case.id).is_some_and(|asked| !asked.asks_the_same(case));
+        let others: Vec<&Case> =
+            records.iter().map(|record| &record.case).filter(is_other).collect();
+        if let Some(first) = others.first() {
+            let (n, id) = (others.len(), first.id.clone());
+            return Err(MemoryBenchError::OtherCases { path, n, id });
+        }
+        let has_failed =
+            |record: &Record| record.error.is_some() && asked.contains_key(&*record.case.id);
+        let n_left_out = records.iter().filter(|record| has_failed(record)).count();
         if n_left_out > 0 {
-            records.retain(|record| !is_to_run_again(record));
+            records.retain(|record| !has_failed(record));
             rewrite_records(&path, &records)?;
             whole = fs::metadata(&path).map_err(error)?.len();
         }

@@ -16,6 +16,7 @@ mod neighbours;
 mod sets;
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +26,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use pagewise_core::{Embedder, MessageBody, Purpose};
 use pagewise_memory::{ArchivalQuery, NewPassage, RecallQuery, SearchMode, Store};
-use serde::Serialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use tempfile::TempDir;
 
 pub(crate) use sets::{Corpus, Query, of_half};
@@ -37,6 +39,7 @@ use self::measures::{HITS_MAX, Measured, PAGE, measure};
 use self::neighbours::{Neighbours, made_up};
 use super::case::Tier;
 use super::error::MemoryBenchError;
+use super::measurement::Measurement;
 use super::summary::{Share, text_table};
 use super::task::Task;
 
@@ -52,7 +55,7 @@ const MADE_UP_SIZES: [usize; 3] = [1_000, 5_000, 20_000];
 const MADE_UP_QUERIES: usize = 200;
 
 /// Which of the queries are run. The documents are always all there.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cut {
     /// Only queries with these labels.
     pub only: Vec<(String, String)>,
@@ -62,17 +65,43 @@ pub struct Cut {
     pub limit: Option<usize>,
 }
 
+impl Cut {
+    /// Whether all queries are run.
+    fn is_whole(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Says it behind the name of a set; nothing if all queries are run.
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (label, value) in &self.only {
+            write!(f, ", {label}={value}")?;
+        }
+        if self.offset > 0 {
+            write!(f, ", offset {}", self.offset)?;
+        }
+        match self.limit {
+            Some(limit) => write!(f, ", limit {limit}"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// What a way of searching a set comes to.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RetrievalReport {
     /// The task.
     pub task: Task,
     /// The name of the data set, or `generated`.
     pub source: String,
+    /// Which of its queries were run.
+    #[serde(default, skip_serializing_if = "Cut::is_whole")]
+    pub cut: Cut,
     /// The embedder; `none` where nothing is searched by meaning.
     pub model: String,
     /// The way of searching.
-    pub arm: &'static str,
+    pub arm: String,
     /// Documents, or vectors, of which there may be several stores.
     pub n_documents: usize,
     /// Seeds the generator and the intervals.
@@ -93,12 +122,13 @@ pub struct RetrievalReport {
 }
 
 /// Means over all queries.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ranking {
     /// The share of the right documents among the first 1, 5, 10, 20 and 100 hits.
+    #[serde(deserialize_with = "at_cuts")]
     pub recall: BTreeMap<usize, f64>,
     /// The share of queries for which all right documents are; only where some query has several.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_at_cuts")]
     pub all_found: Option<BTreeMap<usize, f64>>,
     /// nDCG of the first 10 hits, a document being right or not.
     pub ndcg_10: f64,
@@ -106,6 +136,63 @@ pub struct Ranking {
     pub mrr_10: f64,
     /// Mean average precision of the first 100 hits.
     pub map_100: f64,
+}
+
+/// Reads numbers that are text, which they stay in what is flattened.
+fn at_cuts<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<usize, f64>, D::Error> {
+    let named = BTreeMap::<String, f64>::deserialize(from)?;
+    let numbered =
+        named.into_iter().map(|(cut, value)| Ok((cut.parse().map_err(D::Error::custom)?, value)));
+    numbered.collect()
+}
+
+fn some_at_cuts<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<BTreeMap<usize, f64>>, D::Error> {
+    at_cuts(from).map(Some)
+}
+
+impl RetrievalReport {
+    /// Returns the set with the queries of it that were run.
+    pub fn set(&self) -> String {
+        format!("{}{}", self.source, self.cut)
+    }
+
+    /// Returns what there is beside the recall at 10, by name.
+    pub(crate) fn scores(&self) -> Vec<(String, f64)> {
+        let Some(ranking) = &self.ranking else { return Vec::new() };
+        let recall = ranking.recall.iter().map(|(cut, recall)| (format!("R@{cut}"), *recall));
+        let Ranking { ndcg_10, mrr_10, map_100, .. } = ranking;
+        let others = [("nDCG@10", ndcg_10), ("MRR@10", mrr_10), ("MAP@100", map_100)];
+        recall.chain(others.map(|(name, value)| (name.into(), *value))).collect()
+    }
+}
+
+/// Says which embedder there is behind the name of a search; nothing if there is none.
+pub(crate) fn with_embedder(name: &str) -> String {
+    if name == "none" { String::new() } else { format!(", {name}") }
+}
+
+impl Measurement for RetrievalReport {
+    const TASK: Task = Task::Retrieval;
+
+    fn name(&self) -> String {
+        let Self { arm, n_documents, seed, share, .. } = self;
+        let title = Task::Retrieval.title(None, &self.set());
+        let embedder = with_embedder(&self.model);
+        let n = share.n;
+        format!("{title}, {arm}{embedder}: {n} queries on {n_documents} documents, seed {seed}")
+    }
+
+    /// As far as tables show it: what is written and read again may differ in its last digit.
+    fn agrees(&self, other: &Self) -> bool {
+        let [mine, others] = [self, other].map(|one| {
+            let mut row = one.row();
+            row.pop();
+            row
+        });
+        mine == others
+    }
 }
 
 /// A way of searching.
@@ -269,8 +356,9 @@ impl Measuring<'_> {
         RetrievalReport {
             task: Task::Retrieval,
             source: set.source.clone(),
+            cut: self.cut.clone(),
             model: if way.needs_embedder() { self.embedder.id() } else { "none" }.into(),
-            arm: way.name(),
+            arm: way.name().into(),
             n_documents: set.corpora.iter().map(|corpus| corpus.documents.len()).sum(),
             seed: self.seed,
             share: share(&recall_10),
@@ -295,12 +383,12 @@ impl Measuring<'_> {
         set: &SearchSet,
         report: &mut dyn FnMut(RetrievalReport),
     ) -> Result<(), MemoryBenchError> {
-        let (model, cancelled) = (self.embedder.id(), self.cancelled);
+        let (seed, cancelled) = (self.seed, self.cancelled);
         if set.is_generated {
             let largest = MADE_UP_SIZES[MADE_UP_SIZES.len() - 1];
-            let (vectors, queries) = made_up(largest, MADE_UP_QUERIES, self.seed);
-            let neighbours =
-                Neighbours { source: "made-up vectors", model: "none", seed: self.seed, cancelled };
+            let (vectors, queries) = made_up(largest, MADE_UP_QUERIES, seed);
+            let (source, cut) = ("made-up vectors", &Cut::default());
+            let neighbours = Neighbours { source, cut, model: "none", seed, cancelled };
             return neighbours.compare(&vectors, &queries, &MADE_UP_SIZES, report);
         }
         let [corpus] = &set.corpora[..] else { return Ok(()) };
@@ -315,7 +403,8 @@ impl Measuring<'_> {
         let mut sizes: Vec<usize> =
             INDEX_SIZES.into_iter().filter(|size| *size < documents.len()).collect();
         sizes.push(documents.len());
-        let neighbours = Neighbours { source: &set.source, model, seed: self.seed, cancelled };
+        let (source, cut, model) = (&set.source, self.cut, self.embedder.id());
+        let neighbours = Neighbours { source, cut, model, seed, cancelled };
         neighbours.compare(&vectors, &queries, &sizes, report)
     }
 }
@@ -408,11 +497,37 @@ fn new_folder() -> Result<TempDir, MemoryBenchError> {
         .map_err(|error| MemoryBenchError::file(Path::new("a temporary folder"), &error))
 }
 
-/// Writes reports as a table.
-pub fn retrieval_table(reports: &[RetrievalReport]) -> String {
+impl RetrievalReport {
+    /// Returns it as a row of a table; the time stands last.
+    fn row(&self) -> Vec<String> {
+        let Share { n, accuracy, ci95, .. } = &self.share;
+        let scores: BTreeMap<String, f64> = self.scores().into_iter().collect();
+        let score = |name| scores.get(name).map_or_else(|| "–".into(), |v| format!("{v:.3}"));
+        vec![
+            self.set(),
+            self.arm.clone(),
+            if self.model == "none" { "–".into() } else { self.model.clone() },
+            self.n_documents.to_string(),
+            n.to_string(),
+            score("R@1"),
+            score("R@5"),
+            format!("{accuracy:.3}"),
+            format!("{:.3} to {:.3}", ci95[0], ci95[1]),
+            score("R@100"),
+            score("nDCG@10"),
+            score("MRR@10"),
+            score("MAP@100"),
+            format!("{:.2}", 1000.0 * self.seconds_per_case),
+        ]
+    }
+}
+
+/// Returns reports as rows, of which the first is the header.
+pub(crate) fn retrieval_rows(reports: &[RetrievalReport]) -> Vec<Vec<String>> {
     let header = [
         "set",
         "search",
+        "embedder",
         "documents",
         "n",
         "R@1",
@@ -425,29 +540,13 @@ pub fn retrieval_table(reports: &[RetrievalReport]) -> String {
         "MAP@100",
         "ms",
     ];
-    let mut rows = vec![header.map(str::to_string).to_vec()];
-    for report in reports {
-        let Share { n, accuracy, ci95, .. } = &report.share;
-        let ranking = report.ranking.as_ref();
-        let number = |value: Option<f64>| value.map_or_else(|| "–".into(), |v| format!("{v:.3}"));
-        let recall = |cut: usize| number(ranking.and_then(|one| one.recall.get(&cut)).copied());
-        rows.push(vec![
-            report.source.clone(),
-            report.arm.into(),
-            report.n_documents.to_string(),
-            n.to_string(),
-            recall(1),
-            recall(5),
-            format!("{accuracy:.3}"),
-            format!("{:.3} to {:.3}", ci95[0], ci95[1]),
-            recall(100),
-            number(ranking.map(|one| one.ndcg_10)),
-            number(ranking.map(|one| one.mrr_10)),
-            number(ranking.map(|one| one.map_100)),
-            format!("{:.2}", 1000.0 * report.seconds_per_case),
-        ]);
-    }
-    text_table(&rows)
+    let header = header.map(str::to_string).to_vec();
+    std::iter::once(header).chain(reports.iter().map(RetrievalReport::row)).collect()
+}
+
+/// Writes reports as a table.
+pub fn retrieval_table(reports: &[RetrievalReport]) -> String {
+    text_table(&retrieval_rows(reports))
 }
 
 #[cfg(test)]

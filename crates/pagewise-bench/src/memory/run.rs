@@ -1,11 +1,9 @@
 //! Runs cases, one after the other or several at once, and records each as it is done.
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use jiff::Timestamp;
 use pagewise_core::Embedder;
 
 use super::arm::{Answering, Arm};
@@ -14,6 +12,7 @@ use super::error::MemoryBenchError;
 use super::failure::Failure;
 use super::jobs::{News, Queue, Taken, Tell, at_once};
 use super::lent_model::Lender;
+use super::made_by::MadeBy;
 use super::nearness;
 use super::prepared::Memories;
 use super::record::{Record, RecordFile, Settings};
@@ -44,23 +43,29 @@ pub struct Runner<'a> {
 impl<'a> Runner<'a> {
     /// Creates what runs as many cases at once as there are lenders, each with a model of its own, all of the
     /// same weights. `embedder` embeds passages and messages; where nothing is searched by meaning it has no
-    /// dimensions. `now` is what the agent's clock says when a case begins. Setting `cancelled` stops a run;
-    /// where several cases are run at once, a failed run sets it too.
+    /// dimensions. Setting `cancelled` stops a run; where several cases are run at once, a failed run sets it too.
     pub fn new(
         lenders: &'a [Lender],
         embedder: &Arc<dyn Embedder>,
-        now: Timestamp,
         cancelled: &'a AtomicBool,
     ) -> Self {
         let job = |lender| {
-            let memories = Memories::new(Arc::clone(embedder), now);
-            Job { lender, memories, cancelled, store: None }
+            let memories = Memories::new(Arc::clone(embedder));
+            Job { lender, memories, cancelled, made_by: None, store: None }
         };
         Self { jobs: lenders.iter().map(job).collect(), cancelled }
     }
 
+    /// Has each record say what makes it.
+    #[must_use]
+    pub fn made_by(mut self, made_by: &MadeBy) -> Self {
+        self.jobs.iter_mut().for_each(|job| job.made_by = Some(made_by.clone()));
+        self
+    }
+
     /// Runs those of `cases` that have no record in `folder`, or one that says that they failed, and returns
-    /// the records of all, in order. Without a folder nothing is written. In the file, records are in the order
+    /// the records of all, in order. Records of other settings, or of other cases with the same names, are an error.
+    /// Without a folder nothing is written. In the file, records are in the order
     /// in which cases were done.
     ///
     /// A case is run as if it were the only one: with a copy of its memory, and a model that has
@@ -78,10 +83,7 @@ impl<'a> Runner<'a> {
         let mut file = None;
         let mut recorded = Vec::new();
         if let Some(folder) = folder {
-            let wanted: HashSet<&str> = cases.iter().map(|case| &*case.id).collect();
-            let has_failed =
-                |record: &Record| record.error.is_some() && wanted.contains(&*record.case.id);
-            let opened = RecordFile::open(folder, settings, has_failed)?;
+            let opened = RecordFile::open(folder, settings, cases)?;
             file = Some(opened.file);
             recorded = opened.records;
             if opened.n_left_out > 0 {
@@ -147,6 +149,7 @@ struct Job<'a> {
     lender: &'a Lender,
     memories: Memories,
     cancelled: &'a AtomicBool,
+    made_by: Option<MadeBy>,
     /// The memory of the last case, and its hash.
     store: Option<(Arc<Memory>, String)>,
 }
@@ -185,7 +188,8 @@ impl Job<'_> {
         };
         let n_turns: usize = case.memory.sessions.iter().map(|one| one.turns.len()).sum();
         let n_texts = case.memory.passages.len() + n_turns;
-        if n_texts > 0 && answering.needs_store(case) && !answering.memories.has(&case.memory) {
+        let is_ready = answering.memories.has(&case.memory, answering.starts(case));
+        if n_texts > 0 && answering.needs_store(case) && !is_ready {
             (answering.tell)(News::Preparing { n_texts })?;
         }
         let answered = answering.answer(case)?;
@@ -208,6 +212,7 @@ impl Job<'_> {
         )?;
         let mut record = Record {
             settings: settings.clone(),
+            made_by: self.made_by.clone(),
             case: case.clone(),
             reply,
             events: answered.events,

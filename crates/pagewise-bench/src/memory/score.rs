@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::arm::Arm;
 use super::call_score;
 use super::case::{EditGold, Gold, Metric};
+use super::choice::{Named, named};
 use super::failure::{Failure, abstains, seen_evidence_share};
 use super::nearness::mean_of_best;
 use super::porter::porter_stem;
@@ -73,7 +74,11 @@ pub(crate) fn score(record: &Record) -> Score {
     let mut parts = BTreeMap::new();
     let mut put = |name: &str, value: f64| parts.insert(name.to_string(), value);
     put("exact", yes(gold.answers.iter().any(|answer| folded(answer) == folded(reply))));
-    if !gold.decoys.is_empty() && record.nearness.is_none() {
+    if gold.metric == Metric::Choice {
+        let named = named(gold, answer_field(reply));
+        put("decoy", yes(named == Named::Other));
+        put("several", yes(named == Named::Several));
+    } else if !gold.decoys.is_empty() && record.nearness.is_none() {
         put("decoy", yes(!answered && gold.decoys.iter().any(|decoy| contains(reply, decoy))));
     }
     if gold.metric == Metric::Subspan {
@@ -138,7 +143,7 @@ fn fraction(record: &Record) -> Option<f64> {
     let gold = &record.case.gold;
     match gold.metric {
         Metric::Contains | Metric::ContainsWord | Metric::Subspan => None,
-        Metric::Phrase | Metric::Only => None,
+        Metric::Phrase | Metric::Only | Metric::Choice => None,
         Metric::NotMentioned | Metric::Abstains | Metric::Call => None,
         Metric::StemF1 | Metric::StemF1OfParts => Some(f1(gold, &record.reply)),
         Metric::Nearness { .. } => {
@@ -174,6 +179,7 @@ pub(crate) fn answers(gold: &Gold, reply: &str) -> bool {
         Metric::Only => {
             holds_phrase(reply, answer) && !gold.decoys.iter().any(|one| holds_phrase(reply, one))
         }
+        Metric::Choice => named(gold, answer_field(reply)) == Named::Right,
         // A call is more than a text: see `call_score.rs`.
         Metric::Call => false,
         Metric::StemF1 | Metric::StemF1OfParts => f1(gold, reply) >= RIGHT_FRACTION_MIN,
@@ -402,6 +408,8 @@ mod tests {
     fn containment_is_of_folded_text() {
         assert!(contains("It is  9F9F-a1.", "9f9f-A1"));
         assert!(contains("She met\nNora  Fishel", "nora fishel"));
+        assert!(contains("In the 1987-88 season.", "1987\u{2013}88"));
+        assert!(contains("The user\u{2019}s boat", "the user's boat"));
         assert!(!contains("9f9f-a2", "9f9f-a1"));
         assert!(!contains("anything", " "));
     }

@@ -39,13 +39,14 @@ pub struct SuiteRow {
 const WITH_FLOOR: &[Arm] = &[Arm::Memgpt, Arm::NoMemory];
 /// The agent beside the same model with one prompt.
 const WITH_PROMPTS: &[Arm] = &[Arm::Memgpt, Arm::FullContext, Arm::NoMemory];
+/// The same where it is known what must be read.
+const WITH_ORACLE: &[Arm] = &[Arm::Memgpt, Arm::FullContext, Arm::NoMemory, Arm::Oracle];
 /// The same where passages can be searched for the question.
-const WITH_SEARCH: &[Arm] = &[Arm::Memgpt, Arm::FullContext, Arm::Retrieval, Arm::NoMemory];
+const WITH_SEARCH: &[Arm] =
+    &[Arm::Memgpt, Arm::FullContext, Arm::Retrieval, Arm::NoMemory, Arm::Oracle];
 
 /// The window of most figures, in tokens.
 const USUAL: &[u32] = &[4096];
-/// Windows for games: a long one is told in some 25,000 tokens, twelve times the smaller window.
-const OF_GAMES: &[u32] = &[2048, 4096];
 /// Windows in which less and more of the material fits, in tokens.
 const THREE: &[u32] = &[2048, 4096, 8192];
 
@@ -69,16 +70,16 @@ const PAPER: &[SuiteRow] = &[
 #[rustfmt::skip]
 const FULL: &[SuiteRow] = &[
     row(Task::NestedKv,       WITH_PROMPTS, THREE, 96),
-    row(Task::Dmr,            WITH_PROMPTS, THREE, 48),
+    row(Task::Dmr,            WITH_ORACLE,  THREE, 48),
     row(Task::CoreMemory,     WITH_PROMPTS, USUAL, 48),
     row(Task::DocQa,          WITH_SEARCH,  USUAL, 48),
     row(Task::TopicRetrieval, WITH_PROMPTS, USUAL, 48),
     row(Task::Opener,         WITH_PROMPTS, USUAL, 24),
-    row(Task::Locomo,         WITH_PROMPTS, USUAL, 48),
-    row(Task::Longmemeval,    WITH_PROMPTS, USUAL, 48),
+    row(Task::Locomo,         WITH_ORACLE,  USUAL, 48),
+    row(Task::Longmemeval,    WITH_ORACLE,  USUAL, 48),
     row(Task::BfclMemory,     WITH_PROMPTS, USUAL, 96),
     row(Task::FunctionCalls,  WITH_FLOOR,   USUAL, 48),
-    row(Task::Quest,          WITH_PROMPTS, OF_GAMES,  4),
+    row(Task::Quest,          WITH_PROMPTS, USUAL,  4),
 ];
 
 const fn row(task: Task, arms: &'static [Arm], windows: &'static [u32], n_cases: u32) -> SuiteRow {

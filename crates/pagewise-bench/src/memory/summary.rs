@@ -1,21 +1,22 @@
 //! What the records of a run come to: one JSON object, and a table for people.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::arm::Arm;
 use super::failure::Failure;
 use super::game;
 use super::interval::{interval, n_clusters};
-use super::record::{Record, Settings};
+use super::made_by::Made;
+use super::record::{Record, Settings, all_events};
 use super::task::Task;
 use super::tasks::bfcl_memory::{self, MEMORY};
 use super::tasks::nested_kv::{ASK, DIRECT};
 
 /// The share of cases that are right, or the mean of what they score where a reply can be right in part.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Share {
     /// How many cases.
     pub n: usize,
@@ -75,7 +76,11 @@ pub struct Summary {
     /// The agent's calls, control and replies included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calls: Option<usize>,
-    /// Answers of the model that were to be calls and were none.
+    /// Answers of the model that were to be calls: those of the agent, decisions beside its steps, and what it wrote
+    /// in the conversations that memory comes of. `None` if a record does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calls_written: Option<usize>,
+    /// Of these, the ones that were none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub invalid_calls: Option<usize>,
     /// The agent's searches, control included.
@@ -99,6 +104,9 @@ pub struct Summary {
     pub reply_chars: f64,
     /// Cases by the class of their failure; tasks, where a case has several.
     pub failures: BTreeMap<&'static str, usize>,
+    /// What made the records, as far as they say.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub made_by: Vec<Made>,
     /// Other settings in which it differs from the first of its task, source, model, arm and window.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub differing: Vec<String>,
@@ -119,8 +127,10 @@ impl Summary {
         // Controls alone were asked for: they have no share besides their own.
         let control_share =
             (has_control && !control.is_empty()).then(|| share(&control, settings.seed));
-        let all = Figures::of(&records.iter().collect::<Vec<_>>(), settings.seed);
+        let every: Vec<&Record> = records.iter().collect();
+        let all = Figures::of(&every, settings.seed);
         let failures = all.failures.iter().map(|(class, n)| (class.name(), *n)).collect();
+        let events = all_events(records);
         let mut by = by_labels(&counted, settings.seed);
         by.extend(by_labels(&others, settings.seed).remove_entry(MEMORY));
         by.extend(game::by_task_labels(&counted));
@@ -138,7 +148,10 @@ impl Summary {
             control_ci95: control_share.as_ref().map(|share| share.ci95),
             control_by: control_share.is_some().then(|| by_labels(&control, settings.seed)),
             calls: is_agent.then(|| records.iter().map(|record| record.steps().count()).sum()),
-            invalid_calls: is_agent.then(|| records.iter().map(Record::n_invalid_calls).sum()),
+            calls_written: is_agent
+                .then(|| events.iter().map(|event| event.n_calls_written).sum())
+                .flatten(),
+            invalid_calls: is_agent.then(|| events.iter().map(|event| event.n_invalid).sum()),
             searches: is_agent.then(|| records.iter().map(Record::n_searches).sum()),
             runtime_searches: is_agent
                 .then(|| records.iter().map(Record::n_runtime_searches).sum()),
@@ -149,8 +162,14 @@ impl Summary {
             seconds_per_case: all.seconds,
             reply_chars: all.reply_chars,
             failures,
+            made_by: Made::counted(&every),
             differing: Vec::new(),
         }
+    }
+
+    /// Returns the task with where its cases are from, for people.
+    pub fn title(&self) -> String {
+        self.task.title(None, &self.source)
     }
 
     /// How many cases there are, control included; tasks, where a case has several.
@@ -271,8 +290,13 @@ impl Figures {
 
     /// Names the other measures with their means.
     pub(crate) fn named_scores(&self) -> Vec<String> {
-        self.scores.iter().map(|(name, Mean { mean, .. })| format!("{name} {mean:.3}")).collect()
+        named_scores(self.scores.iter().map(|(name, score)| (name, score.mean)))
     }
+}
+
+/// Writes measures with their names.
+pub(crate) fn named_scores<N: Display>(scores: impl IntoIterator<Item = (N, f64)>) -> Vec<String> {
+    scores.into_iter().map(|(name, value)| format!("{name} {value:.3}")).collect()
 }
 
 /// Writes summaries as a table.
@@ -284,7 +308,7 @@ pub fn table(summaries: &[Summary]) -> String {
     for summary in summaries {
         let Share { n, accuracy, ci95, .. } = &summary.share;
         rows.push(vec![
-            summary.task.to_string(),
+            summary.title(),
             match summary.differing.as_slice() {
                 [] => summary.model.clone(),
                 names => format!("{}, other {}", summary.model, names.join(", ")),
@@ -304,17 +328,20 @@ pub fn table(summaries: &[Summary]) -> String {
     for summary in summaries {
         let classes: Vec<String> =
             summary.failures.iter().map(|(class, n)| format!("{class} {n}")).collect();
-        let _ = writeln!(text, "{} {}: {}", summary.task, summary.arm, classes.join(", "));
-        let scores: Vec<String> = summary
-            .scores
-            .iter()
-            .map(|(name, score)| format!("{name} {:.3}", score.mean))
-            .collect();
+        let _ = writeln!(text, "{} {}: {}", summary.title(), summary.arm, classes.join(", "));
+        let scores = named_scores(summary.scores.iter().map(|(name, score)| (name, score.mean)));
         if !scores.is_empty() {
             let _ = writeln!(text, "  other measures: {}", scores.join(", "));
         }
-        if let (Some(n), Some(n_invalid @ 1..)) = (summary.calls, summary.invalid_calls) {
-            let _ = writeln!(text, "  {n_invalid} calls beside these {n} were not valid");
+        match (summary.calls_written, summary.calls, summary.invalid_calls) {
+            (Some(n @ 1..), _, Some(n_invalid)) => {
+                let n_valid = n - n_invalid;
+                let _ = writeln!(text, "  {n_valid} of {n} calls that the model wrote are valid");
+            }
+            (_, Some(n), Some(n_invalid @ 1..)) => {
+                let _ = writeln!(text, "  {n_invalid} calls beside these {n} were not valid");
+            }
+            _ => {}
         }
         if let (Some(n @ 1..), Some(of_them @ 1..)) = (summary.searches, summary.runtime_searches) {
             let _ = writeln!(text, "  {of_them} of {n} searches left the model nothing to choose");
@@ -323,8 +350,12 @@ pub fn table(summaries: &[Summary]) -> String {
     text
 }
 
-/// Writes rows, of which the first is the header, as a Markdown table with columns that stand below each other.
+/// Writes rows, of which the first is the header, as a Markdown table with columns that stand below each other;
+/// nothing if there is only the header.
 pub(crate) fn text_table(rows: &[Vec<String>]) -> String {
+    if rows.len() < 2 {
+        return String::new();
+    }
     let n_columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()

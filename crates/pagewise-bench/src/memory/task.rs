@@ -14,6 +14,9 @@ use super::error::MemoryBenchError;
 use super::tasks::{bfcl_memory, nested_kv, quest};
 use super::{generate, load};
 
+/// Multi-Session Chat, in records.
+const MSC: &str = "msc";
+
 /// One experiment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -95,6 +98,28 @@ impl Task {
         }
     }
 
+    /// Returns the task, or what is counted beside it, with where its cases are from unless they are generated.
+    pub fn title(self, beside: Option<&str>, source: &str) -> String {
+        let name = match beside {
+            Some(beside) => format!("{self} {beside}"),
+            None => self.to_string(),
+        };
+        match self.source_name(source) {
+            "generated" => name,
+            source => format!("{name} ({source})"),
+        }
+    }
+
+    /// Returns what people are told a set is. That of MSC is not the paper's deep memory retrieval, and never looks
+    /// as if it were.
+    pub fn source_name(self, source: &str) -> &str {
+        match (self, source) {
+            (Self::Dmr, MSC) => "MSC-cloze",
+            (Self::Dmr, "generated") => "cloze",
+            (_, source) => source,
+        }
+    }
+
     /// Whether a language model answers its cases. What needs none has no cases and no arms, but things of
     /// its own to measure.
     pub fn needs_model(self) -> bool {
@@ -116,11 +141,14 @@ impl Task {
     }
 
     /// Whether an arm can answer it: a prompt of what a search finds needs passages, and a question to
-    /// search for; one with the material needs material.
+    /// search for; one with the material needs material, and one with what must be read a task of which that is known.
     pub fn has_arm(self, arm: Arm) -> bool {
         match arm {
             Arm::Retrieval => self == Self::DocQa,
             Arm::FullContext => self != Self::FunctionCalls,
+            Arm::Oracle => {
+                matches!(self, Self::Dmr | Self::DocQa | Self::Locomo | Self::Longmemeval)
+            }
             Arm::Memgpt | Arm::NoMemory => true,
         }
     }
@@ -183,8 +211,8 @@ impl Task {
                     let cases = load::msc_self_instruct::cases(&folder)?;
                     return set(load::msc_self_instruct::SOURCE, cases);
                 }
-                match find("msc", load::msc::FILE) {
-                    Some(folder) => set("msc", load::msc::cases(&folder)?),
+                match find(MSC, load::msc::FILE) {
+                    Some(folder) => set(MSC, load::msc::cases(&folder)?),
                     None => Err(none("conversations.jsonl or msc_self_instruct.jsonl")),
                 }
             }
@@ -194,8 +222,8 @@ impl Task {
                     None => Err(none("core_memory_read.jsonl and core_memory_update.jsonl")),
                 }
             }
-            Self::Opener => match find("msc", load::msc::FILE) {
-                Some(folder) => set("msc", load::msc::openers(&folder)?),
+            Self::Opener => match find(MSC, load::msc::FILE) {
+                Some(folder) => set(MSC, load::msc::openers(&folder)?),
                 None => Err(none("conversations.jsonl")),
             },
             Self::Locomo => match find_any("locomo", &load::locomo::FILES) {
@@ -246,12 +274,13 @@ impl Task {
                 if let Some(folder) = find_any("xquad", &load::xquad::FILES) {
                     return set("xquad", load::xquad::cases(&folder)?);
                 }
-                if let Some(folder) = find("leval", "natural_question.jsonl") {
+                if let Some(folder) = find_any("leval", &load::leval::FILES) {
                     return set("leval", load::leval::cases(&folder)?);
                 }
                 Err(none(
                     "questions.jsonl with passages.jsonl, hotpot_distractor.jsonl or \
-                     hotpot_dev_distractor_v1.json, xquad.en.jsonl or xquad.en.json, or natural_question.jsonl",
+                     hotpot_dev_distractor_v1.json, xquad.en.jsonl or xquad.en.json, or natural_question.jsonl or \
+                     quality.jsonl",
                 ))
             }
         }
@@ -329,7 +358,9 @@ mod tests {
     fn the_paper_s_own_questions_come_before_those_made_by_rule() {
         let home = tempfile::tempdir().unwrap();
         fs::write(home.path().join("conversations.jsonl"), "").unwrap();
-        assert_eq!(Task::Dmr.load(home.path()).unwrap().source, "msc");
+        assert_eq!(Task::Dmr.load(home.path()).unwrap().source, MSC);
+        assert_eq!(Task::Dmr.title(None, MSC), "dmr (MSC-cloze)");
+        assert_eq!(Task::Opener.title(None, MSC), "opener (msc)");
         let inner = home.path().join("MSC-Self-Instruct");
         fs::create_dir(&inner).unwrap();
         let row = serde_json::json!({"previous_dialogs": [], "dialog": [{"text": "I row."}],

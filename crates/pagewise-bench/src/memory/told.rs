@@ -241,8 +241,8 @@ impl Shelf {
     fn new(folder: &Path, settings: &Settings, memory: &Memory) -> Self {
         let mut settings = serde_json::to_value(settings).unwrap_or_default();
         if let Some(settings) = settings.as_object_mut() {
-            // Neither has a part in it.
-            settings.retain(|name, _| !["arm", "documents"].contains(&name.as_str()));
+            // None of them has a part in it: conversations have days of their own.
+            settings.retain(|name, _| !["arm", "documents", "now"].contains(&name.as_str()));
         }
         let depends_on = json!({
             "format": FORMAT, "settings": settings, "blocks": memory.blocks, "told": memory.told,

@@ -12,9 +12,17 @@ pub(crate) fn squad_normal(text: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// Returns a text in lower case with single spaces: what containment is tested on.
+/// Returns a text in lower case with single spaces and one kind each of hyphen, apostrophe and quote, as keyboards have
+/// them: what containment is tested on.
 pub(crate) fn folded(text: &str) -> String {
-    text.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ")
+    let plain = |c: char| match c {
+        '\u{2010}'..='\u{2015}' | '\u{2212}' => '-',
+        '\u{2018}' | '\u{2019}' => '\'',
+        '\u{201c}' | '\u{201d}' => '"',
+        _ => c,
+    };
+    let text: String = text.to_lowercase().chars().map(plain).collect();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Returns a text as the Berkeley leaderboard's memory questions compare it: lower case, some punctuation

@@ -143,7 +143,6 @@ fn n_memories(cases: &[Case]) -> usize {
 #[test]
 fn jobs_make_the_records_that_one_makes() {
     let embedder: Arc<dyn Embedder> = Arc::new(HashEmbedder::new());
-    let now = "2026-01-05T09:00:00Z".parse().unwrap();
     let cancelled = AtomicBool::new(false);
     for (task, arm) in [
         (Task::Dmr, Arm::Memgpt),
@@ -156,7 +155,7 @@ fn jobs_make_the_records_that_one_makes() {
         let out = tempfile::tempdir().unwrap();
         let settings = Fixture::new(task, arm, WINDOW, Vec::new()).settings.with_what_counts();
         let run = |lenders: &[Lender], out, watching: &mut Watching| {
-            Runner::new(lenders, &embedder, now, &cancelled)
+            Runner::new(lenders, &embedder, &cancelled)
                 .run(&cases, &settings, out, watching)
                 .unwrap()
         };
@@ -187,12 +186,11 @@ fn an_error_in_one_job_ends_the_run_and_leaves_whole_records() {
     let cases = generated(Task::NestedKv, 8);
     let word = cases[6].memory.passages[0].text.clone();
     let embedder: Arc<dyn Embedder> = Arc::new(Failing { embedder: HashEmbedder::new(), word });
-    let now = "2026-01-05T09:00:00Z".parse().unwrap();
     let cancelled = AtomicBool::new(false);
     let out = tempfile::tempdir().unwrap();
     let settings = Fixture::new(Task::NestedKv, Arm::Memgpt, WINDOW, Vec::new()).settings;
     let lenders = Telling::lenders(2);
-    let mut runner = Runner::new(&lenders, &embedder, now, &cancelled);
+    let mut runner = Runner::new(&lenders, &embedder, &cancelled);
     let mut watching = Watching::default();
     let error = runner.run(&cases, &settings, Some(out.path()), &mut watching).unwrap_err();
     assert!(matches!(error, MemoryBenchError::Store(_)), "{error}");

@@ -26,6 +26,7 @@ impl Fixture {
             arm,
             window,
             seed: 1,
+            now: Settings::CASE_START,
             embedder: "hash".into(),
             prompts: Settings::prompts(),
             documents: Documents { n_max: 3, truncation: Truncation::Whole },

@@ -8,7 +8,7 @@ use serde_json::Map;
 
 use super::*;
 use crate::memory::arm::Truncation;
-use crate::memory::case::{Baseline, Case, EditGold, Gold, Metric, UserMessage};
+use crate::memory::case::{Baseline, Case, EditGold, GameTask, Gold, Metric, UserMessage};
 use crate::memory::record::{Documents, EventRecord, PromptRecord, Settings, Step};
 use crate::memory::score::Score;
 use crate::memory::task::Task;
@@ -23,6 +23,7 @@ fn settings(arm: Arm) -> Settings {
         arm,
         window: 4096,
         seed: 0,
+        now: Settings::CASE_START,
         embedder: "none".into(),
         prompts: Settings::prompts(),
         documents: Documents { n_max: 6, truncation: Truncation::Whole },
@@ -34,6 +35,7 @@ fn settings(arm: Arm) -> Settings {
 fn record(arm: Arm, reply: &str, steps: Vec<Step>) -> Record {
     Record {
         settings: settings(arm),
+        made_by: None,
         case: Case {
             id: "c".into(),
             labels: BTreeMap::new(),
@@ -135,6 +137,103 @@ fn what_was_said_and_left_main_context_was_lost() {
     check(told.clone(), Failure::StoppedEarly);
     told.events[0].evicted = 4;
     check(told, Failure::LostInFlush);
+}
+
+#[test]
+fn what_is_not_known_was_not_said() {
+    let mut told = record(Arm::Memgpt, "I see.", vec![step("send_message", "", "")]);
+    told.case.gold.evidence.clear();
+    told.events[0].evicted = 4;
+    check(told, Failure::StoppedEarly);
+}
+
+const HALL: &str = "Turn 3. In the hall you see the brass globe.";
+const LOFT: &str = "Turn 9. From the hall you go north into the loft.";
+
+/// A game of one task that needs two of the sentences which were told.
+fn game(reply: &str, in_queue: Option<&[usize]>, found: &str) -> Record {
+    let steps = vec![step("conversation_search", "globe", found), step("send_message", "", "")];
+    let mut game = record(Arm::Memgpt, reply, steps);
+    game.case.gold = Gold {
+        metric: Metric::Only,
+        answers: vec!["hall".into()],
+        decoys: vec!["loft".into(), "cellar".into()],
+        evidence: vec![HALL.into(), LOFT.into()],
+        tier: Tier::Recall,
+        edit: None,
+    };
+    game.case.tasks = vec![GameTask { labels: BTreeMap::new(), gold: game.case.gold.clone() }];
+    game.events[0].in_queue = in_queue.map(<[usize]>::to_vec);
+    game
+}
+
+#[test]
+fn what_was_told_in_a_game_is_in_view_found_again_or_lost() {
+    let check = |in_queue: Option<&[usize]>, found: &str, expected: Failure| {
+        let mut game = game("The cellar.", in_queue, found);
+        game.grade();
+        assert_eq!((game.score.tasks[0].failure, game.failure), (expected, expected), "{found}");
+        let is_seen = game.score.parts["seen"] > 0.0;
+        assert_eq!(is_seen, !matches!(expected, Failure::LostInFlush | Failure::StoppedEarly));
+    };
+    let both = format!("{HALL}\n{LOFT}\nTurn 4. You see the cellar.");
+    check(Some(&[]), "Nothing was found.", Failure::LostInFlush);
+    check(Some(&[]), HALL, Failure::LostInFlush);
+    check(Some(&[0]), HALL, Failure::LostInFlush);
+    check(Some(&[1]), HALL, Failure::Misread);
+    check(Some(&[0, 1]), "Nothing was found.", Failure::Misread);
+    check(Some(&[]), &both, Failure::Misread);
+    check(Some(&[]), &format!("{HALL}\n{LOFT}"), Failure::UnsupportedAnswer);
+    // An older record does not say what was in the queue.
+    check(None, HALL, Failure::StoppedEarly);
+
+    let mut right = game("The hall.", Some(&[]), "Nothing was found.");
+    right.grade();
+    assert_eq!(right.score.tasks[0].failure, Failure::None);
+}
+
+#[test]
+fn of_a_wrong_choice_it_is_known_whether_anything_was_read() {
+    let with = |arm: Arm, reply: &str, steps: Vec<Step>| {
+        let mut record = record(arm, reply, steps);
+        record.case.gold.metric = Metric::Choice;
+        record.case.gold.answers = vec!["(B) Wilhelm Röntgen".into()];
+        record.case.gold.decoys = vec!["(A) Wilhelm Röntgem".into(), "(C) Nobody".into()];
+        record.case.gold.evidence.clear();
+        record
+    };
+    let reply = || step("send_message", "", "");
+    let read = || vec![step("archival_search", "prize", "In 1901"), reply()];
+    check(with(Arm::Memgpt, "ANSWER: (B), DOCUMENT: Nobody got it.", read()), Failure::None);
+    check(with(Arm::Memgpt, "(A) Wilhelm Röntgem", read()), Failure::UnsupportedAnswer);
+    check(with(Arm::Memgpt, "(C)", read()), Failure::Misread);
+    check(with(Arm::Memgpt, "I don't know.", read()), Failure::Abstained);
+    check(with(Arm::Memgpt, "(C)", vec![reply()]), Failure::StoppedEarly);
+    let elsewhere = vec![step("conversation_search", "prize", "(B)"), reply()];
+    check(with(Arm::Memgpt, "(C)", elsewhere), Failure::WrongTier);
+    for (n_pieces, expected) in [(0, Failure::UnsupportedAnswer), (3, Failure::Misread)] {
+        let mut record = with(Arm::FullContext, "C", Vec::new());
+        record.prompt = Some(PromptRecord {
+            n_pieces,
+            n_pieces_all: 9,
+            tokens: 9,
+            has_evidence: false,
+            evidence_share: None,
+        });
+        check(record, expected);
+    }
+    for (reply, decoy, several) in [("C", 1.0, 0.0), ("B or C", 0.0, 1.0), ("None", 0.0, 0.0)] {
+        let mut record = with(Arm::Memgpt, reply, read());
+        record.grade();
+        let parts = &record.score.parts;
+        assert_eq!((parts["decoy"], parts["several"]), (decoy, several), "{reply}");
+        // What the record holds is enough to score it again.
+        let mut again: Record =
+            serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap();
+        (again.score, again.failure) = (Score::default(), Failure::default());
+        again.grade();
+        assert_eq!((again.score, again.failure), (record.score, record.failure));
+    }
 }
 
 #[test]

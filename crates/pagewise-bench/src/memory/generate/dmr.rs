@@ -10,20 +10,27 @@ use super::{any, chance};
 use crate::memory::case::{Case, Speaker};
 use crate::memory::tasks::dmr::{self, CONVERSATIONS, Conversation, Frequencies, NotedTurn};
 
-/// Sessions of a conversation.
-const SESSIONS: usize = 4;
-
-/// What each of the two says in a session, fact or small talk.
-const TURNS_EACH: usize = 6;
+/// How long conversations are: together several times what a window of 4,096 tokens holds.
+const LENGTH: Length = Length { sessions: 5, turns_each: 10, sentences: 2 };
 
 /// Facts that each of the two tells in a conversation; no topic comes twice in a group.
 const FACTS_EACH: usize = 6;
+
+/// How long a conversation is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Length {
+    pub(super) sessions: usize,
+    /// What each of the two says in a session, fact or small talk.
+    pub(super) turns_each: usize,
+    /// Of a turn of small talk.
+    pub(super) sentences: usize,
+}
 
 /// Makes cases: some about each group of conversations.
 pub(crate) fn cases(seed: u64) -> impl Iterator<Item = Case> {
     let frequencies = frequencies();
     (0..).flat_map(move |group| {
-        let conversations = conversations(&mut chance(seed, 2, group));
+        let conversations = conversations(LENGTH, &mut chance(seed, 2, group));
         dmr::cases(&format!("talk-{seed}-{group}"), &conversations, &frequencies)
     })
 }
@@ -41,7 +48,8 @@ fn told(speaker: Speaker, topic: &Topic, word: &str) -> NotedTurn {
     NotedTurn { speaker, text, fact }
 }
 
-pub(super) fn conversations(rng: &mut ChaCha8Rng) -> Vec<Conversation> {
+pub(super) fn conversations(length: Length, rng: &mut ChaCha8Rng) -> Vec<Conversation> {
+    let Length { sessions: n_sessions, turns_each, sentences } = length;
     let speakers = [Speaker::User, Speaker::Assistant];
     let orders = speakers.map(|_| {
         let mut order: Vec<usize> = (0..TOPICS.len()).collect();
@@ -54,19 +62,24 @@ pub(super) fn conversations(rng: &mut ChaCha8Rng) -> Vec<Conversation> {
                 let topics = &orders[speaker][number * FACTS_EACH..(number + 1) * FACTS_EACH];
                 topics.iter().map(|topic| Some(*topic)).collect::<Vec<_>>()
             });
-            let sessions = (0..SESSIONS)
+            let sessions = (0..n_sessions)
                 .map(|session| {
                     let lines = [0, 1].map(|speaker| {
                         let n_left = left[speaker].len();
-                        let n_facts = n_left.div_ceil(SESSIONS - session);
+                        let n_facts = n_left.div_ceil(n_sessions - session);
                         let mut lines = left[speaker].split_off(n_left - n_facts);
-                        lines.resize(TURNS_EACH, None);
+                        lines.resize(turns_each, None);
                         lines.shuffle(rng);
                         lines
                     });
                     let in_turn =
-                        (0..TURNS_EACH).flat_map(|at| [(0, lines[0][at]), (1, lines[1][at])]);
-                    in_turn.map(|(speaker, topic)| line(speakers[speaker], topic, rng)).collect()
+                        (0..turns_each).flat_map(|at| [(0, lines[0][at]), (1, lines[1][at])]);
+                    in_turn
+                        .map(|(speaker, topic)| match topic {
+                            Some(topic) => fact(speakers[speaker], &TOPICS[topic], rng),
+                            None => small_talk(speakers[speaker], sentences, rng),
+                        })
+                        .collect()
                 })
                 .collect();
             Conversation { id: format!("{}", number + 1), sessions }
@@ -74,16 +87,22 @@ pub(super) fn conversations(rng: &mut ChaCha8Rng) -> Vec<Conversation> {
         .collect()
 }
 
-fn line(speaker: Speaker, topic: Option<usize>, rng: &mut ChaCha8Rng) -> NotedTurn {
-    match topic {
-        Some(topic) => {
-            // Each speaker has words of its own, so that only one of them said it.
-            let words = TOPICS[topic].words.iter().skip(speaker as usize).step_by(2);
-            let words: Vec<&str> = words.copied().collect();
-            told(speaker, &TOPICS[topic], any(&words, rng))
+fn fact(speaker: Speaker, topic: &Topic, rng: &mut ChaCha8Rng) -> NotedTurn {
+    // Each speaker has words of its own, so that only one of them said it.
+    let words: Vec<&str> = topic.words.iter().skip(speaker as usize).step_by(2).copied().collect();
+    told(speaker, topic, any(&words, rng))
+}
+
+/// A turn that reveals nothing.
+fn small_talk(speaker: Speaker, n_sentences: usize, rng: &mut ChaCha8Rng) -> NotedTurn {
+    let mut sentences: Vec<&str> = Vec::new();
+    while sentences.len() < n_sentences {
+        let sentence = any(SMALL_TALK, rng);
+        if !sentences.contains(&sentence) {
+            sentences.push(sentence);
         }
-        None => NotedTurn { speaker, text: any(SMALL_TALK, rng).into(), fact: String::new() },
     }
+    NotedTurn { speaker, text: sentences.join(" "), fact: String::new() }
 }
 
 #[cfg(test)]
@@ -118,11 +137,12 @@ mod tests {
     #[test]
     fn a_group_has_what_a_small_window_has_not() {
         let case = &some(0, 1)[0];
-        assert_eq!(case.memory.sessions.len(), CONVERSATIONS * SESSIONS);
+        assert_eq!(case.memory.sessions.len(), CONVERSATIONS * LENGTH.sessions);
         let n_words: usize = (case.memory.material.pieces.iter())
             .map(|piece| piece.split_whitespace().count())
             .sum();
-        assert!(n_words > 2000, "{n_words} words");
+        // A token is less than a word, and a date is several.
+        assert!(n_words > 6000, "{n_words} words");
     }
 
     #[test]

@@ -221,6 +221,7 @@ pub(crate) fn cases(seed: u64) -> impl Iterator<Item = Case> {
             labels: BTreeMap::from([("articles".into(), hops.to_string())]),
             text,
             answers: vec![answer],
+            options: Vec::new(),
             evidence,
         };
         doc_qa::case(question, &memory)

@@ -2,14 +2,17 @@
 //! at a time. No human wrote an opener for them.
 
 use super::chance;
-use super::dmr::conversations;
+use super::dmr::{Length, conversations};
 use crate::memory::case::Case;
 use crate::memory::tasks::opener::{self, Acquaintance, facts_of_user};
+
+/// How long a conversation is: an agent gets to know a user in less than what fills its window.
+const LENGTH: Length = Length { sessions: 4, turns_each: 6, sentences: 1 };
 
 /// Makes cases: one for each conversation.
 pub(crate) fn cases(seed: u64) -> impl Iterator<Item = Case> {
     (0..).flat_map(move |group| {
-        let conversations = conversations(&mut chance(seed, 9, group));
+        let conversations = conversations(LENGTH, &mut chance(seed, 9, group));
         let acquaintances: Vec<Acquaintance> = conversations
             .into_iter()
             .map(|conversation| {

@@ -14,38 +14,32 @@ use std::collections::HashSet;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use self::house::{House, ROOMS_IN_WING};
+use self::house::House;
 use self::walk::{Seen, Walk};
 use super::chance;
 use crate::memory::case::Case;
 use crate::memory::tasks::quest::{self, Game, Kind, Riddle, Stop};
 
-/// Wings of the house in a long game and in a short one.
-const WINGS_LONG: usize = 5;
-const WINGS_SHORT: usize = 2;
+/// Wings of the house.
+const WINGS: usize = 5;
 
-/// Makes games, a long one and a short one in turn.
+/// Makes games.
 pub(crate) fn cases(seed: u64) -> impl Iterator<Item = Case> {
     (0..).map(move |number| quest::case(&game(seed, number)))
 }
 
 fn game(seed: u64, number: usize) -> Game {
     let mut rng = chance(seed, 31, number);
-    let (length, n_wings) = match number % 2 {
-        0 => ("long", WINGS_LONG),
-        _ => ("short", WINGS_SHORT),
-    };
-    let house = House::build(n_wings, &mut rng);
+    let house = House::build(WINGS, &mut rng);
     let mut walk = Walk::begin(&house, &mut rng);
     let mut asked = HashSet::new();
     let mut stops = Vec::new();
-    for wing in 0..n_wings {
+    for wing in 0..WINGS {
         let turns = walk.through(wing, &mut rng);
         let riddles = riddles(&house, &walk.seen, wing, &mut asked, &mut rng);
         stops.push(Stop { turns, riddles });
     }
-    let n_rooms = n_wings * ROOMS_IN_WING;
-    Game { id: format!("quest-{seed}-{number}"), length: length.into(), n_rooms, stops }
+    Game { id: format!("quest-{seed}-{number}"), n_rooms: house.rooms.len(), stops }
 }
 
 /// What could be asked, and how long ago the older half of the answer was told.

@@ -285,6 +285,14 @@ pub(super) fn mark(arm: Arm, x: f64, y: f64) -> String {
             x + 5.5,
             y + 5.5
         ),
+        Arm::Oracle => format!(
+            "<path class=\"mark\" d=\"M{:.1} {:.1}L{:.1} {:.1}L{x:.1} {:.1}Z\"/>",
+            x - 5.0,
+            y + 4.0,
+            x + 5.0,
+            y + 4.0,
+            y - 5.0
+        ),
         Arm::NoMemory => {
             format!("<circle class=\"mark hollow\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"/>")
         }

@@ -20,6 +20,7 @@ fn legend() -> String {
             Arm::Memgpt => "memgpt: the agent with its memory",
             Arm::FullContext => "full-context: one prompt, as much as fits",
             Arm::Retrieval => "retrieval: one prompt, what a search finds",
+            Arm::Oracle => "oracle: one prompt, what must be read alone",
             Arm::NoMemory => "no-memory: the question alone",
         };
         format!(
@@ -57,12 +58,7 @@ fn experiments(runs: &Runs) -> BTreeMap<(Task, &str), Vec<&Cell>> {
 }
 
 fn title((task, source): (Task, &str)) -> String {
-    if source == "generated" { task.to_string() } else { format!("{task}, {source}") }
-}
-
-/// The name of a part with its source.
-fn caption(key: (Task, &str), part: &str) -> String {
-    if part == key.0.name() { title(key) } else { part.into() }
+    task.title(None, source)
 }
 
 /// The names of the parts of cells, in order.
@@ -215,7 +211,7 @@ pub(super) fn cost(runs: &Runs) -> String {
         names.iter().enumerate().map(|(place, name)| (name, letter(place))).collect();
     let axes = ["tokens a case", "seconds a case", "calls a case"];
     let mut figures = String::new();
-    for (key, cells) in experiments(runs) {
+    for cells in experiments(runs).into_values() {
         for name in columns(&cells) {
             let mut scatters = axes.map(|axis| Scatter { axis: axis.into(), dots: vec![] });
             for cell in &cells {
@@ -234,9 +230,8 @@ pub(super) fn cost(runs: &Runs) -> String {
                     scatter.dots.push((cost, dot.clone(), letters[&model_of(cell)].clone()));
                 }
             }
-            let caption = caption(key, &name);
-            let label = format!("Accuracy in {caption} against tokens, seconds and calls");
-            figures += &figure(&caption, &chart::scatters(&label, &scatters));
+            let label = format!("Accuracy in {name} against tokens, seconds and calls");
+            figures += &figure(&name, &chart::scatters(&label, &scatters));
         }
     }
     let named: Vec<String> =
@@ -253,7 +248,7 @@ pub(super) fn cost(runs: &Runs) -> String {
 pub(super) fn failures(runs: &Runs) -> String {
     let mut present: BTreeSet<Failure> = BTreeSet::new();
     let mut charts = String::new();
-    for (key, cells) in experiments(runs) {
+    for cells in experiments(runs).into_values() {
         for name_of_part in columns(&cells) {
             let mut bars = Vec::new();
             let mut last = String::new();
@@ -275,8 +270,8 @@ pub(super) fn failures(runs: &Runs) -> String {
                 });
                 last = heading;
             }
-            let caption = caption(key, &name_of_part);
-            charts += &figure(&caption, &chart::bars(&format!("{caption}: cases by class"), &bars));
+            let label = format!("{name_of_part}: cases by class");
+            charts += &figure(&name_of_part, &chart::bars(&label, &bars));
         }
     }
     let items: String = present

@@ -8,7 +8,9 @@ use crate::memory::arm::Arm;
 use crate::memory::card::{ADVISED_AGAINST_BELOW, ADVISED_FROM, Card};
 use crate::memory::judge::judged_shares;
 use crate::memory::leaderboard::Leaderboard;
+use crate::memory::retrieval::retrieval_rows;
 use crate::memory::runs::Runs;
+use crate::memory::schemas::{self, GrammarSummary, grammar_rows};
 use crate::memory::summary::Share;
 
 pub(super) fn leaderboard(runs: &Runs) -> String {
@@ -160,12 +162,8 @@ pub(super) fn table_of_cells(runs: &Runs) -> String {
         cell.parts().into_iter().map(move |part| {
             let sums = part.figures(cell.settings.seed);
             let Share { n, accuracy, ci95: [low, high], stores } = &sums.share;
-            let source = match cell.settings.source.as_str() {
-                "generated" => String::new(),
-                source => format!(" ({source})"),
-            };
             vec![
-                format!("{}{source}", part.name),
+                part.name,
                 model_of(cell),
                 cell.settings.arm.to_string(),
                 cell.settings.window.to_string(),
@@ -190,6 +188,44 @@ pub(super) fn table_of_cells(runs: &Runs) -> String {
          together.</p>\n{}",
         table(&header, rows, 3)
     )
+}
+
+pub(super) fn searches(runs: &Runs) -> String {
+    if runs.searches.is_empty() {
+        return String::new();
+    }
+    let mut rows = retrieval_rows(&runs.searches).into_iter();
+    let header = rows.next().unwrap_or_default();
+    format!(
+        "<p>How good the store's own searches are without a model. R@k: the share of the right documents among the first \
+         k hits, with the 95% interval of R@10. exact and hnsw are a scan of all vectors and the index of them: their \
+         R@10 is of the 10 nearest that the scan finds.</p>\n{}",
+        table(&header, rows, 3)
+    )
+}
+
+pub(super) fn schemas(runs: &Runs) -> String {
+    if runs.schemas.is_empty() {
+        return String::new();
+    }
+    let summaries = GrammarSummary::all(&runs.schemas);
+    let mut rows = grammar_rows(&summaries).into_iter();
+    let header = rows.next().unwrap_or_default();
+    let mut html = format!(
+        "<p>What becomes of JSON schemas under token masks, without a model. A schema is right if it was compiled, and \
+         every valid value passed and every invalid one was refused; values are those of schemas that were \
+         compiled.</p>\n{}",
+        table(&header, rows, 2)
+    );
+    for summary in &summaries {
+        let title = schemas::title(&summary.source, &summary.model);
+        let _ = write!(html, "<h3>{}</h3>\n<ul class=\"note\">", text(&title));
+        for line in summary.details() {
+            let _ = write!(html, "<li>{}</li>", text(&line));
+        }
+        html += "</ul>\n";
+    }
+    html
 }
 
 fn with_interval(value: f64, [low, high]: [f64; 2], of: &str) -> String {

@@ -2,6 +2,7 @@ use super::*;
 use crate::memory::arm::Arm;
 use crate::memory::judge::{JudgeName, JudgeRates, JudgedSet, Judgement};
 use crate::memory::made_up::{cell, record, runs, settings};
+use crate::memory::schemas::MeasuredSchema;
 use crate::memory::task::Task;
 
 /// What a model may write.
@@ -161,8 +162,29 @@ fn a_page_says_what_it_leaves_out() {
 }
 
 #[test]
+fn a_page_shows_what_has_no_model_alone() {
+    let schema = MeasuredSchema {
+        source: HOSTILE.into(),
+        model: HOSTILE.into(),
+        id: HOSTILE.into(),
+        family: HOSTILE.into(),
+        features: Vec::new(),
+        compile_us: 1.0,
+        unsupported: Some(HOSTILE.into()),
+        valid_accepted: [0, 1],
+        invalid_refused: [0, 0],
+        mask_us: Vec::new(),
+    };
+    let page = html(&Runs { schemas: vec![schema], ..Runs::default() });
+    let names = elements(&page);
+    assert!(!names.contains("script") && !names.contains("img"));
+    assert_eq!(page.matches("<h2>").count(), 1);
+    assert!(page.contains("<h2>Schemas</h2>") && page.contains("No cases."), "{page}");
+}
+
+#[test]
 fn nothing_run_is_a_page_too() {
     let page = html(&runs(Vec::new()));
     elements(&page);
-    assert!(page.contains("0 cases of 0 tasks"), "{page}");
+    assert!(page.contains("No cases.") && !page.contains("<section"), "{page}");
 }

@@ -76,6 +76,7 @@ pub(crate) fn cases(folder: &Path) -> Result<Vec<Case>, MemoryBenchError> {
             labels: line.kind.into_iter().map(|kind| ("type".to_string(), kind)).collect(),
             text: line.question,
             answers: vec![line.answer],
+            options: Vec::new(),
             evidence,
         });
     }

@@ -58,6 +58,7 @@ pub(crate) fn cases(folder: &Path) -> Result<Vec<Case>, MemoryBenchError> {
                 labels: BTreeMap::new(),
                 text: line.question,
                 answers: line.answers,
+                options: Vec::new(),
                 evidence: vec![evidence.clone()],
             };
             Ok(doc_qa::case(question, &memory))

@@ -75,6 +75,7 @@ pub(crate) fn cases(folder: &Path) -> Result<Vec<Case>, MemoryBenchError> {
                     labels: BTreeMap::new(),
                     text: question,
                     answers,
+                    options: Vec::new(),
                     evidence: vec![text.clone()],
                 };
                 questions.push((article, question));

@@ -16,7 +16,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::known_vectors::Listed;
 use super::measures::PAGE;
-use super::{RetrievalReport, new_folder};
+use super::{Cut, RetrievalReport, new_folder};
 use crate::memory::error::MemoryBenchError;
 use crate::memory::summary::Share;
 use crate::memory::task::Task;
@@ -27,6 +27,7 @@ const QUERIES_MAX: usize = 200;
 /// What is compared.
 pub(super) struct Neighbours<'a> {
     pub(super) source: &'a str,
+    pub(super) cut: &'a Cut,
     pub(super) model: &'a str,
     pub(super) seed: u64,
     pub(super) cancelled: &'a AtomicBool,
@@ -102,7 +103,7 @@ impl Neighbours<'_> {
     /// The share of the nearest that was found.
     fn report(
         &self,
-        arm: &'static str,
+        arm: &str,
         size: usize,
         found: &Found,
         nearest: &[Vec<String>],
@@ -122,8 +123,9 @@ impl Neighbours<'_> {
         RetrievalReport {
             task: Task::Retrieval,
             source: self.source.into(),
+            cut: self.cut.clone(),
             model: self.model.into(),
-            arm,
+            arm: arm.into(),
             n_documents: size,
             seed: self.seed,
             share: Share::of(&shares, self.seed),
@@ -176,13 +178,12 @@ mod tests {
     #[test]
     fn the_index_finds_nearly_all_that_a_scan_finds() {
         let (vectors, queries) = made_up(600, 20, 3);
-        let cancelled = AtomicBool::new(false);
-        let neighbours =
-            Neighbours { source: "made-up", model: "none", seed: 3, cancelled: &cancelled };
+        let (cut, cancelled) = (&Cut::default(), &AtomicBool::new(false));
+        let neighbours = Neighbours { source: "made-up", cut, model: "none", seed: 3, cancelled };
         let mut reports = Vec::new();
         neighbours.compare(&vectors, &queries, &[200, 600], &mut |one| reports.push(one)).unwrap();
         let arms: Vec<(&str, usize)> =
-            reports.iter().map(|report| (report.arm, report.n_documents)).collect();
+            reports.iter().map(|report| (&*report.arm, report.n_documents)).collect();
         assert_eq!(arms, [("exact", 200), ("hnsw", 200), ("exact", 600), ("hnsw", 600)]);
         for report in &reports {
             assert_eq!(report.share.n, 20);

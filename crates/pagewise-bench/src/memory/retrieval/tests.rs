@@ -43,7 +43,7 @@ fn measured(set: &SearchSet, cut: &Cut) -> Result<Vec<RetrievalReport>, MemoryBe
 fn every_way_of_searching_either_tier_is_measured() {
     for tier in [Tier::Recall, Tier::Archival] {
         let reports = measured(&set(tier), &Cut::default()).unwrap();
-        let arms: Vec<&str> = reports.iter().map(|report| report.arm).collect();
+        let arms: Vec<&str> = reports.iter().map(|report| &*report.arm).collect();
         assert_eq!(arms, ["bm25", "words", "meaning", "fused", "substring"]);
         for report in &reports {
             let ranking = report.ranking.as_ref().unwrap();
@@ -54,7 +54,7 @@ fn every_way_of_searching_either_tier_is_measured() {
             assert!((ranking.all_found.as_ref().unwrap()[&1] - 2.0 / 3.0).abs() < 1e-12);
             assert!((ranking.mrr_10 - 1.0).abs() < 1e-12 && (ranking.ndcg_10 - 1.0).abs() < 1e-12);
             assert_eq!((report.by["half"]["first"].n, report.by["half"]["second"].n), (2, 1));
-            let uses_vectors = ["meaning", "fused"].contains(&report.arm);
+            let uses_vectors = ["meaning", "fused"].contains(&&*report.arm);
             assert_eq!(report.model, if uses_vectors { "hash-64" } else { "none" });
         }
     }
@@ -85,9 +85,11 @@ fn a_report_is_one_object_with_the_fields_of_the_other_tasks() {
     let mut report = measured(&set(Tier::Archival), &Cut::default()).unwrap().swap_remove(3);
     report.seconds_per_case = 0.5;
     insta::assert_snapshot!(serde_json::to_string_pretty(&report).unwrap());
+    let written = serde_json::to_string(&report).unwrap();
+    assert_eq!(serde_json::from_str::<RetrievalReport>(&written).unwrap(), report);
     let table = retrieval_table(&[report]);
     assert!(
-        table.contains("| small | fused  | 6         | 3 | 0.833 | 1.000 | 1.000 |"),
+        table.contains("| small | fused  | hash-64  | 6         | 3 | 0.833 | 1.000 | 1.000 |"),
         "{table}"
     );
 }

@@ -1,12 +1,20 @@
 use pagewise_grammar::GrammarError;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::SchemaCase;
+use super::{SchemaCase, title};
+use crate::memory::measurement::Measurement;
+use crate::memory::task::Task;
 
 /// What became of a schema.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct MeasuredSchema {
-    /// Its name.
+    /// The set that it is from.
+    #[serde(default = "not_recorded")]
+    pub source: String,
+    /// Whose tokenizer it is.
+    #[serde(default = "not_recorded")]
+    pub model: String,
+    /// Its name, unique within the set.
     pub id: String,
     /// What it is counted under.
     pub family: String,
@@ -22,8 +30,13 @@ pub struct MeasuredSchema {
     /// Invalid instances that were refused, and all that there are.
     pub invalid_refused: [usize; 2],
     /// How long each mask took, in microseconds.
-    #[serde(skip)]
+    #[serde(default)]
     pub mask_us: Vec<f64>,
+}
+
+/// What older lines do not say.
+fn not_recorded() -> String {
+    "not recorded".into()
 }
 
 /// What is wrong with a schema, if anything is.
@@ -52,9 +65,12 @@ impl Verdict {
 }
 
 impl MeasuredSchema {
-    pub(super) fn of(case: &SchemaCase) -> Self {
+    /// A schema of which nothing is known yet.
+    pub(super) fn of(source: &str, model: &str, case: &SchemaCase) -> Self {
         let n_valid = case.instances.iter().filter(|instance| instance.is_valid).count();
         Self {
+            source: source.into(),
+            model: model.into(),
             id: case.id.clone(),
             family: case.family.clone(),
             features: case.features.clone(),
@@ -82,5 +98,20 @@ impl MeasuredSchema {
             () if !is_all(self.valid_accepted) => Verdict::ValidRefused,
             () => Verdict::Right,
         }
+    }
+}
+
+impl Measurement for MeasuredSchema {
+    const TASK: Task = Task::Grammar;
+
+    fn name(&self) -> String {
+        let Self { source, model, id, .. } = self;
+        format!("{}, {id}", title(source, model))
+    }
+
+    fn agrees(&self, other: &Self) -> bool {
+        let came_to =
+            |one: &Self| (one.unsupported.is_some(), one.valid_accepted, one.invalid_refused);
+        came_to(self) == came_to(other)
     }
 }

@@ -5,10 +5,37 @@ use serde::Serialize;
 
 use super::measured::{MeasuredSchema, Verdict};
 use crate::memory::interval::wilson;
-use crate::memory::summary::Share;
+use crate::memory::summary::{Share, text_table};
 use crate::memory::task::Task;
 
-/// What a run over schemas comes to.
+/// The schemas of one set that were measured with one tokenizer.
+pub(crate) struct MeasuredSet<'a> {
+    pub(crate) source: &'a str,
+    pub(crate) model: &'a str,
+    pub(crate) schemas: Vec<&'a MeasuredSchema>,
+}
+
+impl<'a> MeasuredSet<'a> {
+    /// Returns all that there are, in order.
+    pub(crate) fn all(measured: &'a [MeasuredSchema]) -> Vec<Self> {
+        let mut sets: Vec<Self> = Vec::new();
+        for schema in measured {
+            let (source, model) = (&*schema.source, &*schema.model);
+            match sets.iter_mut().find(|set| (set.source, set.model) == (source, model)) {
+                Some(set) => set.schemas.push(schema),
+                None => sets.push(Self { source, model, schemas: vec![schema] }),
+            }
+        }
+        sets
+    }
+}
+
+/// Returns what a set with a tokenizer is, for people.
+pub(crate) fn title(source: &str, model: &str) -> String {
+    format!("{}, tokenizer of {model}", Task::Grammar.title(None, source))
+}
+
+/// What the schemas of a set come to.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GrammarSummary {
     /// The task.
@@ -40,7 +67,7 @@ pub struct GrammarSummary {
     pub failures: BTreeMap<&'static str, usize>,
     /// Schemas that are not supported, by the reason.
     pub unsupported: BTreeMap<String, usize>,
-    /// The whole run.
+    /// To compile all schemas, and to make all masks.
     pub seconds: f64,
 }
 
@@ -66,10 +93,15 @@ impl Percentiles {
 }
 
 impl GrammarSummary {
-    /// Sums up what was measured with the tokenizer of `model` in so many seconds.
-    pub fn of(source: &str, model: &str, measured: &[MeasuredSchema], seconds: f64) -> Self {
+    /// Sums up what was measured, for each set and tokenizer.
+    pub fn all(measured: &[MeasuredSchema]) -> Vec<Self> {
+        MeasuredSet::all(measured).iter().map(Self::of).collect()
+    }
+
+    fn of(set: &MeasuredSet<'_>) -> Self {
+        let measured = &set.schemas;
         let is_compiled = |schema: &&MeasuredSchema| schema.unsupported.is_none();
-        let compiled: Vec<&MeasuredSchema> = measured.iter().filter(is_compiled).collect();
+        let compiled: Vec<&MeasuredSchema> = measured.iter().copied().filter(is_compiled).collect();
         let sum = |counts: &dyn Fn(&MeasuredSchema) -> [usize; 2]| {
             let [n_right, n] = compiled.iter().fold([0, 0], |sums, schema| {
                 let counts = counts(schema);
@@ -78,11 +110,11 @@ impl GrammarSummary {
             share(n_right, n)
         };
         let mut by: BTreeMap<&'static str, BTreeMap<String, Share>> = BTreeMap::new();
-        let families = measured.iter().map(|schema| (schema.family.as_str(), schema));
+        let families = measured.iter().map(|schema| (schema.family.as_str(), *schema));
         by.insert("family", shares(families));
         let features = measured
             .iter()
-            .flat_map(|schema| schema.features.iter().map(move |name| (name.as_str(), schema)));
+            .flat_map(|schema| schema.features.iter().map(|name| (name.as_str(), *schema)));
         let features = shares(features);
         if !features.is_empty() {
             by.insert("feature", features);
@@ -97,10 +129,11 @@ impl GrammarSummary {
         }
         let masks: Vec<f64> =
             measured.iter().flat_map(|schema| schema.mask_us.iter().copied()).collect();
+        let compile_us: f64 = measured.iter().map(|schema| schema.compile_us).sum();
         Self {
             task: Task::Grammar,
-            source: source.into(),
-            model: model.into(),
+            source: set.source.into(),
+            model: set.model.into(),
             arm: "grammar",
             share: share(measured.iter().filter(|schema| is_right(schema)).count(), measured.len()),
             by,
@@ -109,11 +142,63 @@ impl GrammarSummary {
             invalid_refused: sum(&|schema| schema.invalid_refused),
             compile_us: Percentiles::of(compiled.iter().map(|schema| schema.compile_us).collect()),
             masks: masks.len(),
+            seconds: (compile_us + masks.iter().sum::<f64>()) / 1e6,
             mask_us: Percentiles::of(masks),
             failures,
             unsupported,
-            seconds,
         }
+    }
+
+    /// Returns what there is beside the share that is right, by name; times are in microseconds.
+    pub(crate) fn scores(&self) -> Vec<(String, f64)> {
+        let Self { compiled, valid_accepted, invalid_refused, compile_us, mask_us, .. } = self;
+        let scores = [
+            ("compiled", compiled.accuracy),
+            ("valid accepted", valid_accepted.accuracy),
+            ("invalid refused", invalid_refused.accuracy),
+            ("compile p50", compile_us.p50),
+            ("compile p99", compile_us.p99),
+            ("mask p50", mask_us.p50),
+            ("mask p99", mask_us.p99),
+        ];
+        scores.map(|(name, value)| (name.to_string(), value)).to_vec()
+    }
+
+    fn row(&self) -> Vec<String> {
+        let Share { n, accuracy, ci95, .. } = &self.share;
+        let of = |share: &Share| format!("{:.4} of {}", share.accuracy, share.n);
+        let time = |us: f64| format!("{us:.0}");
+        vec![
+            self.source.clone(),
+            self.model.clone(),
+            n.to_string(),
+            format!("{accuracy:.3}"),
+            format!("{:.3} to {:.3}", ci95[0], ci95[1]),
+            of(&self.compiled),
+            of(&self.valid_accepted),
+            of(&self.invalid_refused),
+            time(self.compile_us.p50),
+            time(self.compile_us.p99),
+            self.masks.to_string(),
+            time(self.mask_us.p50),
+            time(self.mask_us.p99),
+        ]
+    }
+
+    /// Returns what is wrong and where, a line each.
+    pub(crate) fn details(&self) -> Vec<String> {
+        let counted = |counts: Vec<String>| counts.join(", ");
+        let classes = self.failures.iter().map(|(class, n)| format!("{class} {n}"));
+        let mut lines = vec![counted(classes.collect())];
+        for (label, values) in &self.by {
+            let values = values
+                .iter()
+                .map(|(value, share)| format!("{value} {:.3} of {}", share.accuracy, share.n));
+            lines.push(format!("by {label}: {}", counted(values.collect())));
+        }
+        let reasons = self.unsupported.iter();
+        lines.extend(reasons.map(|(reason, n)| format!("not supported, {n}: {reason}")));
+        lines
     }
 }
 
@@ -136,35 +221,35 @@ fn shares<'a>(
     counts.into_iter().map(|(name, [n_right, n])| (name, share(n_right, n))).collect()
 }
 
-/// Writes a summary for people.
-pub fn grammar_table(summary: &GrammarSummary) -> String {
-    let mut text = String::new();
-    let GrammarSummary { source, model, share, compile_us, mask_us, .. } = summary;
-    let _ = writeln!(
-        text,
-        "grammar, {source}, tokenizer of {model}: {:.3} of {} schemas ({:.3} to {:.3})",
-        share.accuracy, share.n, share.ci95[0], share.ci95[1]
-    );
-    for (name, share) in [
-        ("compiled", &summary.compiled),
-        ("valid accepted", &summary.valid_accepted),
-        ("invalid refused", &summary.invalid_refused),
-    ] {
-        let _ = writeln!(text, "  {name}: {:.4} of {}", share.accuracy, share.n);
-    }
-    for (name, times) in [("compile", compile_us), ("mask", mask_us)] {
-        let _ = writeln!(text, "  {name}: p50 {:.0} µs, p99 {:.0} µs", times.p50, times.p99);
-    }
-    for (label, values) in &summary.by {
-        for (value, share) in values {
-            let _ = writeln!(text, "  {label} {value}: {:.3} of {}", share.accuracy, share.n);
-        }
-    }
-    let classes: Vec<String> =
-        summary.failures.iter().map(|(class, n)| format!("{class} {n}")).collect();
-    let _ = writeln!(text, "  {}", classes.join(", "));
-    for (reason, n) in &summary.unsupported {
-        let _ = writeln!(text, "  not supported, {n}: {reason}");
+/// Returns summaries as rows, of which the first is the header.
+pub(crate) fn grammar_rows(summaries: &[GrammarSummary]) -> Vec<Vec<String>> {
+    let header = [
+        "set",
+        "tokenizer",
+        "schemas",
+        "right",
+        "95%",
+        "compiled",
+        "valid accepted",
+        "invalid refused",
+        "compile p50 µs",
+        "p99",
+        "masks",
+        "mask p50 µs",
+        "p99",
+    ];
+    let header = header.map(str::to_string).to_vec();
+    std::iter::once(header).chain(summaries.iter().map(GrammarSummary::row)).collect()
+}
+
+/// Writes summaries as a table, with what is wrong below it.
+pub fn grammar_table(summaries: &[GrammarSummary]) -> String {
+    let mut text = text_table(&grammar_rows(summaries));
+    for summary in summaries {
+        let _ = writeln!(text, "{}:", title(&summary.source, &summary.model));
+        summary.details().iter().for_each(|line| {
+            let _ = writeln!(text, "  {line}");
+        });
     }
     text
 }

@@ -3,7 +3,8 @@
 //! The paper searched the passages of all Wikipedia; here the corpus is the passages of the data set, so that
 //! the figures are not the paper's. Persona and messages are those of its code. A reply is right if its answer
 //! field, or all of it if it has none, holds an answer, both in SQuAD's normal form; `anywhere` looks at the
-//! quoted document as well, as the paper's first test did.
+//! quoted document as well, as the paper's first test did. Where a question has options, its answer field must
+//! name one of them, and the right one; what is searched for is the question without them.
 //!
 //! Answers are often in the weights: `no-memory` is the closed book, and belongs beside every figure.
 //! `retrieval` has the same search as the agent, once, with the question as it is.
@@ -38,6 +39,8 @@ const BASELINE: &str = "Answer the question provided according to the list of do
 const CLOSED_BOOK: &str =
     "Answer the question as if though the current year is 2018. Give only the answer.";
 
+const CHOOSE: &str = "Answer with the letter of the right option.";
+
 /// A question about passages.
 #[derive(Debug, Clone)]
 pub(crate) struct Question {
@@ -45,6 +48,8 @@ pub(crate) struct Question {
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) text: String,
     pub(crate) answers: Vec<String>,
+    /// Of which one is the answer, each with its letter before it; empty if the answer is in free words.
+    pub(crate) options: Vec<String>,
     /// The passages that one must have read; empty if that is not known.
     pub(crate) evidence: Vec<String>,
 }
@@ -68,8 +73,16 @@ pub(crate) fn memory(passages: &[String]) -> Arc<Memory> {
 
 /// Makes the case of a question.
 pub(crate) fn case(question: Question, memory: &Arc<Memory>) -> Case {
-    let Question { id, labels, text, answers, evidence } = question;
-    let asked = format!("{}?", text.trim_end_matches(['?', ' ']));
+    let Question { id, labels, text, answers, options, evidence } = question;
+    let (asked, query) = match options.is_empty() {
+        true => {
+            let asked = format!("{}?", text.trim_end_matches(['?', ' ']));
+            (asked.clone(), asked)
+        }
+        false => (format!("{text}\n{}\n{CHOOSE}", options.join("\n")), text),
+    };
+    let metric = if options.is_empty() { Metric::Subspan } else { Metric::Choice };
+    let decoys = options.into_iter().filter(|option| !answers.contains(option)).collect();
     Case {
         id,
         labels,
@@ -79,16 +92,9 @@ pub(crate) fn case(question: Question, memory: &Arc<Memory>) -> Case {
             before: format!("{BASELINE}\n\n"),
             after: format!("\n\nQuestion: {asked}"),
             alone: format!("{CLOSED_BOOK}\n\nQuestion: {asked}"),
-            query: asked,
+            query,
         },
-        gold: Gold {
-            metric: Metric::Subspan,
-            answers,
-            decoys: Vec::new(),
-            evidence,
-            tier: Tier::Archival,
-            edit: None,
-        },
+        gold: Gold { metric, answers, decoys, evidence, tier: Tier::Archival, edit: None },
         tasks: Vec::new(),
     }
 }

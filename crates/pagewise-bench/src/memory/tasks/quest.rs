@@ -69,7 +69,6 @@ impl Kind {
 #[derive(Debug, Clone)]
 pub(crate) struct Game {
     pub(crate) id: String,
-    pub(crate) length: String,
     pub(crate) n_rooms: usize,
     pub(crate) stops: Vec<Stop>,
 }
@@ -116,10 +115,7 @@ pub(crate) fn case(game: &Game) -> Case {
     let pieces = game.stops.iter().flat_map(|stop| stop.turns.clone()).collect();
     Case {
         id: game.id.clone(),
-        labels: BTreeMap::from([
-            ("length".into(), game.length.clone()),
-            ("rooms".into(), game.n_rooms.to_string()),
-        ]),
+        labels: BTreeMap::from([("rooms".into(), game.n_rooms.to_string())]),
         memory: Arc::new(Memory {
             blocks: vec![persona(PERSONA), human("")],
             heard,
@@ -143,9 +139,9 @@ pub(crate) fn case(game: &Game) -> Case {
 fn labels(riddle: &Riddle) -> BTreeMap<String, String> {
     let age = match riddle.age {
         0..=40 => "001-040",
-        41..=120 => "041-120",
-        121..=240 => "121-240",
-        _ => "241 and more",
+        41..=200 => "041-200",
+        201..=400 => "201-400",
+        _ => "401 and more",
     };
     BTreeMap::from([("kind".into(), riddle.kind.name().into()), ("age".into(), age.into())])
 }

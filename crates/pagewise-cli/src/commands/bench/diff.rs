@@ -10,10 +10,12 @@ use crate::printer::Printer;
 /// Compare two runs of `bench memory`, case by case
 ///
 /// Cells are paired by task, source, arm, window and model (or, where each side has one model, whatever its
-/// name), and cases by their name. For each cell: both accuracies over the cases that both have, the second
-/// less the first with its 95% interval, how likely so uneven changes are if neither is better (McNemar's
-/// exact test), the cases that were gained and lost, and the settings that differ. A game is gained if more of
-/// its tasks are done, and lost if fewer are.
+/// name), and cases by their name, if both ask the same; where they do not, the cases are left out and counted.
+/// For each cell: both accuracies over the cases that both have, the second less the first with its 95%
+/// interval, how likely so uneven changes are if neither is better (McNemar's exact test), the cases that were
+/// gained and lost, and the settings that differ. A game is gained if more of
+/// its tasks are done, and lost if fewer are. Schemas (--task grammar) are compared one by one as cases are; of
+/// searches (--task retrieval) both means are told, without an interval, since their queries leave no lines.
 #[derive(Debug, Args)]
 pub(super) struct DiffArgs {
     /// A folder that --out wrote, or one of its files
@@ -34,7 +36,7 @@ pub(super) fn run(args: &DiffArgs, printer: &Printer) -> Result<(), Failure> {
     } else {
         printer.out(&diff.text());
     }
-    if diff.cells.is_empty() {
+    if diff.is_empty() {
         return Err(Failure::usage("the two have no case in common"));
     }
     Ok(())

@@ -27,9 +27,11 @@ use crate::weights;
 ///
 /// Each case has a fresh agent whose memory was filled before, or, for comparison, the same model with one
 /// prompt: as much of the material as fits the window (full-context), what the store's own search finds
-/// best (retrieval), or the question alone (no-memory). Without --data, cases are generated from --seed.
+/// best (retrieval), what must be read to answer and nothing else (oracle), or the question alone (no-memory).
+/// Without --data, cases are generated from --seed.
 /// With --out, every case leaves a line with all that happened, and a run that was stopped goes on
-/// where it was; cases that failed are run again. `bench report`, `diff` and `merge` read these lines.
+/// where it was; cases that failed are run again. retrieval and grammar leave a line for each way of searching and
+/// each schema there, in place of what was there of the same. `bench report`, `diff` and `merge` read these lines.
 ///
 /// The table, or a JSON object for each model, window, task and arm, goes to stdout. An accuracy is the
 /// share of cases that are right, with its 95% interval; nothing is judged by a model. For nested-kv, read
@@ -60,7 +62,7 @@ pub(super) struct MemoryArgs {
     // Under the name of the flag that every command has, which takes one.
     #[arg(short, long, value_name = "MODEL", value_delimiter = ',')]
     model: Vec<String>,
-    /// Arms: memgpt, full-context, retrieval, no-memory [default: memgpt, or those of the suite]
+    /// Arms: memgpt, full-context, retrieval, oracle, no-memory [default: memgpt, or those of the suite]
     #[arg(long, value_name = "ARM", value_delimiter = ',')]
     arm: Vec<Arm>,
     /// Context windows, in tokens [default: 4096, or what the model has, or those of the suite]
@@ -224,6 +226,7 @@ impl From<MemoryBenchError> for Failure {
             MemoryBenchError::NoData { .. }
             | MemoryBenchError::NoCase { .. }
             | MemoryBenchError::OtherSettings { .. }
+            | MemoryBenchError::OtherCases { .. }
             | MemoryBenchError::OtherLayout { .. }
             | MemoryBenchError::MixedSettings { .. }
             | MemoryBenchError::HasRecords { .. }

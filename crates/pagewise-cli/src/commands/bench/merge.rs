@@ -11,7 +11,8 @@ use crate::printer::Printer;
 ///
 /// Records are put together by task, source, model, arm and window. A case that is in two places with the
 /// same settings is counted once; where the two say different things, that is told, and the first counts.
-/// Runs that differ in another setting are never counted together. The leaderboard goes to stdout.
+/// Runs that differ in another setting are never counted together. What --task retrieval and grammar measured is
+/// kept beside them. The leaderboard goes to stdout.
 #[derive(Debug, Args)]
 pub(super) struct MergeArgs {
     /// Folders that --out wrote
@@ -34,7 +35,9 @@ pub(super) fn run(args: &MergeArgs, printer: &Printer) -> Result<(), Failure> {
         }
         error => error.into(),
     })?;
-    let n_records: usize = runs.cells.iter().map(|cell| cell.records.len()).sum();
+    let n_records: usize = runs.cells.iter().map(|cell| cell.records.len()).sum::<usize>()
+        + runs.searches.len()
+        + runs.schemas.len();
     printer.talk(&format!(
         "{n_records} records in {} files; {} were there twice and agree, {} disagree",
         files.len(),

@@ -4,7 +4,8 @@ use std::str::FromStr;
 
 use clap::Args;
 use pagewise_bench::memory::{
-    Card, Cell, Leaderboard, Runs, Summary, csv, html, judged_shares, judged_text, table,
+    Card, Cell, GrammarSummary, Leaderboard, Runs, Summary, csv, grammar_table, html,
+    judged_shares, judged_text, retrieval_table, table,
 };
 
 use crate::failure::{Failure, Kind};
@@ -17,7 +18,8 @@ const NAMED_MAX: usize = 5;
 ///
 /// Cells that differ in a setting beside task, source, model, arm and window are lines of their own. The HTML
 /// page needs nothing but itself: accuracy against lookups, windows and models, cost, failure classes, and
-/// what happened in each case. A card says what a model can be used for, by thresholds that stand on it.
+/// what happened in each case. A card says what a model can be used for, by thresholds that stand on it. What
+/// --task retrieval and grammar measured without a model is in every form but the card.
 #[derive(Debug, Args)]
 pub(super) struct ReportArgs {
     /// Folders that --out wrote, or files in them
@@ -61,13 +63,18 @@ pub(super) fn run(args: &ReportArgs, printer: &Printer) -> Result<(), Failure> {
     say_what_was_read(&runs, printer);
     let format = args.format.unwrap_or(if printer.json() { Format::Json } else { Format::Table });
     let summaries = || runs.cells.iter().map(Cell::summary).collect::<Vec<Summary>>();
+    let schemas = || GrammarSummary::all(&runs.schemas);
     let text = match format {
         Format::Table => {
-            let mut text = format!("{}\n{}", table(&summaries()), Leaderboard::of(&runs).text());
-            if !runs.rates.is_empty() {
-                text += &format!("\n{}", judged_text(&runs.rates, &judged_shares(&runs)));
-            }
-            text
+            let mut tables = vec![
+                table(&summaries()),
+                Leaderboard::of(&runs).text(),
+                judged_text(&runs.rates, &judged_shares(&runs)),
+                retrieval_table(&runs.searches),
+                grammar_table(&schemas()),
+            ];
+            tables.retain(|table| !table.is_empty());
+            tables.join("\n")
         }
         Format::Csv => csv(&runs),
         Format::Json => serde_json::to_string_pretty(&serde_json::json!({
@@ -76,6 +83,8 @@ pub(super) fn run(args: &ReportArgs, printer: &Printer) -> Result<(), Failure> {
             "cards": Card::all(&runs),
             "judges": runs.rates,
             "judged": judged_shares(&runs),
+            "retrieval": runs.searches,
+            "grammar": schemas(),
         }))
         .map(|text| text + "\n")
         .map_err(|error| Failure::new(Kind::Failure, error))?,
@@ -103,8 +112,12 @@ pub(super) fn run(args: &ReportArgs, printer: &Printer) -> Result<(), Failure> {
 pub(super) fn say_what_was_read(runs: &Runs, printer: &Printer) {
     let contradictions = &runs.contradictions;
     for one in contradictions.iter().take(NAMED_MAX) {
+        let differs = match one.is_other_case {
+            true => "asks for something else",
+            false => "is otherwise",
+        };
         printer.warn(&format!(
-            "{} is otherwise in {} than in {}, which counts",
+            "{} {differs} in {} than in {}, which counts",
             one.id,
             one.other.display(),
             one.kept.display()

@@ -10,8 +10,8 @@ use super::house::{DIRECTIONS, House, ROOMS_IN_WING};
 use super::wordlist::{GLANCES, LAYS_DOWN, REMARKS, WISHES};
 use crate::memory::generate::any;
 
-/// Turns in a wing, at least.
-const TURNS_IN_WING: usize = 120;
+/// Turns in a wing, at least: of five wings a window of 4,096 tokens holds a tenth.
+const TURNS_IN_WING: usize = 210;
 
 /// Moves of things by the guide in a wing, at least.
 const MOVES_IN_WING: usize = 3;

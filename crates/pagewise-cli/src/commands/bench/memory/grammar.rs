@@ -1,12 +1,8 @@
 //! The task `grammar`: no language model answers, only its tokenizer is opened.
 
-use std::fs;
-use std::path::Path;
-use std::time::Instant;
-
 use pagewise_bench::memory::{
-    GrammarSummary, MeasuredSchema, MemoryBenchError, SchemaSet, Task, grammar_table,
-    measure_schemas,
+    GrammarSummary, MemoryBenchError, SchemaSet, Task, grammar_table, measure_schemas,
+    write_measurements,
 };
 use pagewise_infer::{LoadedModel, Weights};
 
@@ -14,7 +10,7 @@ use super::MemoryArgs;
 use super::experiment::GENERATED_CASES;
 use crate::args::CommonArgs;
 use crate::commands::chat::{cancel_on_ctrl_c, while_replying};
-use crate::failure::{Failure, Kind};
+use crate::failure::Failure;
 use crate::printer::Printer;
 use crate::weights;
 
@@ -42,23 +38,21 @@ pub(super) fn run(
         let n = set.cases.len();
         printer.talk(&format!("grammar, {model}: {n} schemas"));
         let cancelled = cancel_on_ctrl_c()?;
-        let started = Instant::now();
         let mut say = |n_done: usize| {
             if n_done.is_multiple_of(TALK_EVERY) {
                 printer.talk(&format!("{n_done}/{n} schemas"));
             }
         };
         let measured = while_replying(cancelled, || {
-            measure_schemas(vocabulary, &set.cases, cancelled, &mut say)
+            measure_schemas(&model, vocabulary, &set, cancelled, &mut say)
         })?;
         if let Some(folder) = &args.out {
-            write(folder, &model, &measured)?;
+            write_measurements(folder, &measured)?;
         }
-        let seconds = started.elapsed().as_secs_f64();
-        let summary = GrammarSummary::of(&set.source, &model, &measured, seconds);
+        let summaries = GrammarSummary::all(&measured);
         match printer.json() {
-            true => printer.json_line(&summary),
-            false => printer.out(&grammar_table(&summary)),
+            true => summaries.iter().for_each(|summary| printer.json_line(summary)),
+            false => printer.out(&grammar_table(&summaries)),
         }
     }
     Ok(())
@@ -89,17 +83,4 @@ fn set(args: &MemoryArgs, common: &CommonArgs) -> Result<SchemaSet, Failure> {
         set.sample(limit);
     }
     Ok(set)
-}
-
-/// Leaves a line for each schema.
-fn write(folder: &Path, model: &str, measured: &[MeasuredSchema]) -> Result<(), Failure> {
-    let path = folder.join(format!("{}.{model}.jsonl", Task::Grammar));
-    let error =
-        |error| Failure::new(Kind::Failure, format!("cannot write {}: {error}", path.display()));
-    let mut text = String::new();
-    for schema in measured {
-        text.push_str(&serde_json::to_string(schema).unwrap_or_default());
-        text.push('\n');
-    }
-    fs::create_dir_all(folder).and_then(|()| fs::write(&path, text)).map_err(error)
 }

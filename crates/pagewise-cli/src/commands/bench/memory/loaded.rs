@@ -3,11 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use pagewise_bench::memory::{
-    Arm, CaseSet, Documents, Lender, Runner, Settings, Summary, Task, Truncation,
+    Arm, CaseSet, Documents, Lender, MadeBy, Runner, Settings, Summary, Task, Truncation,
 };
+use pagewise_bench::processor_name;
 use pagewise_core::{Embedder, LanguageModel};
-use pagewise_infer::{Compute, Engine, EngineOptions, LoadError};
+use pagewise_infer::{Compute, Engine, EngineOptions, Isa, LoadError};
 
 use super::MemoryArgs;
 use super::experiment::Experiment;
@@ -15,13 +18,10 @@ use super::progress::{Pace, Progress};
 use crate::agent_settings;
 use crate::args::CommonArgs;
 use crate::commands::chat::{cancel_on_ctrl_c, while_replying};
-use crate::failure::{Failure, Kind};
+use crate::failure::Failure;
 use crate::opening::{NoEmbedder, engine_options};
 use crate::printer::Printer;
 use crate::weights;
-
-/// When a case begins, if the flags do not say.
-const CASE_START: &str = "2026-01-05T09:00:00Z";
 
 /// Documents in a prompt whose share of the window is the same for each.
 const SHARED_DOCUMENTS: usize = 20;
@@ -36,6 +36,9 @@ pub(super) struct Loaded<'a> {
     weights: String,
     window: usize,
     lenders: Vec<Lender>,
+    device: &'static str,
+    kernels: Option<&'static str>,
+    n_threads: usize,
 }
 
 impl<'a> Loaded<'a> {
@@ -67,7 +70,33 @@ impl<'a> Loaded<'a> {
         let weights = engines[0].description().fingerprint.clone();
         let window = engines[0].context_window_tokens();
         let lenders = engines.into_iter().map(|engine| Lender::new(Box::new(engine))).collect();
-        Ok(Some(Self { args, common, printer, embedder, model, weights, window, lenders }))
+        let (device, kernels) = (computes[0].name(), computes[0].isa().map(Isa::name));
+        Ok(Some(Self {
+            args,
+            common,
+            printer,
+            embedder,
+            model,
+            weights,
+            window,
+            lenders,
+            device,
+            kernels,
+            n_threads: share,
+        }))
+    }
+
+    /// What the records of this day say of the program and the machine.
+    fn made_by(&self) -> MadeBy {
+        MadeBy {
+            version: env!("CARGO_PKG_VERSION").into(),
+            processor: processor_name(),
+            device: self.device.into(),
+            kernels: self.kernels.map(str::to_string),
+            threads: self.n_threads,
+            jobs: self.lenders.len(),
+            date: Timestamp::now().to_zoned(TimeZone::UTC).date(),
+        }
     }
 
     /// Runs a task with all arms, which share the memory that was made ready.
@@ -83,12 +112,8 @@ impl<'a> Loaded<'a> {
             false => Arc::new(NoEmbedder),
         };
         let embedder_id = embedder.id().to_string();
-        let now = match self.common.now {
-            Some(now) => now,
-            None => CASE_START.parse().map_err(|error| Failure::new(Kind::Failure, error))?,
-        };
         let cancelled = cancel_on_ctrl_c()?;
-        let mut runner = Runner::new(&self.lenders, &embedder, now, cancelled);
+        let mut runner = Runner::new(&self.lenders, &embedder, cancelled).made_by(&self.made_by());
         let mut summaries = Vec::new();
         for arm in arms {
             let settings = self.settings(task, set, *arm, &embedder_id)?;
@@ -134,6 +159,7 @@ impl<'a> Loaded<'a> {
             arm,
             window: self.window,
             seed: self.common.seed,
+            now: self.common.now.unwrap_or(Settings::CASE_START),
             embedder: embedder.into(),
             prompts: Settings::prompts(),
             documents: Documents { n_max, truncation },

@@ -62,13 +62,13 @@ pub(super) struct Progress<'a> {
 
 impl<'a> Progress<'a> {
     pub(super) fn new(printer: &'a Printer, settings: &Settings, pace: &'a mut Pace) -> Self {
-        let Settings { task, model, arm, window, .. } = settings;
+        let Settings { model, arm, window, .. } = settings;
         pace.begin();
         Self {
             printer,
             pace,
             arm: *arm,
-            title: format!("{task}, {model}, {arm}, window {window}"),
+            title: format!("{}, {model}, {arm}, window {window}", settings.title()),
             last: Instant::now(),
             n_before: None,
             n_done: 0,

@@ -1,6 +1,8 @@
 //! `bench memory --task retrieval`: an embedder and a store, and no language model.
 
-use pagewise_bench::memory::{Cut, SearchSet, measure_retrieval, retrieval_sets, retrieval_table};
+use pagewise_bench::memory::{
+    Cut, SearchSet, measure_retrieval, retrieval_sets, retrieval_table, write_measurements,
+};
 
 use super::{MemoryArgs, embedder};
 use crate::args::CommonArgs;
@@ -24,7 +26,7 @@ pub(super) fn run(
     printer.talk(&format!("retrieval: {}", names.join("; ")));
     let cancelled = cancel_on_ctrl_c()?;
     let mut reports = Vec::new();
-    while_replying(cancelled, || {
+    let measured = while_replying(cancelled, || {
         measure_retrieval(&sets, &cut, common.seed, embedder, cancelled, &mut |report| {
             printer.talk(&format!(
                 "{}, {}, {} documents: recall at 10 {:.3} of {} queries",
@@ -39,7 +41,14 @@ pub(super) fn run(
             }
             reports.push(report);
         })
-    })?;
+    });
+    // What was measured before it was stopped need not be lost.
+    if let Some(folder) = &args.out
+        && !reports.is_empty()
+    {
+        write_measurements(folder, &reports)?;
+    }
+    measured?;
     if !printer.json() {
         printer.out(&retrieval_table(&reports));
     }
