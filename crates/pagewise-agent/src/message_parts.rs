@@ -25,7 +25,7 @@ pub(crate) fn wanted(message: &str) -> String {
 }
 
 /// Returns the sentences of a message that ask, or quote, or all of it if none does: what somebody who has
-/// the answer at hand needs to know of it. What only announces a question is left out; a list behind a question, of
+/// the answer at hand needs to know of it. What only announces a question is left out; a list behind it, from A on, of
 /// what may be the answer, is part of it.
 pub(crate) fn asked(message: &str) -> String {
     let mut asked = String::new();
@@ -52,7 +52,7 @@ pub(crate) fn told(message: &str) -> Option<String> {
     is_mixed.then(|| told.join(" "))
 }
 
-/// A sentence of a message.
+/// A sentence of a message, or the list of what may be the answer.
 struct Part<'a> {
     sentence: &'a str,
     kind: Kind,
@@ -62,37 +62,58 @@ struct Part<'a> {
 enum Kind {
     /// It asks, or quotes what is asked about.
     Asks,
-    /// It is on a list behind a question.
+    /// It lists what may be the answer.
     Choice,
     Tells,
 }
 
 fn parts(message: &str) -> Vec<Part<'_>> {
-    let mut parts: Vec<Part<'_>> = Vec::new();
-    for sentence in sentences(message) {
-        let is_behind_question = parts.last().is_some_and(|part| match part.kind {
-            Kind::Asks => is_question(part.sentence),
-            Kind::Choice => true,
-            Kind::Tells => false,
-        });
-        let kind = match () {
-            () if is_behind_question && is_list_item(sentence) => Kind::Choice,
-            () if asks(sentence) => Kind::Asks,
-            () => Kind::Tells,
-        };
-        parts.push(Part { sentence, kind });
-    }
+    let of_sentence = |sentence| {
+        let kind = if asks(sentence) { Kind::Asks } else { Kind::Tells };
+        Part { sentence, kind }
+    };
+    let all = |text| -> Vec<Part<'_>> { sentences(text).into_iter().map(of_sentence).collect() };
+    let list = lettered_list(message).filter(|list| has_question_mark(&message[..list.start]));
+    let Some(list) = list else { return all(message) };
+    let mut parts = all(&message[..list.start]);
+    parts.push(Part { sentence: message[list.clone()].trim(), kind: Kind::Choice });
+    parts.extend(all(&message[list.end..]));
     parts
 }
 
-/// Whether a text begins as the items of lists do: "- ", "(A) ", "b) ", "3. ".
-fn is_list_item(text: &str) -> bool {
-    let Some((marker, _)) = text.split_once(char::is_whitespace) else { return false };
-    let label = marker.trim_start_matches('(').trim_end_matches([')', '.', ':']);
-    let is_label = label != marker
-        && (matches!(label.len(), 1..=2) && label.chars().all(|c| c.is_ascii_digit())
-            || label.len() == 1 && label.chars().all(|c| c.is_ascii_alphabetic()));
-    is_label || matches!(marker, "-" | "*" | "•" | "–")
+/// Where a message has lines that begin with "(A) ", "b) " or "C. ", one letter after the other from the first on;
+/// `None` if there are fewer than two, or one of them asks.
+fn lettered_list(message: &str) -> Option<Range<usize>> {
+    let mut letters = ('a'..='z').peekable();
+    let mut list: Option<Range<usize>> = None;
+    let (mut from, mut n_items) = (0, 0);
+    for line in message.split_inclusive('\n') {
+        let (start, end) = (from, from + line.len());
+        from = end;
+        let line = line.trim();
+        if letter_before(line).is_some_and(|letter| letters.next_if_eq(&letter).is_some()) {
+            if is_question(line) {
+                return None;
+            }
+            list = Some(list.map_or(start, |list| list.start)..end);
+            n_items += 1;
+        } else if list.is_some() && !line.is_empty() {
+            break;
+        }
+    }
+    list.filter(|_| n_items > 1)
+}
+
+/// The letter that a line is labelled with, in lower case.
+fn letter_before(line: &str) -> Option<char> {
+    let (label, _) = line.split_once(char::is_whitespace)?;
+    let label = match label.strip_prefix('(') {
+        Some(inside) => inside.strip_suffix(')')?,
+        None => label.strip_suffix([')', '.'])?,
+    };
+    let mut letters = label.chars();
+    let letter = letters.next().filter(char::is_ascii_alphabetic)?;
+    letters.next().is_none().then_some(letter.to_ascii_lowercase())
 }
 
 /// Whether a message has the one sign of a question that needs no language.
@@ -248,19 +269,37 @@ mod tests {
 
     #[test]
     fn a_list_behind_a_question_is_asked_with_it() {
-        let said = "Where did I buy the blue tent?\n\n (A) At the market in Ghent\n (B) From my brother Tom\n\
-                    Answer with the letter alone.";
-        let list =
-            "Where did I buy the blue tent?\n(A) At the market in Ghent\n(B) From my brother Tom";
-        assert_eq!(asked(said), list);
-        assert_eq!(told(said).as_deref(), Some("Answer with the letter alone."));
-        let said = "Which of them did I choose?\n- tea\n- coffee with some milk";
-        assert_eq!((asked(said).as_str(), told(said)), (said, None));
-        // One that stands before it is told.
-        let said = "1. I never eat any fish.\n2. I live in Ghent now.\nWhich dish suits me best?";
-        assert_eq!(asked(said), "Which dish suits me best?");
+        let list = "Where did I buy the blue tent?\n(A) At the market. It was cheap.\n (B) From Tom\n\n (C) In Ghent";
+        let said = format!("Read all of it.\n{list}\nAnswer with the letter alone.");
+        assert_eq!(asked(&said), list);
+        assert_eq!(told(&said).as_deref(), Some("Read all of it. Answer with the letter alone."));
         assert_eq!(wanted(list), "Where did I buy the blue tent?");
-        assert!(!is_list_item("St. Louis is far") && !is_list_item("I live there"));
+        assert_eq!(told(list), None);
+        let said = "Which of them did I choose?\na. tea\nb. coffee\nI live in Ghent now.";
+        assert_eq!(asked(said), "Which of them did I choose?\na. tea\nb. coffee");
+        assert_eq!(told(said).as_deref(), Some("I live in Ghent now."));
+    }
+
+    #[test]
+    fn a_list_of_something_else_is_told() {
+        for rest in [
+            "(I never eat any fish.)",
+            "(A doctor told me to eat less.)",
+            "- I am allergic to nuts.\n- My dog is called Rex.",
+            "24. Dezember ist mein Geburtstag.",
+            "A. Smith has been my doctor for years.",
+            "1. I am allergic to nuts.\n2. My dog is called Rex.",
+            "B. My dog is called Rex.\nC. My cat is called Tom.",
+        ] {
+            let said = format!("Which dish would suit me best?\n{rest}");
+            assert_eq!(asked(&said), "Which dish would suit me best?", "{rest}");
+            assert!(told(&said).is_some(), "{rest}");
+        }
+        // Two questions, and what stands before the first one.
+        let said = "(a) Which bus goes there now?\n(b) Which dish would suit me?";
+        assert_eq!(told(said), None);
+        let said = "A. My dog is called Rex.\nB. My cat is called Tom.\nWhich dish would suit me?";
+        assert_eq!(asked(said), "Which dish would suit me?");
     }
 
     #[test]

@@ -114,7 +114,7 @@ pub use schemas::{
 };
 pub use score::{GameTaskScore, Score};
 pub use suite::{Suite, SuiteRow};
-pub use summary::{Mean, Share, Summary, table};
+pub use summary::{Mean, Share, Summary, Writing, table};
 pub use task::{CaseSet, Task};
 pub use told::{ToldRecord, ToldTurn};
 pub use tool::Tool;

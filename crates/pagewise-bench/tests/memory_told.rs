@@ -143,6 +143,10 @@ fn what_the_agent_saved_is_asked_about_when_its_conversations_are_over() {
     assert_eq!((summary.share.n, summary.share.accuracy), (1, 1.0), "a question counts once");
     let by = &summary.by["memory"];
     assert_eq!((by["written"].accuracy, by["recall"].accuracy), (1.0, 0.0));
+    // One memory, of which both ask.
+    let writing = summary.writing.clone().unwrap();
+    assert_eq!((writing.n, writing.calls_per_memory), (1, told.n_calls as f64));
+    assert!(writing.tokens_per_memory >= told.tokens.prefilled as f64);
 
     // All calls count that the model wrote, those of the conversations once, though a run that went on tells of
     // them again.

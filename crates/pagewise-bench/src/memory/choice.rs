@@ -3,7 +3,7 @@
 //! An option is a text behind its letter, `(B) He left`. A reply names it by its letter, or, if it has no letter of
 //! any option, by its text in whole words. That a letter is meant must show in how it stands there: in parentheses;
 //! alone on a line, or at the beginning of one with a mark behind it; or after a word that announces it. So `A man
-//! left` names nothing, and `Plan B failed` neither. Who rules an option out names all the others.
+//! left` names nothing, and `Plan B failed` neither. Who only rules an option out names all the others.
 //!
 //! It never guesses: a reply that names two options is as wrong as one that names none.
 
@@ -23,10 +23,10 @@ const ARTICLE: char = 'A';
 const NAMES: [&str; 4] = ["option", "choice", "letter", "options"];
 
 /// Words behind which it is, unless it is an article.
-const ANNOUNCEMENTS: [&str; 22] = [
+const ANNOUNCEMENTS: [&str; 23] = [
     "answer", "answer's", "is", "it's", "that's", "be", "choose", "chose", "pick", "select", "say",
-    "think", "believe", "guess", "that", "either", "both", "not", "isn't", "maybe", "perhaps",
-    "probably",
+    "think", "believe", "guess", "that", "either", "both", "not", "but", "isn't", "maybe",
+    "perhaps", "probably",
 ];
 
 /// Words that no noun begins with: a letter before them is no article.
@@ -107,10 +107,9 @@ fn letters(options: &[(char, &str)], reply: &str) -> BTreeSet<char> {
     let texts: Vec<(char, Vec<String>)> =
         options.iter().map(|(letter, text)| (*letter, content(text))).collect();
     let spans = reply.spans(&texts);
-    let mut named = BTreeSet::new();
-    let mut name = |letter: char, is_ruled_out: bool| match is_ruled_out {
-        false => drop(named.insert(letter)),
-        true => named.extend(all.iter().filter(|other| **other != letter)),
+    let (mut named, mut ruled_out) = (BTreeSet::new(), BTreeSet::new());
+    let mut name = |letter: char, is_ruled_out: bool| {
+        if is_ruled_out { &mut ruled_out } else { &mut named }.insert(letter);
     };
     let marks = reply.marks();
     for at in &marks {
@@ -130,7 +129,10 @@ fn letters(options: &[(char, &str)], reply: &str) -> BTreeSet<char> {
             name(*letter, reply.is_ruled_out(span.clone()));
         }
     }
-    named
+    if named.is_empty() && !ruled_out.is_empty() {
+        named = all;
+    }
+    &named - &ruled_out
 }
 
 /// The words of a text by which it is recognised, in lower case and without articles.

@@ -92,20 +92,28 @@ impl Settings {
         format!("{:016x}", prompts_fingerprint())
     }
 
-    /// Leaves only what has a part in the answers. Where no agent answers its prompts are nothing, its clock and
+    /// Leaves only what has a part in the answers. Where no agent answers, an agent's prompts are nothing, its clock and
     /// its settings are the usual ones but for those that make a single prompt and its answer. So these records
     /// stand when the agent changes.
     #[must_use]
     pub fn with_what_counts(mut self) -> Self {
-        if self.arm != Arm::Memgpt {
+        // The functions of others are offered in one prompt, whether or not the grammar has a say in the call.
+        let has_agent = self.arm == Arm::Memgpt && self.task != Task::FunctionCalls;
+        if !has_agent {
             self.prompts.clear();
             self.now = Self::CASE_START;
+            let usual = AgentConfig::default();
+            let thought_max_chars = match self.arm {
+                Arm::Memgpt => self.agent.thought_max_chars,
+                _ => usual.thought_max_chars,
+            };
             let AgentConfig { sampling, answer_tokens, message_max_chars, .. } = self.agent;
             self.agent = AgentConfig {
                 sampling,
                 answer_tokens,
                 message_max_chars,
-                ..AgentConfig::default()
+                thought_max_chars,
+                ..usual
             };
         }
         self

@@ -121,14 +121,17 @@ impl Runs {
                     };
                     let all = &mut cells[cell].records;
                     let key = (cell, record.case.id.clone());
-                    match places.get(&key) {
+                    match places.get_mut(&key) {
                         None => {
                             places.insert(key, (all.len(), file.clone()));
                             all.push(record);
                         }
                         Some((place, first)) => match compared(&all[*place], &record) {
                             Compared::Same => runs.n_same += 1,
-                            Compared::OnlyFirstFailed => all[*place] = record,
+                            Compared::OnlyFirstFailed => {
+                                all[*place] = record;
+                                first.clone_from(&file);
+                            }
                             Compared::OnlySecondFailed => {}
                             Compared::Different { is_other_case } => {
                                 runs.contradictions.push(Contradiction {
@@ -165,10 +168,11 @@ impl Runs {
             let one = &one.settings;
             (&one.model, &one.weights, one.window, one.arm) == (model, weights, *window, *arm)
         };
-        let is_only_one =
-            self.cells.iter().filter(is_of).all(|one| one.settings.prompts == *prompts);
+        // A task that takes none of an agent's prompts is of whichever there is.
+        let is_another =
+            |one: &Cell| !one.settings.prompts.is_empty() && one.settings.prompts != *prompts;
         let mut name = model.clone();
-        if !is_only_one {
+        if !prompts.is_empty() && self.cells.iter().filter(is_of).any(is_another) {
             let digits: String = prompts.chars().take(PROMPTS_DIGITS).collect();
             name += &format!(", prompts {digits}");
         }

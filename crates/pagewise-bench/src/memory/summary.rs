@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 
+use pagewise_core::TokenUsage;
 use serde::{Deserialize, Serialize};
 
 use super::arm::Arm;
@@ -14,6 +15,7 @@ use super::record::{Record, Settings, all_events};
 use super::task::Task;
 use super::tasks::bfcl_memory::{self, MEMORY};
 use super::tasks::nested_kv::{ASK, DIRECT};
+use super::told::ToldRecord;
 
 /// The share of cases that are right, or the mean of what they score where a reply can be right in part.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,6 +39,42 @@ pub struct Mean {
     pub mean: f64,
     /// Its 95% interval: as a share's if each value is 0 or 1, else the bootstrap's.
     pub ci95: [f64; 2],
+}
+
+/// What it took the agent to write the memories that it is asked about, each counted once: no case has a share in it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Writing {
+    /// How many memories.
+    pub n: usize,
+    /// The agent's calls for one of them; replies included.
+    pub calls_per_memory: f64,
+    /// Tokens that went through the model for one of them: read, sampled and forced.
+    pub tokens_per_memory: f64,
+    /// Time for one of them.
+    pub seconds_per_memory: f64,
+}
+
+impl Writing {
+    /// `None` if the memories were given.
+    fn of(records: &[Record]) -> Option<Self> {
+        let mut told: BTreeMap<&str, &ToldRecord> = BTreeMap::new();
+        for record in records {
+            if let Some(one) = &record.told {
+                told.entry(&record.store).or_insert(one);
+            }
+        }
+        let n = told.len();
+        let mean = |of: &dyn Fn(&ToldRecord) -> f64| {
+            told.values().map(|one| of(one)).sum::<f64>() / n as f64
+        };
+        let written = |tokens: &TokenUsage| tokens.generated as f64 + tokens.forced as f64;
+        (n > 0).then(|| Self {
+            n,
+            calls_per_memory: mean(&|told| told.n_calls as f64),
+            tokens_per_memory: mean(&|told| told.tokens.prefilled as f64 + written(&told.tokens)),
+            seconds_per_memory: mean(&|told| told.seconds),
+        })
+    }
 }
 
 /// What a run comes to.
@@ -100,6 +138,9 @@ pub struct Summary {
     pub written_tokens_per_case: f64,
     /// Time for a case.
     pub seconds_per_case: f64,
+    /// What the memories took that the agent wrote itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub writing: Option<Writing>,
     /// Mean length of a reply: what scores a part of it rewards long ones.
     pub reply_chars: f64,
     /// Cases by the class of their failure; tasks, where a case has several.
@@ -148,10 +189,17 @@ impl Summary {
             control_ci95: control_share.as_ref().map(|share| share.ci95),
             control_by: control_share.is_some().then(|| by_labels(&control, settings.seed)),
             calls: is_agent.then(|| records.iter().map(|record| record.steps().count()).sum()),
+            // What a file says need not be a number that anything was counted to.
             calls_written: is_agent
-                .then(|| events.iter().map(|event| event.n_calls_written).sum())
+                .then(|| {
+                    let mut counts = events.iter().map(|event| event.n_calls_written);
+                    counts.try_fold(0, |sum: usize, n| Some(sum.saturating_add(n?)))
+                })
                 .flatten(),
-            invalid_calls: is_agent.then(|| events.iter().map(|event| event.n_invalid).sum()),
+            invalid_calls: is_agent.then(|| {
+                let counts = events.iter().map(|event| event.n_invalid);
+                counts.fold(0, usize::saturating_add)
+            }),
             searches: is_agent.then(|| records.iter().map(Record::n_searches).sum()),
             runtime_searches: is_agent
                 .then(|| records.iter().map(Record::n_runtime_searches).sum()),
@@ -160,6 +208,7 @@ impl Summary {
             tokens_per_case: all.tokens,
             written_tokens_per_case: all.written,
             seconds_per_case: all.seconds,
+            writing: Writing::of(records),
             reply_chars: all.reply_chars,
             failures,
             made_by: Made::counted(&every),
@@ -273,7 +322,8 @@ impl Figures {
                 *failures.entry(failure).or_default() += 1;
             }
         }
-        let written = |record: &Record| (record.tokens.generated + record.tokens.forced) as f64;
+        let written =
+            |record: &Record| record.tokens.generated as f64 + record.tokens.forced as f64;
         Self {
             share: share(records, seed),
             steps: mean(&|record| record.steps().count() as f64),
@@ -335,13 +385,22 @@ pub fn table(summaries: &[Summary]) -> String {
         }
         match (summary.calls_written, summary.calls, summary.invalid_calls) {
             (Some(n @ 1..), _, Some(n_invalid)) => {
-                let n_valid = n - n_invalid;
+                let n_valid = n.saturating_sub(n_invalid);
                 let _ = writeln!(text, "  {n_valid} of {n} calls that the model wrote are valid");
             }
             (_, Some(n), Some(n_invalid @ 1..)) => {
                 let _ = writeln!(text, "  {n_invalid} calls beside these {n} were not valid");
             }
             _ => {}
+        }
+        if let Some(Writing { n, calls_per_memory, tokens_per_memory, seconds_per_memory }) =
+            &summary.writing
+        {
+            let _ = writeln!(
+                text,
+                "  {n} memories were written first, each in {calls_per_memory:.1} calls, {tokens_per_memory:.0} tokens \
+                 and {seconds_per_memory:.1} s"
+            );
         }
         if let (Some(n @ 1..), Some(of_them @ 1..)) = (summary.searches, summary.runtime_searches) {
             let _ = writeln!(text, "  {of_them} of {n} searches left the model nothing to choose");

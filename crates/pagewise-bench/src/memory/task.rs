@@ -61,6 +61,13 @@ pub struct CaseSet {
     pub cases: Vec<Case>,
 }
 
+impl CaseSet {
+    /// Whether an arm of the task can answer these cases: not every set says what must be read.
+    pub fn has_arm(&self, arm: Arm) -> bool {
+        arm != Arm::Oracle || self.cases.iter().any(|case| !case.gold.evidence.is_empty())
+    }
+}
+
 impl Task {
     /// All that there are.
     pub const ALL: &'static [Self] = &[

@@ -10,32 +10,53 @@ use crate::memory::record::{EventRecord, Record, Step};
 use crate::memory::runs::{Cell, Runs};
 use crate::memory::score::GameTaskScore;
 
-/// The most that all cases together take, in bytes; each cell gets the same share.
+/// The most that all cases together take, in bytes.
 const CASES_BYTES_MAX: usize = 12 << 20;
 
 /// Writes the cases of all cells.
 pub(super) fn cases(runs: &Runs) -> String {
-    let share = CASES_BYTES_MAX / runs.cells.len().max(1);
-    runs.cells.iter().map(|cell| cell_with_cases(cell, share)).collect()
+    let cells: Vec<(&Cell, Vec<String>)> =
+        runs.cells.iter().map(|cell| (cell, in_order(cell))).collect();
+    let lengths = cells.iter().map(|(_, cases)| cases.iter().map(String::len).sum()).collect();
+    let bytes_max = fair_share(lengths, CASES_BYTES_MAX);
+    cells.iter().map(|(cell, cases)| cell_with_cases(cell, cases, bytes_max)).collect()
 }
 
-fn cell_with_cases(cell: &Cell, bytes_max: usize) -> String {
-    let n = cell.records.len();
+/// The most that one may take of `in_all`, if what some do not need is left to the others.
+fn fair_share(mut wanted: Vec<usize>, in_all: usize) -> usize {
+    wanted.sort_unstable();
+    let mut left = in_all;
+    for (place, one) in wanted.iter().enumerate() {
+        let share = left / (wanted.len() - place);
+        if *one > share {
+            return share;
+        }
+        left -= one;
+    }
+    in_all
+}
+
+/// Writes each case of a cell. What is wrong tells more: it comes first, and is left out last.
+fn in_order(cell: &Cell) -> Vec<String> {
+    let (right, wrong): (Vec<&Record>, Vec<&Record>) =
+        cell.records.iter().partition(|record| record.score.correct);
+    wrong.into_iter().chain(right).map(case).collect()
+}
+
+fn cell_with_cases(cell: &Cell, cases: &[String], bytes_max: usize) -> String {
+    let n = cases.len();
     let n_right = cell.records.iter().filter(|record| record.score.correct).count();
     let mut html = format!(
         "<details class=\"cell\"><summary class=\"top\">{} <span class=\"note\">{n_right} of {n} right</span></summary>\n",
         text(&cell.title())
     );
-    // What is wrong tells more: it comes first, and is left out last.
-    let (right, wrong): (Vec<&Record>, Vec<&Record>) =
-        cell.records.iter().partition(|record| record.score.correct);
-    let mut n_left_out = 0;
-    for record in wrong.into_iter().chain(right) {
-        let one = case(record);
-        if html.len() + one.len() > bytes_max {
+    let (mut n_bytes, mut n_left_out) = (0, 0);
+    for one in cases {
+        if n_bytes + one.len() > bytes_max {
             n_left_out += 1;
         } else {
-            html += &one;
+            n_bytes += one.len();
+            html += one;
         }
     }
     if n_left_out > 0 {
@@ -204,4 +225,18 @@ fn step(step: &Step) -> String {
 
 fn pair(html: &mut String, name: &str, value: &str) {
     let _ = write!(html, "<dt>{}</dt><dd>{}</dd>", text(name), long_text(value));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_some_do_not_need_is_left_to_the_others() {
+        assert_eq!(fair_share(vec![10, 100, 30], 90), 50);
+        assert_eq!(fair_share(vec![10, 100, 200], 90), 40);
+        assert_eq!(fair_share(vec![50, 50], 90), 45);
+        assert_eq!(fair_share(vec![10, 20], 90), 90);
+        assert_eq!(fair_share(Vec::new(), 90), 90);
+    }
 }

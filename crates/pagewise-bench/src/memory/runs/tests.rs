@@ -120,6 +120,13 @@ fn agents_with_other_prompts_are_never_one_row_or_one_card() {
     assert_eq!(rows(one.clone()), [row("m", 2)]);
     let two = [one.clone(), vec![with(Task::Dmr, "bbbbbbbbbbbb", 6)]].concat();
     assert_eq!(rows(two.clone()), [row("m, prompts aaaaaaaa", 2), row("m, prompts bbbbbbbb", 1)]);
+    // Function calls are asked without an agent's prompts.
+    let calls = vec![with(Task::FunctionCalls, "aaaaaaaaaaaa", 6)];
+    assert_eq!(rows([one.clone(), calls.clone()].concat()), [row("m", 3)]);
+    assert_eq!(
+        rows([two.clone(), calls].concat()),
+        [row("m, prompts aaaaaaaa", 2), row("m, prompts bbbbbbbb", 1), row("m", 1)]
+    );
     // Whichever task has both.
     let both = [two, vec![with(Task::NestedKv, "bbbbbbbbbbbb", 5)]].concat();
     assert_eq!(rows(both), [row("m, prompts aaaaaaaa", 2), row("m, prompts bbbbbbbb", 2)]);
@@ -329,6 +336,27 @@ fn a_case_that_failed_here_and_not_there_is_the_one_that_did_not() {
         assert!(runs.contradictions.is_empty());
         assert!(runs.cells[0].records.iter().all(|record| record.error.is_none()));
     }
+    // What counts is told by the file where it is.
+    let mut otherwise = cell(&settings(Task::DocQa, Arm::Memgpt), 2, 0);
+    otherwise.records[1].reply = "In 1902.".into();
+    let runs = read(&[&failed, &good, &write(&[otherwise])]);
+    assert!(runs.contradictions[0].kept.starts_with(good.path()), "{:?}", runs.contradictions);
+}
+
+#[test]
+fn counts_that_cannot_be_are_no_panic() {
+    let mut records = cell(&settings(Task::DocQa, Arm::Memgpt), 2, 0).records;
+    let mut told = |n: usize, n_invalid: usize| {
+        for record in &mut records {
+            record.events[0].n_calls_written = Some(n);
+            record.events[0].n_invalid = n_invalid;
+            record.tokens.forced = n;
+        }
+        table(&[Summary::of(&records[0].settings.clone(), &records)])
+    };
+    let text = told(1, 2);
+    assert!(text.contains("0 of 2 calls that the model wrote are valid"), "{text}");
+    told(usize::MAX, usize::MAX);
 }
 
 #[test]

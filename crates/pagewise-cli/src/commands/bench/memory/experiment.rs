@@ -43,13 +43,16 @@ pub(super) fn experiments(
                 )));
             }
             let set = cases(*task, args.limit, args, common)?;
+            if let Some(arm) = asked_arms.iter().find(|arm| !set.has_arm(**arm)) {
+                return Err(Failure::usage(without_evidence(*task, &set, *arm)));
+            }
             Ok(Experiment { task: *task, set, arms: asked_arms.clone(), windows: asked.clone() })
         };
         return args.task.iter().filter(|task| task.needs_model()).map(experiment).collect();
     };
     let mut experiments = Vec::new();
     for row in suite.rows() {
-        let arms = match args.arm.as_slice() {
+        let mut arms = match args.arm.as_slice() {
             [] => row.arms.to_vec(),
             arms => arms.iter().copied().filter(|arm| row.task.has_arm(*arm)).collect(),
         };
@@ -70,12 +73,24 @@ pub(super) fn experiments(
             }
             set => set?,
         };
+        if let Some(arm) = arms.iter().find(|arm| !set.has_arm(**arm)) {
+            printer.talk(&without_evidence(row.task, &set, *arm));
+        }
+        arms.retain(|arm| set.has_arm(*arm));
+        if arms.is_empty() {
+            continue;
+        }
         experiments.push(Experiment { task: row.task, set, arms, windows });
     }
     if experiments.is_empty() {
         return Err(Failure::usage(format!("no task of the suite {suite} has these arms")));
     }
     Ok(experiments)
+}
+
+fn without_evidence(task: Task, set: &CaseSet, arm: Arm) -> String {
+    let title = task.title(None, &set.source);
+    format!("{title} has no arm {arm}: no case says what must be read to answer it")
 }
 
 /// There are no cases to run.
@@ -143,9 +158,12 @@ fn cases(
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::commands::bench::memory::tests::memory;
     use crate::failure::Kind;
+    use crate::printer::Verbosity;
 
     #[test]
     fn cases_are_those_that_the_flags_ask_for() {
@@ -170,5 +188,26 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let none = ids(&format!("--data {}", data.path().display())).unwrap_err();
         assert!(none.1.contains("has no data for nested-kv"), "{}", none.1);
+    }
+
+    #[test]
+    fn what_must_be_read_alone_is_shown_where_a_set_says_what_it_is() {
+        let printer = Printer::new(false, Verbosity::Quiet);
+        let data = tempfile::tempdir().unwrap();
+        let line = r#"{"instructions": ["who"], "outputs": ["Ada"], "input": "Ada built a mill."}"#;
+        fs::write(data.path().join("natural_question.jsonl"), line).unwrap();
+        let arms = |flags: &str| {
+            let (args, common) = memory(flags).unwrap();
+            let asked = experiments(&args, &common, &printer).map_err(|failure| failure.message)?;
+            Ok::<_, String>(asked.into_iter().find(|one| one.task == Task::DocQa).unwrap().arms)
+        };
+        let data = data.path().display();
+        assert_eq!(arms("--task doc-qa --arm oracle --limit 1"), Ok(vec![Arm::Oracle]));
+        assert_eq!(
+            arms(&format!("--task doc-qa --arm oracle --data {data}")).unwrap_err(),
+            "doc-qa (leval) has no arm oracle: no case says what must be read to answer it"
+        );
+        let all = vec![Arm::Memgpt, Arm::FullContext, Arm::Retrieval, Arm::NoMemory];
+        assert_eq!(arms(&format!("--suite full --limit 1 --data {data}")), Ok(all));
     }
 }
