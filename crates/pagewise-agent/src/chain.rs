@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use pagewise_core::{FunctionCall, FunctionResult, Message, MessageBody, MessageId, Status};
+use pagewise_core::{FunctionCall, FunctionResult, Message, MessageBody, MessageId, Role, Status};
 use pagewise_memory::{PassageId, WorkingContext, identifiers};
 
 use crate::functions::{
@@ -66,6 +66,8 @@ pub(crate) struct Chain {
     pub(crate) shown_passages: BTreeSet<PassageId>,
     /// The pages that the last search had.
     pub(crate) n_pages: u32,
+    /// The words of the last search of recall storage, and who spoke that it was confined to.
+    pub(crate) last_search: Option<(String, Option<Role>)>,
 }
 
 impl Chain {
@@ -97,6 +99,7 @@ impl Chain {
             shown_messages: BTreeSet::new(),
             shown_passages: BTreeSet::new(),
             n_pages: 1,
+            last_search: None,
         }
     }
 

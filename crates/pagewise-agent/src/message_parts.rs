@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use pagewise_core::Role;
+
 /// Quotation marks, in pairs. Single ones are left out: most of them are apostrophes.
 const QUOTATION_MARKS: [(char, char); 5] =
     [('"', '"'), ('“', '”'), ('„', '“'), ('«', '»'), ('「', '」')];
@@ -119,6 +121,70 @@ fn letter_before(line: &str) -> Option<char> {
 /// Whether a message has the one sign of a question that needs no language.
 pub(crate) fn has_question_mark(message: &str) -> bool {
     message.contains(QUESTION_MARKS)
+}
+
+/// Returns who has said what a message asks about, if it says so: the user with "I told you", the agent with "did you
+/// suggest". In other languages it is not known.
+pub(crate) fn said_by(message: &str) -> Option<Role> {
+    const USER: [&str; 3] = ["i", "i've", "i'd"];
+    const AGENT: [&str; 3] = ["you", "you've", "you'd"];
+    const BETWEEN: [&str; 7] = ["once", "already", "ever", "just", "have", "had", "previously"];
+    const SAID: [&str; 11] = [
+        "told",
+        "said",
+        "mentioned",
+        "asked",
+        "recommended",
+        "suggested",
+        "advised",
+        "explained",
+        "promised",
+        "described",
+        "wrote",
+    ];
+    const SAY: [&str; 11] = [
+        "tell",
+        "say",
+        "mention",
+        "ask",
+        "recommend",
+        "suggest",
+        "advise",
+        "explain",
+        "promise",
+        "describe",
+        "write",
+    ];
+    let words = words_outside_quotations(message);
+    let has_said = |subjects: &[&str]| {
+        words.iter().enumerate().any(|(at, word)| {
+            let behind = words[at + 1..].iter().map(String::as_str);
+            let verb = behind.take(3).find(|word| !BETWEEN.contains(word));
+            let is_past = verb.is_some_and(|verb| SAID.contains(&verb));
+            // "Did you say", but not "can you tell".
+            let is_asked = at > 0 && words[at - 1] == "did";
+            let is_said = is_past || (is_asked && verb.is_some_and(|verb| SAY.contains(&verb)));
+            subjects.contains(&word.as_str()) && is_said
+        })
+    };
+    match (has_said(&USER), has_said(&AGENT)) {
+        (true, false) => Some(Role::User),
+        (false, true) => Some(Role::Assistant),
+        _ => None,
+    }
+}
+
+fn words_outside_quotations(message: &str) -> Vec<String> {
+    let mut outside = String::new();
+    let mut from = 0;
+    for inside in quoted(message) {
+        outside.push_str(&message[from..inside.start]);
+        from = inside.end;
+    }
+    outside.push_str(&message[from..]);
+    let outside = outside.to_lowercase().replace('\u{2019}', "'");
+    let words = outside.split(|c: char| !c.is_alphanumeric() && c != '\'');
+    words.filter(|word| !word.is_empty()).map(str::to_string).collect()
 }
 
 /// The quotations that can be looked for alone.
@@ -265,6 +331,31 @@ mod tests {
             assert_eq!(asked(whole), whole);
         }
         assert_eq!(asked("Tell me of the pump. Be brief."), "Tell me of the pump. Be brief.");
+    }
+
+    #[test]
+    fn who_said_it_is_known_if_the_message_says_so() {
+        for said in [
+            "I once told you this: \"you said it rains.\" Which month was that?",
+            "What did I tell you about my sister?",
+            "Which hotel was it that I’ve already mentioned?",
+            "I had asked you about a pump.",
+        ] {
+            assert_eq!(said_by(said), Some(Role::User), "{said}");
+        }
+        for said in ["What did you suggest for the hallway?", "You told me of a book. Which one?"] {
+            assert_eq!(said_by(said), Some(Role::Assistant), "{said}");
+        }
+        for said in [
+            "Can you tell me where I parked?",
+            "I was told that the shop is closed. Is it?",
+            "You said that I told you. What was it?",
+            "What do you recommend?",
+            "Was hast du mir gesagt?",
+            "She told me and I forgot.",
+        ] {
+            assert_eq!(said_by(said), None, "{said}");
+        }
     }
 
     #[test]

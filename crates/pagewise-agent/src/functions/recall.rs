@@ -8,7 +8,7 @@ use super::{Done, Effect, Execution, Function, Purpose, State};
 use crate::{
     config::Heartbeats,
     main_context::clip,
-    message_parts::wanted,
+    message_parts::{said_by, wanted},
     relative_days::{with_days, written},
     tool_rules::{Must, must},
 };
@@ -31,7 +31,12 @@ pub(crate) static CONVERSATION_SEARCH: Function = Function {
         execution.chain.search_for(call.text("words"));
         let words = search_words(call, execution);
         let query = RecallQuery { words: Some(words), ..recall_query(call, execution) };
-        let page = execution.store.recall_search(&query)?;
+        let speaker = speaker(call, execution);
+        let of_speaker = RecallQuery { roles: speaker.into_iter().collect(), ..query.clone() };
+        let mut page = execution.store.recall_search(&of_speaker)?;
+        if page.total == 0 && speaker.is_some() {
+            page = execution.store.recall_search(&query)?;
+        }
         Ok(Done::ok(call, show(&page, execution), Effect::None))
     },
 };
@@ -109,6 +114,20 @@ pub(super) fn search_words(call: &FunctionCall, execution: &Execution<'_>) -> St
         Some(reading) => format!("{words} {}", reading.leads.join(" ")),
         None => format!("{words} {}", wanted(&chain.event_text)),
     }
+}
+
+/// Who spoke that the search is confined to. The first one looks among what was said by the one who has said it
+/// according to the message, all its pages do, and another one among everything: the message may be wrong.
+fn speaker(call: &FunctionCall, execution: &mut Execution<'_>) -> Option<Role> {
+    let words = call.text("words");
+    let chain = &mut *execution.chain;
+    let speaker = match &chain.last_search {
+        Some((before, speaker)) if before == words => *speaker,
+        Some(_) => None,
+        None => said_by(&chain.event_text),
+    };
+    chain.last_search = Some((words.to_string(), speaker));
+    speaker
 }
 
 /// Says what there is of it and how much, before what a page has.

@@ -10,7 +10,9 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use pagewise_agent::{Agent, AgentConfig, AgentError, Event, Observer, Outcome, Rendering};
-use pagewise_core::{FixedClock, MessageBody, MessageId, Prompt, SessionSlot, Status};
+use pagewise_core::{
+    FixedClock, FunctionCall, MessageBody, MessageId, Prompt, SessionSlot, Status,
+};
 use pagewise_memory::{NewPassage, QueueState, SearchMode, Store, Summary};
 use pagewise_testkit::{Asked, HashEmbedder, ScriptedModel, call, random_text};
 use proptest::prelude::*;
@@ -245,6 +247,40 @@ fn what_is_found_says_which_days_it_means() {
     let outcome = fixture.say("When did the pump break?");
     let line = "- 4 January 2026, the user said: The pump broke two days ago. (two days ago: 2 January 2026)";
     assert!(outcome.calls[0].result.contains(line), "{}", outcome.calls[0].result);
+}
+
+#[test]
+fn the_first_search_looks_among_what_was_said_by_who_said_it() {
+    let home = tempfile::tempdir().unwrap();
+    let mut store = Store::open(home.path(), Arc::new(HashEmbedder::new())).unwrap();
+    let at = "2026-01-04T09:00:00Z".parse().unwrap();
+    let summary = Summary { text: "The pump was discussed.".into(), n_messages: 2 };
+    let advice = FunctionCall::new("send_message", [("message", "Oil the pump.")]);
+    store
+        .transact(|tx| {
+            tx.append(at, MessageBody::User { text: "The pump is loud.".into() })?;
+            tx.append(at, MessageBody::Call(advice.clone()))?;
+            let (first_in_view, summary) = (MessageId(3), Some(summary.clone()));
+            tx.set_queue(&QueueState { first_in_view, summary, warned: false })
+        })
+        .unwrap();
+    drop(store);
+    let search = |words: &str| call("conversation_search", &[("words", words)]);
+    let results = |message: &str, words: [&str; 2]| {
+        let model = ScriptedModel::new(4096, [search(words[0]), search(words[1]), reply("Yes.")]);
+        let mut fixture = Fixture::open(home.path(), model, quiet()).unwrap();
+        let outcome = fixture.say(message);
+        [0, 1].map(|at| {
+            let result = &outcome.calls[at].result;
+            ["The pump is loud.", "Oil the pump."].map(|text| result.contains(text))
+        })
+    };
+    let said = "What did you suggest for the pump?";
+    // Another search is among everything; what was shown is not shown again.
+    assert_eq!(results(said, ["pump", "loud pump"]), [[false, true], [true, false]]);
+    let said = "What did I tell you of the pump?";
+    assert_eq!(results(said, ["pump", "oil pump"]), [[true, false], [false, true]]);
+    assert_eq!(results("What of the pump?", ["pump", "oil"])[0], [true, true]);
 }
 
 #[test]
