@@ -173,7 +173,8 @@ fn says_the_same(a: &str, b: &str) -> bool {
 ///
 /// Small models append the new fact and leave the contradicted one; asked whether two facts can both be true,
 /// they answer by how alike they look. So it is by words here: either only the last word differs ("lives in
-/// Oslo", "lives in Bergen now"), or the place, of however many words, or the line has much in common with the fact beside its subject.
+/// Oslo", "lives in Bergen now"), or the place, of however many words, or the line has much in common with the fact
+/// beside its subject.
 pub(crate) fn outdated<'a>(lines: &'a [String], text: &str) -> Option<&'a String> {
     let said = stems(text);
     // Two things that happened on one day are not the same thing.
