@@ -25,7 +25,13 @@ const PERSONA: &str = "I am an assistant who talks with the user again and again
 const BEFORE: &str =
     "These are your conversations with a user, oldest first; \"You\" are the assistant.\n\n";
 
-const UNKNOWN: &str = "If it was never said, say that you do not know.";
+// A prompt that has the exception alone ("If it was never said, say that you do not know.") lets the 1.5B say that of
+// every question, with the answer in view: what is wanted comes first.
+const INSTRUCTION: &str = "Answer the user's question briefly from these conversations, or say that you do not know if it \
+    was never said.";
+
+const INSTRUCTION_ALONE: &str =
+    "Answer the user's question briefly, or say that you do not know if you cannot know it.";
 
 /// The endings of the names of questions that have no answer.
 pub(crate) const ABSTENTION: &str = "_abs";
@@ -78,8 +84,8 @@ pub(crate) fn case(question: Question) -> Case {
         messages: vec![UserMessage { text, after_reset: false }],
         baseline: Baseline {
             before: BEFORE.into(),
-            after: format!("\n\n{UNKNOWN} {now}"),
-            alone: format!("{UNKNOWN} {now}"),
+            after: format!("\n\n{INSTRUCTION} {now}"),
+            alone: format!("{INSTRUCTION_ALONE} {now}"),
             query: String::new(),
         },
         gold: Gold {
