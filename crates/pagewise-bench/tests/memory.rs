@@ -299,6 +299,15 @@ fn a_run_does_not_go_on_where_other_cases_have_the_same_names() {
         fixture().run(&others[..1], Some(out.path())).unwrap();
     }
     assert_eq!(fs::read_to_string(&file).unwrap(), text);
+
+    // What stands around the question is a part of a prompt without an agent, and nothing of one with it.
+    let prompted = || Fixture::new(Task::NestedKv, Arm::NoMemory, WINDOW, vec!["no".into(); 2]);
+    prompted().run(&cases, Some(out.path())).unwrap();
+    let mut prompted_otherwise = cases.clone();
+    prompted_otherwise[1].baseline.alone += " Be brief.";
+    let error = prompted().run(&prompted_otherwise, Some(out.path())).unwrap_err().to_string();
+    assert!(error.contains("has 1 other case of the same name"), "{error}");
+    fixture().run(&prompted_otherwise, Some(out.path())).unwrap();
 }
 
 #[test]
@@ -501,8 +510,8 @@ fn documents_are_searched_by_the_agent_or_found_for_a_prompt() {
 
     // Twenty documents share what is left of 1,536 tokens: some 50 each, or ten characters.
     let many = |truncation| Documents { n_max: 20, truncation };
-    let (by_tokens, _) = with(Arm::FullContext, many(Truncation::Tokens), 1536);
-    let (by_chars, _) = with(Arm::FullContext, many(Truncation::Paper), 1536);
+    let (by_tokens, _) = with(Arm::Retrieval, many(Truncation::Tokens), 1536);
+    let (by_chars, _) = with(Arm::Retrieval, many(Truncation::Paper), 1536);
     assert_eq!((by_tokens.n_pieces, by_chars.n_pieces), (20, 20));
     let room = 1536 - 200;
     assert!(by_tokens.tokens <= room && by_tokens.tokens > room - 300, "{by_tokens:?}");

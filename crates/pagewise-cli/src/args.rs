@@ -88,8 +88,9 @@ pub(crate) struct CommonArgs {
     /// [default: the best]
     #[arg(long, global = true, value_name = "NAME", env = "PAGEWISE_ISA")]
     pub(crate) isa: Option<Isa>,
-    /// Seeds the choice of tokens; at temperature 0, the default, it has no effect. The same seed, clock
-    /// and messages give the same tokens on the same kernels, if the program is not restarted in between
+    /// Seeds the choice of tokens, on which it has no effect at temperature 0, the default, and the cases that
+    /// `bench` generates. The same seed, clock and messages give the same tokens on the same kernels, if the
+    /// program is not restarted in between
     #[arg(long, global = true, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
     /// Temperature; 0 always takes the likeliest token [default: 0]

@@ -339,8 +339,7 @@ impl Answering<'_> {
                 n_pieces: n,
             });
         }
-        let takes_all =
-            self.settings.arm == Arm::FullContext && documents.truncation == Truncation::Whole;
+        let takes_all = self.settings.arm == Arm::FullContext;
         let n_max = if takes_all { all.len() } else { documents.n_max.min(all.len()) };
         let prepared = self.memories.get(&case.memory, self.starts(case))?;
         let places = prepared.best_passages(&case.baseline.query, n_max)?;

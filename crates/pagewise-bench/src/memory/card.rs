@@ -64,8 +64,8 @@ pub struct CardLine {
     pub failures: Vec<(&'static str, usize)>,
     /// For each value of each label, how many of how many answers are right.
     pub by: BTreeMap<String, BTreeMap<String, [usize; 2]>>,
-    /// What follows.
-    pub advice: Advice,
+    /// What follows; `None` where the score has no such meaning.
+    pub advice: Option<Advice>,
 }
 
 /// What follows from a share with its interval.
@@ -165,7 +165,7 @@ impl Card {
                 format!("{:.1}", line.steps_per_case),
                 format!("{:.0}", line.tokens_per_case),
                 format!("{:.1}", line.seconds_per_case),
-                line.advice.name().into(),
+                line.advice.map_or("–", Advice::name).into(),
             ]);
         }
         text += &text_table(&rows);
@@ -176,7 +176,8 @@ impl Card {
         let _ = writeln!(
             text,
             "\n\"use\": the lower end of the 95% interval is at least {ADVISED_FROM}; \"do not use\": its upper end is \
-             below {ADVISED_AGAINST_BELOW}; \"check replies\": neither. \"memory adds\": accuracy less that of the \
+             below {ADVISED_AGAINST_BELOW}; \"check replies\": neither; of openers none is given, since nearness is no share of \
+             what is right. \"memory adds\": accuracy less that of the \
              question alone, over the cases that both arms have. Calls, tokens and seconds are means over cases; \
              seconds are those of the machine that ran them.",
         );
@@ -230,7 +231,7 @@ impl CardLine {
         failures.truncate(CLASSES_NAMED);
         Self {
             part: part.name.clone(),
-            advice: Advice::of(memgpt.ci95),
+            advice: cell.settings.task.scores_right().then(|| Advice::of(memgpt.ci95)),
             memgpt,
             others: shares,
             over_no_memory,

@@ -75,6 +75,25 @@ pub struct Baseline {
     pub query: String,
 }
 
+impl Baseline {
+    /// Returns a hash of it that is the same in every run.
+    pub(crate) fn fingerprint(&self) -> String {
+        let Self { before, after, alone, query } = self;
+        fingerprint([before, after, alone, query].into_iter().map(String::as_str))
+    }
+}
+
+/// Returns a hash of texts.
+pub(crate) fn fingerprint<'a>(texts: impl Iterator<Item = &'a str>) -> String {
+    // FNV-1a, which is the same everywhere; a zero byte, which no text has, ends each.
+    let hash = texts
+        .flat_map(|text| text.bytes().chain([0]))
+        .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
+        });
+    format!("{hash:016x}")
+}
+
 /// What memory holds before the first message.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {

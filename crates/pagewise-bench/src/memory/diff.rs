@@ -4,6 +4,8 @@ use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
 
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use super::arm::Arm;
@@ -17,6 +19,12 @@ use super::task::Task;
 
 /// Cases that are named before the rest are counted.
 const NAMED_MAX: usize = 12;
+
+/// Up to so many groups all exchanges of signs are counted, beyond them [`N_SIGNS`] at random.
+const SIGNS_EXACT_MAX: usize = 14;
+
+/// Exchanges of signs drawn at random.
+const N_SIGNS: usize = 10_000;
 
 /// The longest value of a setting that is shown, in characters.
 const VALUE_CHARS: usize = 40;
@@ -115,7 +123,7 @@ impl Diff {
         let mut text = String::new();
         for cell in &self.cells {
             let CellDiff { part, models, paired, .. } = cell;
-            let Paired { n, accuracy, difference, ci95, p, gained, lost } = paired;
+            let Paired { n, accuracy, difference, ci95, test, p, gained, lost } = paired;
             let models = both(models);
             let _ = match (cell.arm, cell.window) {
                 (Some(arm), Some(window)) => {
@@ -125,12 +133,13 @@ impl Diff {
             };
             let _ = writeln!(
                 text,
-                "  {:.3} and {:.3}: {:+.3} (95%: {:+.3} to {:+.3}), McNemar p = {}",
+                "  {:.3} and {:.3}: {:+.3} (95%: {:+.3} to {:+.3}), {} p = {}",
                 accuracy[0],
                 accuracy[1],
                 difference,
                 ci95[0],
                 ci95[1],
+                test.name(),
                 probability(*p)
             );
             for (what, ids) in [("gained", gained), ("lost", lost)] {
@@ -341,7 +350,7 @@ fn left_out(a: &Cell, b: &Cell) -> Vec<LeftOut> {
     let models = both(&[model.clone(), b.settings.model.clone()]);
     let left_out = parts_of_both(a, b).into_iter().map(|(one, other)| LeftOut {
         cell: format!("{}, {models}, {arm}, window {window}", one.name),
-        n: same_names(&one, &other).filter(|[a, b]| !a.case.asks_the_same(&b.case)).count(),
+        n: same_names(&one, &other).filter(|[a, b]| !a.asks_the_same(b)).count(),
     });
     left_out.filter(|one| one.n > 0).collect()
 }
@@ -360,7 +369,7 @@ fn compare_sets(a: &MeasuredSet<'_>, b: &MeasuredSet<'_>) -> Option<CellDiff> {
         let both = [*schema, *others.get(&*schema.id)?];
         let correct = both.map(|one| one.verdict() == Verdict::Right);
         let values = correct.map(|correct| f64::from(u8::from(correct)));
-        Some(Pair { id: &schema.id, store: "", is_game: false, correct, values })
+        Some(Pair { id: &schema.id, store: "", correct, values })
     });
     Some(CellDiff {
         part: Task::Grammar.title(None, a.source),
@@ -384,28 +393,50 @@ pub struct Paired {
     pub difference: f64,
     /// Its 95% interval.
     pub ci95: [f64; 2],
-    /// The probability of so uneven changes, or more so, if neither run is better (McNemar's exact test).
+    /// What says how likely such a difference is if neither run is better.
+    pub test: Test,
+    /// How likely one as large or larger is then.
     pub p: f64,
-    /// Cases that only the second has right, and games of which it has done more.
+    /// Cases of which the second has more right: all, or a larger part where a reply can be right in part.
     pub gained: Vec<String>,
-    /// Cases that only the first has right, and games of which it has done more.
+    /// Cases of which the first has.
     pub lost: Vec<String>,
+}
+
+/// How probable a difference is if neither run is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Test {
+    /// McNemar's exact test of the cases that are right in one run alone.
+    Mcnemar,
+    /// Fisher's randomisation of pairs: whose value is whose is exchanged at random, for all cases of a store at
+    /// once. For values between 0 and 1, and for cases that share a store.
+    SignFlip,
+}
+
+impl Test {
+    /// Returns its name, for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mcnemar => "McNemar",
+            Self::SignFlip => "sign-flip",
+        }
+    }
 }
 
 /// A case of both.
 struct Pair<'a> {
     id: &'a str,
     store: &'a str,
-    is_game: bool,
     correct: [bool; 2],
     values: [f64; 2],
 }
 
 impl Pair<'_> {
-    /// How the second compares with the first: by being right, and of a game, by the tasks that are done.
+    /// How the second compares with the first.
     fn change(&self) -> Ordering {
-        let Self { is_game, correct: [a, b], values: [c, d], .. } = self;
-        if *is_game { d.total_cmp(c) } else { b.cmp(a) }
+        let [first, second] = &self.values;
+        second.total_cmp(first)
     }
 }
 
@@ -413,12 +444,10 @@ impl Paired {
     /// Compares two parts; `None` if they have no case in common. One that asks for something else is another case,
     /// whatever its name.
     pub(crate) fn of(a: &Part<'_>, b: &Part<'_>) -> Option<Self> {
-        let is_game = |record: &Record| !record.score.tasks.is_empty();
-        let both = same_names(a, b).filter(|[a, b]| a.case.asks_the_same(&b.case));
+        let both = same_names(a, b).filter(|[a, b]| a.asks_the_same(b));
         let pairs = both.map(|both| Pair {
             id: &both[0].case.id,
             store: &both[0].store,
-            is_game: both.into_iter().any(is_game),
             correct: both.map(|one| one.score.correct),
             values: both.map(|one| one.score.value()),
         });
@@ -442,33 +471,40 @@ impl Paired {
         let n = pairs.len();
         let mean = |side: usize| pairs.iter().map(|pair| pair.values[side]).sum::<f64>() / n as f64;
         let accuracy = [mean(0), mean(1)];
-        let mut ci95 = newcombe(counts);
         let changes: Vec<f64> = pairs.iter().map(|pair| pair.values[1] - pair.values[0]).collect();
-        let stores: Vec<&str> = pairs.iter().map(|pair| pair.store).collect();
-        let mut groups = grouped(&changes, &stores);
-        if groups.len() < 2 {
-            // One store shows nothing of how stores differ.
-            groups = changes.iter().map(|change| vec![*change]).collect();
-        }
+        let alone: Vec<Vec<f64>> = changes.iter().map(|change| vec![*change]).collect();
         let is_whole = changes.iter().all(|change| change.fract() == 0.0);
-        let [low, high] = bootstrap_clusters(&groups, 0);
-        if !is_whole {
+        let mut ci95 = match n {
+            _ if is_whole => newcombe(counts),
             // One case shows nothing of how cases differ.
-            ci95 = if n == 1 { [-1.0, 1.0] } else { [low.max(-1.0), high.min(1.0)] };
-        } else if (2..n).contains(&groups.len()) {
-            // Cases of one store may change together.
-            ci95 = [ci95[0].min(low.max(-1.0)), ci95[1].max(high.min(1.0))];
+            1 => [-1.0, 1.0],
+            _ => within_reach(bootstrap_clusters(&alone, 0)),
+        };
+        let stores: Vec<&str> = pairs.iter().map(|pair| pair.store).collect();
+        let groups = grouped(&changes, &stores);
+        // Cases of one store may change together; a single one shows nothing of how stores differ.
+        let shares_stores = (2..n).contains(&groups.len());
+        if shares_stores {
+            let [low, high] = within_reach(bootstrap_clusters(&groups, 0));
+            ci95 = [ci95[0].min(low), ci95[1].max(high)];
         }
-        Some(Self {
-            n,
-            accuracy,
-            difference: accuracy[1] - accuracy[0],
-            ci95,
-            p: mcnemar(lost.len(), gained.len()),
-            gained,
-            lost,
-        })
+        let (test, p) = match (is_whole, shares_stores) {
+            (true, false) => (Test::Mcnemar, mcnemar(lost.len(), gained.len())),
+            (false, false) => (Test::SignFlip, sign_flip(&alone)),
+            // Never surer than if each case stood for itself.
+            (true, true) => {
+                (Test::SignFlip, sign_flip(&groups).max(mcnemar(lost.len(), gained.len())))
+            }
+            (false, true) => (Test::SignFlip, sign_flip(&groups).max(sign_flip(&alone))),
+        };
+        let difference = accuracy[1] - accuracy[0];
+        Some(Self { n, accuracy, difference, ci95, test, p, gained, lost })
     }
+}
+
+/// Cuts an interval to what differences of shares can be.
+fn within_reach([low, high]: [f64; 2]) -> [f64; 2] {
+    [low.max(-1.0), high.min(1.0)]
 }
 
 /// Returns the 95% interval for the second share less the first, of the same cases: Newcombe's square-and-add
@@ -504,9 +540,54 @@ fn mcnemar(b: usize, c: usize) -> f64 {
     (2.0 * sum).min(1.0)
 }
 
+/// Returns the two-sided probability of Fisher's randomisation test: that the changes of all groups together come to as
+/// much as they do, or more, either way, if each group's might as well have been the other way round. It is exact for a few
+/// groups, else from samples, in which what was observed counts as one.
+fn sign_flip(groups: &[Vec<f64>]) -> f64 {
+    let sums: Vec<f64> = groups.iter().map(|group| group.iter().sum()).collect();
+    let sums: Vec<f64> = sums.into_iter().filter(|sum| *sum != 0.0).collect();
+    let observed = sums.iter().sum::<f64>().abs();
+    // Sums that differ in their last bits alone are the same.
+    let is_as_large = |sum: f64| sum.abs() >= observed - 1e-9;
+    if sums.len() <= SIGNS_EXACT_MAX {
+        let n = 1_usize << sums.len();
+        let signed = |signs: usize| {
+            let sum =
+                |(place, sum): (usize, &f64)| if signs >> place & 1 == 0 { *sum } else { -sum };
+            sums.iter().enumerate().map(sum).sum::<f64>()
+        };
+        return (0..n).filter(|signs| is_as_large(signed(*signs))).count() as f64 / n as f64;
+    }
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let n_as_large = (0..N_SIGNS)
+        .filter(|_| {
+            is_as_large(sums.iter().map(|sum| if rng.random_bool(0.5) { *sum } else { -sum }).sum())
+        })
+        .count();
+    (n_as_large + 1) as f64 / (N_SIGNS + 1) as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sign_flips_by_hand() {
+        let of = |sums: &[f64]| sign_flip(&sums.iter().map(|sum| vec![*sum]).collect::<Vec<_>>());
+        let check = |found: f64, p: f64| assert!((found - p).abs() < 1e-9, "{found}, not {p}");
+        check(of(&[]), 1.0);
+        check(of(&[0.0, 0.0]), 1.0);
+        check(of(&[0.3]), 1.0);
+        // 1 + 2 + 3 = 6: of eight, that and its opposite. 3 - 1 + 2 = 4: also 6, -4 and -6.
+        check(of(&[0.1, 0.2, 0.3]), 0.25);
+        check(of(&[0.3, -0.1, 0.2]), 0.5);
+        check(sign_flip(&[vec![0.1, 0.1], vec![0.2, -0.1]]), 0.5);
+        // Changes of one size are McNemar's.
+        check(of(&[1.0, 1.0, 1.0, 1.0, 1.0, -1.0]), mcnemar(1, 5));
+        let many: Vec<f64> = (0..40).map(|n| if n < 12 { -0.5 } else { 0.5 }).collect();
+        assert!((of(&many) - mcnemar(12, 28)).abs() < 0.006, "{}", of(&many));
+        assert!(of(&vec![0.5; 40]) < 0.0002);
+    }
 
     #[test]
     fn mcnemar_by_hand() {

@@ -66,8 +66,8 @@ fn head(runs: &Runs) -> String {
     html += &match n {
         0 => "<p>No cases.</p>\n".into(),
         n => format!(
-            "<p>{n} cases of {n_tasks} tasks, answered by {}. An accuracy is a share of cases, with its 95% \
-             interval.</p>\n",
+            "<p>{n} cases of {n_tasks} tasks, answered by {}. An accuracy is a share of cases, or a mean (of F1 for \
+             locomo, of the tasks done for quest, of nearness for opener), with its 95% interval.</p>\n",
             text(&models.join(", "))
         ),
     };

@@ -52,27 +52,22 @@ pub fn bootstrap(values: &[f64], seed: u64) -> [f64; 2] {
 /// an empty name is a cluster of its own.
 ///
 /// Shares have Wilson's interval, other means the bootstrap's. Where clusters have several values, they are
-/// drawn whole, and the interval is widened as if each were one value; for a share it is never narrower
-/// than Wilson's, which is what is left to say when all values are the same, or all are in one cluster.
+/// drawn whole too, and the interval is widened as if each were one value; it is never narrower than that of
+/// values alone, which is what is left to say when all values are the same, or all are in one or two clusters.
 pub(crate) fn interval(values: &[f64], clusters: &[&str], seed: u64) -> [f64; 2] {
-    let groups = grouped(values, clusters);
     let is_share = values.iter().all(|value| *value == 0.0 || *value == 1.0);
-    let n_right = values.iter().filter(|value| **value == 1.0).count();
-    let wilson = wilson(n_right, values.len());
-    match groups.len() {
-        n if n == values.len() || n < 2 => {
-            if is_share {
-                wilson
-            } else {
-                bootstrap(values, seed)
-            }
-        }
-        _ => {
-            let [low, high] = bootstrap_clusters(&groups, seed);
-            let [low, high] = [low.max(0.0), high.min(1.0)];
-            if is_share { [low.min(wilson[0]), high.max(wilson[1])] } else { [low, high] }
-        }
+    let alone = if is_share {
+        let n_right = values.iter().filter(|value| **value == 1.0).count();
+        wilson(n_right, values.len())
+    } else {
+        bootstrap(values, seed)
+    };
+    let groups = grouped(values, clusters);
+    if groups.len() == values.len() || groups.len() < 2 {
+        return alone;
     }
+    let [low, high] = bootstrap_clusters(&groups, seed);
+    [low.max(0.0).min(alone[0]), high.min(1.0).max(alone[1])]
 }
 
 /// Returns in how many clusters the values are, if some are in the same.
@@ -160,6 +155,10 @@ mod tests {
         let [low, high] = interval(&means, &stores, 1);
         let [low_alone, high_alone] = interval(&means, &alone, 1);
         assert!(high - low > 1.5 * (high_alone - low_alone), "{low} to {high}");
+        // Two stores that happen to have the same mean do not make it certain.
+        let two: Vec<&str> = (0..40).map(|n| if n % 2 == 0 { "a" } else { "b" }).collect();
+        let fractions: Vec<f64> = (0..40).map(|n| f64::from(n / 2) / 20.0).collect();
+        assert_eq!(interval(&fractions, &two, 1), interval(&fractions, &alone, 1));
         assert_eq!((n_clusters(&stores), n_clusters(&alone)), (Some(10), None));
     }
 

@@ -14,6 +14,8 @@ use super::summary::{Share, share, text_table};
 pub struct Leaderboard {
     /// The tasks, with their source unless generated.
     pub tasks: Vec<String>,
+    /// How many of them are in the mean: not those whose score is no share of what is right.
+    pub n_in_mean: usize,
     /// The models, the best first.
     pub standings: Vec<Standing>,
 }
@@ -32,7 +34,7 @@ pub struct Standing {
     pub window: usize,
     /// One for each task; `None` where it was not run.
     pub scores: Vec<Option<TaskScore>>,
-    /// Tasks that it was run on.
+    /// Tasks of the mean that it was run on.
     pub n_tasks: usize,
     /// The mean of their scores, each counted once.
     pub mean: f64,
@@ -50,6 +52,8 @@ pub struct TaskScore {
     pub score: f64,
     /// Its 95% interval.
     pub ci95: [f64; 2],
+    /// Whether it is in the mean.
+    pub is_in_mean: bool,
 }
 
 impl TaskScore {
@@ -64,7 +68,8 @@ impl TaskScore {
         let parts: Vec<(f64, [f64; 2])> =
             shares.iter().map(|share| (share.accuracy, share.ci95)).collect();
         let (score, ci95) = mean(&parts);
-        Self { n: shares.iter().map(|share| share.n).sum(), score, ci95 }
+        let is_in_mean = cell.settings.task.scores_right();
+        Self { n: shares.iter().map(|share| share.n).sum(), score, ci95, is_in_mean }
     }
 }
 
@@ -73,10 +78,12 @@ impl Leaderboard {
     pub fn of(runs: &Runs) -> Self {
         let cells = || runs.cells.iter().filter(|cell| cell.settings.arm == Arm::Memgpt);
         let mut tasks: Vec<String> = Vec::new();
+        let mut n_in_mean = 0;
         for cell in cells() {
             let name = cell.settings.title();
             if !tasks.contains(&name) {
                 tasks.push(name);
+                n_in_mean += usize::from(cell.settings.task.scores_right());
             }
         }
         let mut standings: Vec<Standing> = Vec::new();
@@ -109,14 +116,15 @@ impl Leaderboard {
             standings[at].scores[column] = Some(TaskScore::of(cell));
         }
         for standing in &mut standings {
+            let in_mean = standing.scores.iter().flatten().filter(|score| score.is_in_mean);
             let scores: Vec<(f64, [f64; 2])> =
-                standing.scores.iter().flatten().map(|score| (score.score, score.ci95)).collect();
+                in_mean.map(|score| (score.score, score.ci95)).collect();
             standing.n_tasks = scores.len();
             (standing.mean, standing.ci95) = mean(&scores);
         }
         // A mean over fewer tasks is another measure: it does not stand above one over more.
         standings.sort_by(|a, b| b.n_tasks.cmp(&a.n_tasks).then(b.mean.total_cmp(&a.mean)));
-        Self { tasks, standings }
+        Self { tasks, n_in_mean, standings }
     }
 
     /// Writes it for people; nothing if no model was run.
@@ -131,23 +139,22 @@ impl Leaderboard {
         for standing in &self.standings {
             let mut row = vec![standing.model.clone(), standing.window.to_string()];
             row.extend(standing.scores.iter().map(|score| match score {
-                Some(TaskScore { n, score, ci95: [low, high] }) => {
+                Some(TaskScore { n, score, ci95: [low, high], .. }) => {
                     format!("{score:.2} ({low:.2} to {high:.2}, n {n})")
                 }
                 None => "–".into(),
             }));
             let Standing { mean, ci95: [low, high], n_tasks, .. } = standing;
-            row.push(format!(
-                "{mean:.2} ({low:.2} to {high:.2}, {n_tasks} of {})",
-                self.tasks.len()
-            ));
+            let of = self.n_in_mean;
+            row.push(format!("{mean:.2} ({low:.2} to {high:.2}, {n_tasks} of {of})"));
             rows.push(row);
         }
         let mut text = text_table(&rows);
         let _ = writeln!(
             text,
-            "The memgpt arm. Each task counts once in the mean; nested-kv is the mean of accuracy and control, and \
-             bfcl-memory has only what the agent saved to answer from."
+            "The memgpt arm. Each task counts once in the mean, but for opener, whose nearness is no share of what is \
+             right; nested-kv is the mean of accuracy and control, and bfcl-memory has only what the agent saved to \
+             answer from."
         );
         text
     }

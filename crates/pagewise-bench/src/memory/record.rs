@@ -60,7 +60,7 @@ pub struct Settings {
     /// What the agent's prompts are, as a number: records that were made with others are not mixed. Empty where
     /// no agent answers.
     pub prompts: String,
-    /// How documents are cut for a prompt, and how many there are.
+    /// How documents are cut for a prompt, and how many there are; the usual where no passages are searched for it.
     pub documents: Documents,
     /// The agent's settings; the other arms take sampling and the length of an answer from them.
     pub agent: AgentConfig,
@@ -80,6 +80,14 @@ pub struct Documents {
     pub truncation: Truncation,
 }
 
+/// Those of a page of an agent's search, whole.
+impl Default for Documents {
+    fn default() -> Self {
+        let n_max = AgentConfig::default().page_size as usize;
+        Self { n_max, truncation: Truncation::Whole }
+    }
+}
+
 impl Settings {
     /// The layout that is written.
     pub const FORMAT: u32 = FORMAT;
@@ -97,9 +105,10 @@ impl Settings {
     /// stand when the agent changes.
     #[must_use]
     pub fn with_what_counts(mut self) -> Self {
-        // The functions of others are offered in one prompt, whether or not the grammar has a say in the call.
-        let has_agent = self.arm == Arm::Memgpt && self.task != Task::FunctionCalls;
-        if !has_agent {
+        if self.arm != Arm::Retrieval {
+            self.documents = Documents::default();
+        }
+        if !self.has_agent() {
             self.prompts.clear();
             self.now = Self::CASE_START;
             let usual = AgentConfig::default();
@@ -117,6 +126,17 @@ impl Settings {
             };
         }
         self
+    }
+
+    /// Whether an agent answers, and not one prompt. The functions of others are offered in one prompt, whether or not
+    /// the grammar has a say in the call.
+    fn has_agent(&self) -> bool {
+        self.arm == Arm::Memgpt && self.task != Task::FunctionCalls
+    }
+
+    /// Returns what [`asked`](Record::asked) is of a record of this case.
+    pub(crate) fn asked(&self, case: &Case) -> String {
+        if self.has_agent() { String::new() } else { case.baseline.fingerprint() }
     }
 
     /// Returns the task with where its cases are from, for people.
@@ -201,6 +221,10 @@ pub struct Record {
     /// What a prompt without an agent had of the material.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<PromptRecord>,
+    /// A hash of what stands around the material in a prompt without an agent; empty where an agent answers, and in
+    /// records that do not say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub asked: String,
     /// How near the last reply comes to the answers in meaning, where that is what is scored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nearness: Option<Nearness>,
@@ -361,6 +385,12 @@ impl Record {
             .collect()
     }
 
+    /// Whether another record of its case is of the same case and prompt, as far as the two say. How a case was asked in
+    /// one prompt may not be known of one of them: then they are not the same.
+    pub(crate) fn asks_the_same(&self, other: &Self) -> bool {
+        self.case.asks_the_same(&other.case) && self.asked == other.asked
+    }
+
     /// How many searches were made.
     pub fn n_searches(&self) -> usize {
         self.steps().filter(|step| step.searches().is_some()).count()
@@ -515,12 +545,14 @@ impl RecordFile {
             }
         }
         let asked: HashMap<&str, &Case> = cases.iter().map(|case| (&*case.id, case)).collect();
-        let is_other =
-            |case: &&Case| asked.get(&*case.id).is_some_and(|asked| !asked.asks_the_same(case));
-        let others: Vec<&Case> =
-            records.iter().map(|record| &record.case).filter(is_other).collect();
+        let is_other = |record: &&Record| {
+            asked.get(&*record.case.id).is_some_and(|case| {
+                !record.case.asks_the_same(case) || record.asked != settings.asked(case)
+            })
+        };
+        let others: Vec<&Record> = records.iter().filter(is_other).collect();
         if let Some(first) = others.first() {
-            let (n, id) = (others.len(), first.id.clone());
+            let (n, id) = (others.len(), first.case.id.clone());
             return Err(MemoryBenchError::OtherCases { path, n, id });
         }
         let has_failed =

@@ -252,6 +252,19 @@ struct Measuring<'a> {
     cancelled: &'a AtomicBool,
 }
 
+/// A query with what tells its store from others; empty if there is only one.
+struct Asked<'a> {
+    query: &'a Query,
+    store: String,
+}
+
+/// The recalls of queries that are counted together, and their stores.
+#[derive(Default)]
+struct Group<'a> {
+    recalls: Vec<f64>,
+    stores: Vec<&'a str>,
+}
+
 /// What all queries of a way of searching came to.
 #[derive(Default)]
 struct Tally {
@@ -274,7 +287,7 @@ impl Measuring<'_> {
         let chosen = self.chosen(set);
         let mut tallies: Vec<Tally> = ways.iter().map(|_| Tally::default()).collect();
         let mut queries = Vec::new();
-        for (corpus, places) in set.corpora.iter().zip(&chosen) {
+        for (number, (corpus, places)) in set.corpora.iter().zip(&chosen).enumerate() {
             if places.is_empty() {
                 continue;
             }
@@ -293,7 +306,8 @@ impl Measuring<'_> {
                     tally.measured.push(measure(&hits, &query.gold));
                 }
             }
-            queries.extend(asked);
+            let store = if set.corpora.len() > 1 { number.to_string() } else { String::new() };
+            queries.extend(asked.into_iter().map(|query| Asked { query, store: store.clone() }));
         }
         if !queries.is_empty() {
             for (way, tally) in ways.iter().zip(&tallies) {
@@ -333,7 +347,7 @@ impl Measuring<'_> {
         &self,
         set: &SearchSet,
         way: Way,
-        queries: &[&Query],
+        queries: &[Asked<'_>],
         tally: &Tally,
     ) -> RetrievalReport {
         let n = queries.len().max(1) as f64;
@@ -342,17 +356,20 @@ impl Measuring<'_> {
             measures::CUTS.iter().map(|cut| (*cut, mean(&|one| of(one)[cut]))).collect()
         };
         let recall_10: Vec<f64> = tally.measured.iter().map(|one| one.recall[&PAGE]).collect();
-        let mut groups: BTreeMap<String, BTreeMap<String, Vec<f64>>> = BTreeMap::new();
-        for (query, recall) in queries.iter().zip(&recall_10) {
+        let mut groups: BTreeMap<String, BTreeMap<String, Group<'_>>> = BTreeMap::new();
+        for (Asked { query, store }, recall) in queries.iter().zip(&recall_10) {
             for (label, value) in &query.labels {
                 let values = groups.entry(label.clone()).or_default();
-                values.entry(value.clone()).or_default().push(*recall);
+                let group = values.entry(value.clone()).or_default();
+                group.recalls.push(*recall);
+                group.stores.push(store);
             }
         }
-        let share = |values: &[f64]| Share::of(values, self.seed);
-        let by = |values: BTreeMap<String, Vec<f64>>| {
-            values.into_iter().map(|(value, recalls)| (value, share(&recalls))).collect()
+        let share = |group: Group<'_>| Share::of(&group.recalls, &group.stores, self.seed);
+        let by = |values: BTreeMap<String, Group<'_>>| {
+            values.into_iter().map(|(value, group)| (value, share(group))).collect()
         };
+        let stores: Vec<&str> = queries.iter().map(|asked| &*asked.store).collect();
         RetrievalReport {
             task: Task::Retrieval,
             source: set.source.clone(),
@@ -361,11 +378,11 @@ impl Measuring<'_> {
             arm: way.name().into(),
             n_documents: set.corpora.iter().map(|corpus| corpus.documents.len()).sum(),
             seed: self.seed,
-            share: share(&recall_10),
+            share: Share::of(&recall_10, &stores, self.seed),
             by: groups.into_iter().map(|(label, values)| (label, by(values))).collect(),
             ranking: Some(Ranking {
                 recall: means(&|one| &one.recall),
-                all_found: (queries.iter().any(|query| query.gold.len() > 1))
+                all_found: (queries.iter().any(|asked| asked.query.gold.len() > 1))
                     .then(|| means(&|one| &one.all_found)),
                 ndcg_10: mean(&|one| one.ndcg_10),
                 mrr_10: mean(&|one| one.mrr_10),

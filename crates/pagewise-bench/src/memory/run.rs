@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pagewise_core::Embedder;
 
 use super::arm::{Answering, Arm};
-use super::case::{Case, Memory};
+use super::case::{Case, Memory, fingerprint};
 use super::error::MemoryBenchError;
 use super::failure::Failure;
 use super::jobs::{News, Queue, Taken, Tell, at_once};
@@ -219,6 +219,7 @@ impl Job<'_> {
             blocks: answered.blocks,
             store: self.store_of(case),
             prompt: answered.prompt,
+            asked: settings.asked(case),
             nearness,
             told: answered.told,
             told_tokens: answered.told_tokens,
@@ -278,12 +279,5 @@ fn hash(memory: &Memory) -> String {
     if held.peek().is_none() {
         return String::new();
     }
-    // FNV-1a, which is the same everywhere; a zero byte, which no text has, ends each.
-    let hash = blocks
-        .chain(held)
-        .flat_map(|text| text.bytes().chain([0]))
-        .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
-        });
-    format!("{hash:016x}")
+    fingerprint(blocks.chain(held))
 }

@@ -315,7 +315,7 @@ enum Compared {
 
 /// Compares two records of a case: what was done and said, not how long it took.
 fn compared(first: &Record, second: &Record) -> Compared {
-    if !first.case.asks_the_same(&second.case) {
+    if !first.asks_the_same(second) {
         return Compared::Different { is_other_case: true };
     }
     match (&first.error, &second.error) {

@@ -17,7 +17,7 @@ pub enum Suite {
     Quick,
     /// The experiments of the MemGPT paper, with its arms.
     Paper,
-    /// Every task with all its arms.
+    /// Every task that a model answers, with all its arms.
     Full,
 }
 

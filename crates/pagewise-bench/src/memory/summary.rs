@@ -238,22 +238,20 @@ pub(crate) fn share(records: &[&Record], seed: u64) -> Share {
     }
     let values: Vec<f64> = records.iter().map(|record| record.score.value()).collect();
     let stores: Vec<&str> = records.iter().map(|record| &*record.store).collect();
-    let n = records.len();
-    Share {
-        n,
-        accuracy: values.iter().sum::<f64>() / n.max(1) as f64,
-        ci95: interval(&values, &stores, seed),
-        stores: n_clusters(&stores),
-    }
+    Share::of(&values, &stores, seed)
 }
 
 impl Share {
-    /// The mean of values from 0 to 1 that have nothing in common; `seed` seeds the bootstrap.
-    pub(crate) fn of(values: &[f64], seed: u64) -> Self {
+    /// The mean of values from 0 to 1, of which those of one of `stores` may be alike; an empty name is a store of its
+    /// own. `seed` seeds the bootstrap.
+    pub(crate) fn of(values: &[f64], stores: &[&str], seed: u64) -> Self {
         let n = values.len();
-        let stores = vec![""; n];
-        let accuracy = values.iter().sum::<f64>() / n.max(1) as f64;
-        Self { n, accuracy, ci95: interval(values, &stores, seed), stores: None }
+        Self {
+            n,
+            accuracy: values.iter().sum::<f64>() / n.max(1) as f64,
+            ci95: interval(values, stores, seed),
+            stores: n_clusters(stores),
+        }
     }
 }
 

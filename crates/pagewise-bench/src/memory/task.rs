@@ -142,6 +142,12 @@ impl Task {
         }
     }
 
+    /// Whether its score says how much of what could be right is right: the nearness of an opener to what the user told
+    /// has no such meaning, and stands for itself.
+    pub fn scores_right(self) -> bool {
+        self != Self::Opener
+    }
+
     /// Whether the share of the evidence that was read is a measure of its own.
     pub(crate) fn counts_evidence(self) -> bool {
         matches!(self, Self::Locomo | Self::Longmemeval)
@@ -244,9 +250,7 @@ impl Task {
                     .find_map(|folder| Some((folder, load::longmemeval::set_in(folder)?)));
                 match found {
                     Some((folder, name)) => set(name, load::longmemeval::cases(folder, name)?),
-                    None => Err(none(
-                        "longmemeval_s.json, longmemeval_oracle.json or longmemeval_m.json",
-                    )),
+                    None => Err(none("longmemeval_s.json or longmemeval_oracle.json")),
                 }
             }
             Self::Retrieval => Err(none("a run of its own, without cases")),

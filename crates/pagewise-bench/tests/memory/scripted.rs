@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use pagewise_agent::AgentConfig;
-use pagewise_bench::memory::{Arm, Documents, Lender, Settings, Task, Truncation};
+use pagewise_bench::memory::{Arm, Documents, Lender, Settings, Task};
 use pagewise_core::SessionSlot;
 use pagewise_testkit::{Asked, ScriptedModel};
 
@@ -29,10 +29,11 @@ impl Fixture {
             now: Settings::CASE_START,
             embedder: "hash".into(),
             prompts: Settings::prompts(),
-            documents: Documents { n_max: 3, truncation: Truncation::Whole },
+            documents: Documents::default(),
             agent: task.agent_config(AgentConfig::default()),
         };
         let asked = model.asked();
+        let settings = settings.with_what_counts();
         Self { lenders: vec![Lender::new(Box::new(model))], asked, settings }
     }
 

@@ -57,6 +57,7 @@ fn record(arm: Arm, reply: &str, steps: Vec<Step>) -> Record {
         blocks: Vec::new(),
         store: String::new(),
         prompt: None,
+        asked: String::new(),
         nearness: None,
         told: None,
         told_tokens: None,

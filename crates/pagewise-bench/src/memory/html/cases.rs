@@ -11,7 +11,7 @@ use crate::memory::runs::{Cell, Runs};
 use crate::memory::score::GameTaskScore;
 
 /// The most that all cases together take, in bytes.
-const CASES_BYTES_MAX: usize = 12 << 20;
+const CASES_BYTES_MAX: usize = 32 << 20;
 
 /// Writes the cases of all cells.
 pub(super) fn cases(runs: &Runs) -> String {

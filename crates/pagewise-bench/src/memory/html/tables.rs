@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::escape::text;
 use super::figures::model_of;
 use crate::memory::arm::Arm;
-use crate::memory::card::{ADVISED_AGAINST_BELOW, ADVISED_FROM, Card};
+use crate::memory::card::{ADVISED_AGAINST_BELOW, ADVISED_FROM, Advice, Card};
 use crate::memory::judge::judged_shares;
 use crate::memory::leaderboard::Leaderboard;
 use crate::memory::retrieval::retrieval_rows;
@@ -19,8 +19,8 @@ pub(super) fn leaderboard(runs: &Runs) -> String {
         return String::new();
     }
     let mut html = String::from(
-        "<h3>Leaderboard</h3>\n<p class=\"note\">The memgpt arm. Each task counts once in the mean; nested-kv is the \
-         mean of accuracy and control, and bfcl-memory has only what the agent saved to answer from.</p>\n",
+        "<h3>Leaderboard</h3>\n<p class=\"note\">The memgpt arm. Each task counts once in the mean, but for opener, whose \
+         nearness is no share of what is right; nested-kv is the mean of accuracy and control, and bfcl-memory has only what the agent saved to answer from.</p>\n",
     );
     let mut header = vec!["model".to_string(), "window".into()];
     header.extend(board.tasks.iter().cloned());
@@ -31,7 +31,7 @@ pub(super) fn leaderboard(runs: &Runs) -> String {
             Some(score) => with_interval(score.score, score.ci95, &format!("n {}", score.n)),
             None => "–".into(),
         }));
-        let of = format!("{} of {}", standing.n_tasks, board.tasks.len());
+        let of = format!("{} of {}", standing.n_tasks, board.n_in_mean);
         row.push(with_interval(standing.mean, standing.ci95, &of));
         row
     });
@@ -82,7 +82,7 @@ pub(super) fn cards(runs: &Runs) -> String {
                 ),
                 format!("{:.0}", line.tokens_per_case),
                 format!("{:.1}", line.seconds_per_case),
-                line.advice.name().into(),
+                line.advice.map_or("–", Advice::name).into(),
             ]
         });
         html += &table(&header, rows, 1);

@@ -14,14 +14,8 @@ use crate::memory::error::MemoryBenchError;
 use crate::memory::tasks::longmemeval::{self, ABSTENTION, Question};
 
 /// The names that the set was published under, without their endings: of these the first that is there.
-pub(crate) const NAMES: [&str; 6] = [
-    "longmemeval_s",
-    "longmemeval_s_cleaned",
-    "longmemeval_oracle",
-    "longmemeval_m",
-    "longmemeval_m_cleaned",
-    "longmemeval",
-];
+pub(crate) const NAMES: [&str; 4] =
+    ["longmemeval_s", "longmemeval_s_cleaned", "longmemeval_oracle", "longmemeval"];
 
 /// As sessions and questions are dated, without the day of the week: `2023/05/20 (Sat) 02:21`.
 const DATE: &str = "%Y/%m/%d %H:%M";
@@ -56,14 +50,15 @@ struct Turn {
     has_answer: bool,
 }
 
-/// Returns the name of the set in a folder: a list (`.json`), or a line for each question (`.jsonl`).
+/// Returns the name of the set in a folder: a list (`.json`, or without an ending, as one of the servers has it), or a
+/// line for each question (`.jsonl`).
 pub(crate) fn set_in(folder: &Path) -> Option<&'static str> {
     NAMES.into_iter().find(|name| file(folder, name).is_some())
 }
 
 fn file(folder: &Path, name: &str) -> Option<String> {
-    ["json", "jsonl"]
-        .map(|ending| format!("{name}.{ending}"))
+    [".json", ".jsonl", ""]
+        .map(|ending| format!("{name}{ending}"))
         .into_iter()
         .find(|file| has(folder, file))
 }
@@ -197,6 +192,7 @@ mod tests {
         let list = json!([entry("a", 3.into()), entry("b_abs", "You never said.".into())]);
         let (set, cases) = load("longmemeval_s.json", &list.to_string()).unwrap();
         assert_eq!(set, "longmemeval_s");
+        assert_eq!(load("longmemeval_oracle", &list.to_string()).unwrap().0, "longmemeval_oracle");
         let case = &cases[0];
         assert_eq!(case.gold.answers, ["3", "three"]);
         assert_eq!(case.gold.evidence, ["I bought three geese."]);

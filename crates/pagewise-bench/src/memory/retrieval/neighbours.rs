@@ -128,7 +128,7 @@ impl Neighbours<'_> {
             arm: arm.into(),
             n_documents: size,
             seed: self.seed,
-            share: Share::of(&shares, self.seed),
+            share: Share::of(&shares, &vec![""; shares.len()], self.seed),
             by: BTreeMap::new(),
             ranking: None,
             seconds_per_case: found.seconds_per_query,

@@ -503,19 +503,18 @@ fn a_leaderboard_counts_each_task_once() {
     // Following every chain to its end is right for the one half and wrong for the other.
     let mut cells = model("pushed", [10, 0], [30, 10]);
     cells.extend(model("better", [8, 8], [30, 10]));
-    cells.push(cell(
-        &Settings { model: "partly".into(), ..settings(Task::DocQa, Arm::Memgpt) },
-        40,
-        0,
-    ));
+    for (task, right, wrong) in [(Task::DocQa, 40, 0), (Task::Opener, 0, 40)] {
+        let settings = Settings { model: "partly".into(), ..settings(task, Arm::Memgpt) };
+        cells.push(cell(&settings, right, wrong));
+    }
     let board = Leaderboard::of(&runs(cells));
     insta::assert_snapshot!(board.text(), @r#"
-    | model  | window | nested-kv                 | doc-qa                    | mean                        |
-    | ------ | ------ | ------------------------- | ------------------------- | --------------------------- |
-    | better | 4096   | 0.80 (0.58 to 0.90, n 20) | 0.75 (0.60 to 0.86, n 40) | 0.78 (0.64 to 0.85, 2 of 2) |
-    | pushed | 4096   | 0.50 (0.36 to 0.64, n 20) | 0.75 (0.60 to 0.86, n 40) | 0.62 (0.52 to 0.71, 2 of 2) |
-    | partly | 4096   | –                         | 1.00 (0.91 to 1.00, n 40) | 1.00 (0.91 to 1.00, 1 of 2) |
-    The memgpt arm. Each task counts once in the mean; nested-kv is the mean of accuracy and control, and bfcl-memory has only what the agent saved to answer from.
+    | model  | window | nested-kv                 | doc-qa                    | opener                    | mean                        |
+    | ------ | ------ | ------------------------- | ------------------------- | ------------------------- | --------------------------- |
+    | better | 4096   | 0.80 (0.58 to 0.90, n 20) | 0.75 (0.60 to 0.86, n 40) | –                         | 0.78 (0.64 to 0.85, 2 of 2) |
+    | pushed | 4096   | 0.50 (0.36 to 0.64, n 20) | 0.75 (0.60 to 0.86, n 40) | –                         | 0.62 (0.52 to 0.71, 2 of 2) |
+    | partly | 4096   | –                         | 1.00 (0.91 to 1.00, n 40) | 0.00 (0.00 to 0.09, n 40) | 1.00 (0.91 to 1.00, 1 of 2) |
+    The memgpt arm. Each task counts once in the mean, but for opener, whose nearness is no share of what is right; nested-kv is the mean of accuracy and control, and bfcl-memory has only what the agent saved to answer from.
     "#);
 }
 
@@ -573,7 +572,7 @@ fn a_diff_of_games_counts_their_tasks() {
     let [first, second] = [[3, 1, 2, 0], [4, 3, 1, 0]].map(|n_done| runs(vec![games(&n_done)]));
     insta::assert_snapshot!(Diff::of(&first, &second).text(), @r#"
     quest, m, memgpt, window 4096: 4 cases
-      0.375 and 0.500: +0.125 (95%: -0.164 to +0.414), McNemar p = 1.000
+      0.375 and 0.500: +0.125 (95%: -0.164 to +0.414), sign-flip p = 0.750
       gained: c0, c1
       lost: c2
     "#);
@@ -594,28 +593,31 @@ fn a_card_says_what_the_figures_allow() {
     let mut cells = vec![
         cell(&settings(Task::DocQa, Arm::Memgpt), 38, 2),
         cell(&settings(Task::Dmr, Arm::Memgpt), 2, 38),
+        cell(&settings(Task::Opener, Arm::Memgpt), 2, 38),
     ];
     for (n, arm) in [(12, Arm::NoMemory), (20, Arm::FullContext)] {
         cells.push(cell(&settings(Task::DocQa, arm), n, 40 - n));
     }
     let cards = Card::all(&runs(cells));
     let [card] = &cards[..] else { panic!("{cards:?}") };
-    let advice: Vec<Advice> = card.lines.iter().map(|line| line.advice).collect();
-    assert_eq!(advice, [Advice::Advised, Advice::Against]);
+    let advice: Vec<Option<Advice>> = card.lines.iter().map(|line| line.advice).collect();
+    assert_eq!(advice, [Some(Advice::Advised), Some(Advice::Against), None]);
     insta::assert_snapshot!(card.markdown(), @r#"
     # m as a manager of its memory
 
-    Context window 4096 tokens; 80 cases of 2 tasks; weights w.
+    Context window 4096 tokens; 120 cases of 3 tasks; weights w.
 
     | task        | n  | accuracy | 95%          | full context | no memory   | memory adds            | calls | tokens | s   | advice     |
     | ----------- | -- | -------- | ------------ | ------------ | ----------- | ---------------------- | ----- | ------ | --- | ---------- |
     | doc-qa      | 40 | 0.95     | 0.83 to 0.99 | 0.50 (n 40)  | 0.30 (n 40) | +0.65 (+0.46 to +0.77) | 2.0   | 924    | 2.0 | use        |
     | dmr (cloze) | 40 | 0.05     | 0.01 to 0.17 | –            | –           | –                      | 2.0   | 924    | 2.0 | do not use |
+    | opener      | 40 | 0.05     | 0.01 to 0.17 | –            | –           | –                      | 2.0   | 924    | 2.0 | –          |
 
     - **doc-qa**: 2 of 40 wrong (misread 2)
     - **dmr (cloze)**: 38 of 40 wrong (misread 38)
+    - **opener**: 38 of 40 wrong (misread 38)
 
-    "use": the lower end of the 95% interval is at least 0.75; "do not use": its upper end is below 0.5; "check replies": neither. "memory adds": accuracy less that of the question alone, over the cases that both arms have. Calls, tokens and seconds are means over cases; seconds are those of the machine that ran them.
+    "use": the lower end of the 95% interval is at least 0.75; "do not use": its upper end is below 0.5; "check replies": neither; of openers none is given, since nearness is no share of what is right. "memory adds": accuracy less that of the question alone, over the cases that both arms have. Calls, tokens and seconds are means over cases; seconds are those of the machine that ran them.
     "#);
 }
 

@@ -12,9 +12,10 @@ use crate::printer::Printer;
 /// Cells are paired by task, source, arm, window and model (or, where each side has one model, whatever its
 /// name), and cases by their name, if both ask the same; where they do not, the cases are left out and counted.
 /// For each cell: both accuracies over the cases that both have, the second less the first with its 95%
-/// interval, how likely so uneven changes are if neither is better (McNemar's exact test), the cases that were
-/// gained and lost, and the settings that differ. A game is gained if more of
-/// its tasks are done, and lost if fewer are. Schemas (--task grammar) are compared one by one as cases are; of
+/// interval, how likely such a difference is if neither is better (McNemar's exact test; by exchanging signs
+/// at random where cases are right in part or share a memory), the cases that were gained and lost, and the
+/// settings that differ. A case that can be right in part, such as a game, is gained if more of it is right,
+/// and lost if less is. Schemas (--task grammar) are compared one by one as cases are; of
 /// searches (--task retrieval) both means are told, without an interval, since their queries leave no lines.
 #[derive(Debug, Args)]
 pub(super) struct DiffArgs {

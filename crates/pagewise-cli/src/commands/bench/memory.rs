@@ -55,7 +55,7 @@ pub(super) struct MemoryArgs {
     task: Vec<Task>,
     /// Run tasks together, with the arms, windows and numbers of cases that the suite has for each: quick
     /// (a first look, under 10 minutes for 1.5 billion parameters on two cores), paper (the experiments of
-    /// the MemGPT paper), full (every task with all its arms); the other flags go first
+    /// the MemGPT paper), full (every task that a model answers, with all its arms); the other flags go first
     #[arg(long, value_name = "SUITE", conflicts_with_all = ["task", "regrade"])]
     suite: Option<Suite>,
     /// Models, each as --model names one elsewhere
@@ -92,11 +92,12 @@ pub(super) struct MemoryArgs {
     /// Where to put a line for each case
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// The most documents in a prompt [default: a page of the agent's, or 20 where they are cut]
+    /// The most documents in a prompt of the arm retrieval [default: a page of the agent's, or 20 where they
+    /// are cut]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     documents: Option<u16>,
-    /// How documents are made to fit a prompt: whole, tokens (each gets the same share of the window), or
-    /// paper (the same share, but in characters, as the paper's code did it)
+    /// How documents are made to fit a prompt of the arm retrieval: whole, tokens (each gets the same share of
+    /// the window), or paper (the same share, but in characters, as the paper's code did it)
     #[arg(long, value_name = "RULE", default_value = "whole")]
     truncation: Truncation,
     /// Score the records of this folder again, without a model
