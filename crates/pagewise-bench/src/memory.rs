@@ -84,7 +84,7 @@ pub use case::{
     PastSession, PastTurn, Speaker, Tier, ToldConversation, UserMessage,
 };
 pub use csv::csv;
-pub use diff::{CellDiff, Diff, LeftOut, Paired, SearchDiff};
+pub use diff::{CellDiff, Diff, LeftOut, Paired, SearchDiff, Test};
 pub use error::MemoryBenchError;
 pub use failure::Failure;
 pub use html::html;

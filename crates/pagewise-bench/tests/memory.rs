@@ -301,12 +301,21 @@ fn a_run_does_not_go_on_where_other_cases_have_the_same_names() {
     assert_eq!(fs::read_to_string(&file).unwrap(), text);
 
     // What stands around the question is a part of a prompt without an agent, and nothing of one with it.
-    let prompted = || Fixture::new(Task::NestedKv, Arm::NoMemory, WINDOW, vec!["no".into(); 2]);
-    prompted().run(&cases, Some(out.path())).unwrap();
     let mut prompted_otherwise = cases.clone();
     prompted_otherwise[1].baseline.alone += " Be brief.";
-    let error = prompted().run(&prompted_otherwise, Some(out.path())).unwrap_err().to_string();
-    assert!(error.contains("has 1 other case of the same name"), "{error}");
+    prompted_otherwise[1].baseline.after += " Be brief.";
+    for arm in [Arm::NoMemory, Arm::FullContext] {
+        let prompted = || Fixture::new(Task::NestedKv, arm, WINDOW, vec!["no".into(); 2]);
+        prompted().run(&cases, Some(out.path())).unwrap();
+        let error = prompted().run(&prompted_otherwise, Some(out.path())).unwrap_err().to_string();
+        assert!(error.contains("has 1 other case of the same name"), "{error}");
+        // Nor does a record count that does not say how it was asked.
+        let file = out.path().join(prompted().settings.file_name());
+        let silent = fs::read_to_string(&file).unwrap().replacen("\"asked\":", "\"unasked\":", 1);
+        fs::write(&file, silent).unwrap();
+        let error = prompted().run(&cases, Some(out.path())).unwrap_err().to_string();
+        assert!(error.contains("does not say with which"), "{error}");
+    }
     fixture().run(&prompted_otherwise, Some(out.path())).unwrap();
 }
 
@@ -513,6 +522,10 @@ fn documents_are_searched_by_the_agent_or_found_for_a_prompt() {
     let (by_tokens, _) = with(Arm::Retrieval, many(Truncation::Tokens), 1536);
     let (by_chars, _) = with(Arm::Retrieval, many(Truncation::Paper), 1536);
     assert_eq!((by_tokens.n_pieces, by_chars.n_pieces), (20, 20));
+    // As much as fits stands there uncut.
+    let (uncut, _) = with(Arm::FullContext, many(Truncation::Tokens), 1536);
+    let (as_it_is, _) = with(Arm::FullContext, whole, 1536);
+    assert_eq!((uncut.n_pieces, uncut.tokens), (as_it_is.n_pieces, as_it_is.tokens));
     let room = 1536 - 200;
     assert!(by_tokens.tokens <= room && by_tokens.tokens > room - 300, "{by_tokens:?}");
     assert!(by_chars.tokens < by_tokens.tokens / 2, "{by_chars:?}");

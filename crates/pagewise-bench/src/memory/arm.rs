@@ -280,10 +280,10 @@ impl Answering<'_> {
         let gold = as_pieces(case);
         let n_pieces_all = case.memory.material.pieces.len();
         // Where it is not known what must be read, it is there if everything is, uncut.
-        let has_all = gold.metric == Metric::Choice
-            && n_pieces > 0
-            && n_pieces == n_pieces_all
-            && self.settings.documents.truncation == Truncation::Whole;
+        let is_whole = self.settings.arm != Arm::Retrieval
+            || self.settings.documents.truncation == Truncation::Whole;
+        let has_all =
+            gold.metric == Metric::Choice && n_pieces > 0 && n_pieces == n_pieces_all && is_whole;
         answered.prompt = Some(PromptRecord {
             n_pieces,
             n_pieces_all,
@@ -344,6 +344,9 @@ impl Answering<'_> {
         let prepared = self.memories.get(&case.memory, self.starts(case))?;
         let places = prepared.best_passages(&case.baseline.query, n_max)?;
         let best: Vec<&str> = places.iter().filter_map(|place| all.get(*place).copied()).collect();
+        if takes_all {
+            return self.best_fitting(case, &best);
+        }
         let share = match documents.truncation {
             Truncation::Whole => return self.best_fitting(case, &best),
             Truncation::Tokens => self.share_tokens(case, best.len(), self.answer_tokens())?,

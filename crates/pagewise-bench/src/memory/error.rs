@@ -81,7 +81,8 @@ pub enum MemoryBenchError {
     },
     /// Records in the folder are of cases that have the names of those to be run, and ask for something else.
     #[error(
-        "{} has {n} other {} to be run, {id}{}: give another folder, or remove the file",
+        "{} has {n} other {} to be run, {id}{} (one that was asked with another prompt, or does not say with which, is \
+         another): give another folder, or remove the file",
         path.display(),
         if *n == 1 { "case of the same name as one" } else { "cases of the same names as those" },
         if *n == 1 { "" } else { " for one" },

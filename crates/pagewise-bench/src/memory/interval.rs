@@ -53,12 +53,15 @@ pub fn bootstrap(values: &[f64], seed: u64) -> [f64; 2] {
 ///
 /// Shares have Wilson's interval, other means the bootstrap's. Where clusters have several values, they are
 /// drawn whole too, and the interval is widened as if each were one value; it is never narrower than that of
-/// values alone, which is what is left to say when all values are the same, or all are in one or two clusters.
+/// values alone, which is what is left to say when all values are the same, or all are in one cluster. One value that is no share
+/// says nothing of others.
 pub(crate) fn interval(values: &[f64], clusters: &[&str], seed: u64) -> [f64; 2] {
     let is_share = values.iter().all(|value| *value == 0.0 || *value == 1.0);
     let alone = if is_share {
         let n_right = values.iter().filter(|value| **value == 1.0).count();
         wilson(n_right, values.len())
+    } else if values.len() == 1 {
+        [0.0, 1.0]
     } else {
         bootstrap(values, seed)
     };
@@ -160,6 +163,7 @@ mod tests {
         let fractions: Vec<f64> = (0..40).map(|n| f64::from(n / 2) / 20.0).collect();
         assert_eq!(interval(&fractions, &two, 1), interval(&fractions, &alone, 1));
         assert_eq!((n_clusters(&stores), n_clusters(&alone)), (Some(10), None));
+        assert_eq!(interval(&[0.4], &[""], 1), [0.0, 1.0]);
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub struct Standing {
 pub struct TaskScore {
     /// Cases, control included.
     pub n: usize,
-    /// The share that is right; of nested key-value retrieval, the mean of that and of its control's, and of
+    /// The share that is right, or the mean of what replies score where they can be right in part; of nested key-value retrieval, the mean of that and of its control's, and of
     /// memory that the agent wrote, over what only that may answer.
     pub score: f64,
     /// Its 95% interval.
@@ -146,7 +146,10 @@ impl Leaderboard {
             }));
             let Standing { mean, ci95: [low, high], n_tasks, .. } = standing;
             let of = self.n_in_mean;
-            row.push(format!("{mean:.2} ({low:.2} to {high:.2}, {n_tasks} of {of})"));
+            row.push(match n_tasks {
+                0 => "–".into(),
+                _ => format!("{mean:.2} ({low:.2} to {high:.2}, {n_tasks} of {of})"),
+            });
             rows.push(row);
         }
         let mut text = text_table(&rows);

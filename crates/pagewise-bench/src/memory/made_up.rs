@@ -87,7 +87,7 @@ pub(crate) fn record(
         blocks: Vec::new(),
         store: String::new(),
         prompt: None,
-        asked: String::new(),
+        asked: if is_agent { String::new() } else { "0".into() },
         told: None,
         told_tokens: None,
         tokens: TokenUsage { prefilled: 900, generated: 8, forced: 16, ..TokenUsage::default() },

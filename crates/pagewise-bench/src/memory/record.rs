@@ -14,16 +14,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::arm::{Arm, Truncation};
-use super::case::{Case, Tier};
+use super::case::{Baseline, Case, Tier, fingerprint};
 use super::error::MemoryBenchError;
 use super::failure::{Failure, classify};
-use super::game::{failure_of_game, score_game};
+use super::game::{failure_of_game, part, score_game};
 use super::judge::Judgement;
 use super::lent_model::Written;
 use super::made_by::MadeBy;
 use super::nearness::Nearness;
 use super::score::{Score, score};
 use super::task::Task;
+use super::tasks::function_calls;
 use super::told::ToldRecord;
 
 /// The layout of a record, and how the material of a prompt is made to fit, which is no setting: before the third,
@@ -60,7 +61,7 @@ pub struct Settings {
     /// What the agent's prompts are, as a number: records that were made with others are not mixed. Empty where
     /// no agent answers.
     pub prompts: String,
-    /// How documents are cut for a prompt, and how many there are; the usual where no passages are searched for it.
+    /// How documents are cut for a prompt, and how many there are; the usual for every arm but retrieval.
     pub documents: Documents,
     /// The agent's settings; the other arms take sampling and the length of an answer from them.
     pub agent: AgentConfig,
@@ -100,7 +101,7 @@ impl Settings {
         format!("{:016x}", prompts_fingerprint())
     }
 
-    /// Leaves only what has a part in the answers. Where no agent answers, an agent's prompts are nothing, its clock and
+    /// Leaves only what has a part in the answers. Documents are cut and counted for retrieval alone. Where no agent answers, an agent's prompts are nothing, its clock and
     /// its settings are the usual ones but for those that make a single prompt and its answer. So these records
     /// stand when the agent changes.
     #[must_use]
@@ -136,7 +137,17 @@ impl Settings {
 
     /// Returns what [`asked`](Record::asked) is of a record of this case.
     pub(crate) fn asked(&self, case: &Case) -> String {
-        if self.has_agent() { String::new() } else { case.baseline.fingerprint() }
+        if self.has_agent() {
+            return String::new();
+        }
+        let parts = (0..case.tasks.len()).filter_map(|number| part(case, number));
+        let baselines: Vec<Baseline> = match case.tasks.len() {
+            0 => vec![case.baseline.clone()],
+            _ => parts.map(|part| part.baseline).collect(),
+        };
+        let tools = function_calls::prompt_text(case, self.agent.message_max_chars);
+        let texts = baselines.iter().flat_map(Baseline::texts);
+        fingerprint(texts.chain(Some(&*tools).filter(|tools| !tools.is_empty())))
     }
 
     /// Returns the task with where its cases are from, for people.
@@ -385,10 +396,11 @@ impl Record {
             .collect()
     }
 
-    /// Whether another record of its case is of the same case and prompt, as far as the two say. How a case was asked in
-    /// one prompt may not be known of one of them: then they are not the same.
+    /// Whether another record is of the same case, and of the same prompt if it is of the same arm. If one of two says how
+    /// it was asked in one prompt and the other does not, they are not taken for the same.
     pub(crate) fn asks_the_same(&self, other: &Self) -> bool {
-        self.case.asks_the_same(&other.case) && self.asked == other.asked
+        let is_asked_alike = self.settings.arm != other.settings.arm || self.asked == other.asked;
+        is_asked_alike && self.case.asks_the_same(&other.case)
     }
 
     /// How many searches were made.

@@ -253,7 +253,7 @@ struct Measuring<'a> {
 }
 
 /// A query with what tells its store from others; empty if there is only one.
-struct Asked<'a> {
+struct StoreQuery<'a> {
     query: &'a Query,
     store: String,
 }
@@ -307,7 +307,8 @@ impl Measuring<'_> {
                 }
             }
             let store = if set.corpora.len() > 1 { number.to_string() } else { String::new() };
-            queries.extend(asked.into_iter().map(|query| Asked { query, store: store.clone() }));
+            queries
+                .extend(asked.into_iter().map(|query| StoreQuery { query, store: store.clone() }));
         }
         if !queries.is_empty() {
             for (way, tally) in ways.iter().zip(&tallies) {
@@ -347,7 +348,7 @@ impl Measuring<'_> {
         &self,
         set: &SearchSet,
         way: Way,
-        queries: &[Asked<'_>],
+        queries: &[StoreQuery<'_>],
         tally: &Tally,
     ) -> RetrievalReport {
         let n = queries.len().max(1) as f64;
@@ -357,7 +358,7 @@ impl Measuring<'_> {
         };
         let recall_10: Vec<f64> = tally.measured.iter().map(|one| one.recall[&PAGE]).collect();
         let mut groups: BTreeMap<String, BTreeMap<String, Group<'_>>> = BTreeMap::new();
-        for (Asked { query, store }, recall) in queries.iter().zip(&recall_10) {
+        for (StoreQuery { query, store }, recall) in queries.iter().zip(&recall_10) {
             for (label, value) in &query.labels {
                 let values = groups.entry(label.clone()).or_default();
                 let group = values.entry(value.clone()).or_default();

@@ -27,7 +27,7 @@ const RIGHT_FRACTION_MIN: f64 = 0.5;
 const NEAREST_FACTS: usize = 3;
 
 /// What a cosine may be off by.
-const NEARNESS_ERROR: f64 = 1e-4;
+pub(crate) const NEARNESS_ERROR: f64 = 1e-4;
 
 /// What LoCoMo's evaluation takes for "there is no answer".
 const NOT_MENTIONED: [&str; 2] = ["no information available", "not mentioned"];

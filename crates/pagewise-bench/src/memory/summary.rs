@@ -24,8 +24,8 @@ pub struct Share {
     pub n: usize,
     /// The share or the mean.
     pub accuracy: f64,
-    /// Its 95% interval: Wilson's, or where several cases were asked of one store, one that takes these
-    /// together, if that is wider; of games, Wilson's for as many tasks as their spread allows.
+    /// Its 95% interval: Wilson's, of a mean the bootstrap's, or where several cases were asked of one store, one that
+    /// takes these together, if that is wider; of games, Wilson's for as many tasks as their spread allows.
     pub ci95: [f64; 2],
     /// How many stores the cases were asked of, if fewer than there are cases.
     #[serde(skip_serializing_if = "Option::is_none")]

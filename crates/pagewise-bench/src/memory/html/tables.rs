@@ -32,7 +32,10 @@ pub(super) fn leaderboard(runs: &Runs) -> String {
             None => "–".into(),
         }));
         let of = format!("{} of {}", standing.n_tasks, board.n_in_mean);
-        row.push(with_interval(standing.mean, standing.ci95, &of));
+        row.push(match standing.n_tasks {
+            0 => "–".into(),
+            _ => with_interval(standing.mean, standing.ci95, &of),
+        });
         row
     });
     html += &table(&header, rows, 0);

@@ -40,6 +40,21 @@ fn measured(set: &SearchSet, cut: &Cut) -> Result<Vec<RetrievalReport>, MemoryBe
 }
 
 #[test]
+fn queries_of_one_store_are_taken_together() {
+    let mut two = set(Tier::Recall);
+    two.corpora.push(two.corpora[0].clone());
+    let stores = |set: &SearchSet| {
+        let report = measured(set, &Cut::default()).unwrap().remove(0);
+        let by: Vec<Option<usize>> =
+            report.by.values().flat_map(|values| values.values()).map(|one| one.stores).collect();
+        (report.share.n, report.share.stores, by)
+    };
+    // Of the first half each store has two queries, of the second one.
+    assert_eq!(stores(&two), (6, Some(2), vec![Some(2), None]));
+    assert_eq!(stores(&set(Tier::Recall)), (3, None, vec![None, None]));
+}
+
+#[test]
 fn every_way_of_searching_either_tier_is_measured() {
     for tier in [Tier::Recall, Tier::Archival] {
         let reports = measured(&set(tier), &Cut::default()).unwrap();

@@ -2,7 +2,7 @@ use super::*;
 use crate::memory::card::{Advice, Card};
 use crate::memory::case::GameTask;
 use crate::memory::csv::csv;
-use crate::memory::diff::Diff;
+use crate::memory::diff::{Diff, Test};
 use crate::memory::failure::Failure;
 use crate::memory::html::html;
 use crate::memory::leaderboard::Leaderboard;
@@ -476,13 +476,16 @@ fn cases_of_one_store_that_change_together_are_less_sure() {
                 a.store = format!("s{}", place / 4);
             }
         }
-        Diff::of(&runs(vec![first]), &runs(vec![second])).cells[0].paired.ci95
+        Diff::of(&runs(vec![first]), &runs(vec![second])).cells[0].paired.clone()
     };
     let (alone, together) = (pair(false), pair(true));
-    assert!(
-        together[0] < alone[0] - 0.05 && together[1] > alone[1] + 0.05,
-        "{alone:?} {together:?}"
-    );
+    let ends = [alone.ci95, together.ci95];
+    assert!(ends[1][0] < ends[0][0] - 0.05 && ends[1][1] > ends[0][1] + 0.05, "{ends:?}");
+    assert_eq!((alone.test, alone.stores), (Test::Mcnemar, None));
+    assert!(alone.p < 1e-5, "{}", alone.p);
+    // Five stores that changed, all one way: 2 of 2^5.
+    assert_eq!((together.test, together.stores), (Test::SignFlip, Some(10)));
+    assert!((together.p - 0.0625).abs() < 1e-12, "{}", together.p);
 }
 
 #[test]

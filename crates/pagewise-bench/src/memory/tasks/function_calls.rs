@@ -67,6 +67,15 @@ pub(crate) fn specs(
     Ok(specs)
 }
 
+/// Returns all that the model reads of a case with tools; nothing if it has none, or if they cannot be offered.
+pub(crate) fn prompt_text(case: &Case, message_max_chars: usize) -> String {
+    let tools = &case.memory.tools;
+    let request = case.messages.last().map(|message| &*message.text).unwrap_or_default();
+    let specs = specs(tools, message_max_chars).ok().filter(|_| !tools.is_empty());
+    let prompt = specs.map(|specs| prompt(&specs, request)).unwrap_or_default();
+    prompt.messages.into_iter().map(|turn| turn.content + "\n").collect()
+}
+
 /// Returns what the model reads.
 pub(crate) fn prompt(specs: &[FunctionSpec<'_>], request: &str) -> Prompt {
     let functions: Vec<String> = specs.iter().map(help).collect();

@@ -117,6 +117,11 @@ pub(super) fn run(
         return Err(Failure::usage("there is nothing to run").hint("give --task or --suite"));
     }
     check_jobs(args, common)?;
+    let cuts = args.documents.is_some() || args.truncation != Truncation::Whole;
+    if cuts && args.suite.is_none() && !args.arm.contains(&Arm::Retrieval) {
+        let what = "--documents and --truncation are for the prompts of the arm retrieval";
+        return Err(Failure::usage(what).hint("give --arm retrieval as well"));
+    }
     for task in args.task.iter().filter(|task| !task.needs_model()) {
         match task {
             Task::Grammar => grammar::run(args, common, printer)?,
