@@ -37,6 +37,7 @@ use pagewise_agent::{Agent, AgentConfig, Event, Observer, Outcome};
 use pagewise_core::{
     ArgumentKind, ArgumentSpec, CallFormat, Constraint, FixedClock, FunctionSpec, Generation,
     GenerationRequest, LanguageModel, ModelError, Prompt, Sampling, SessionSlot, TokenUsage,
+    Weighing, WeighingRequest,
 };
 use pagewise_infer::{Compute, DeviceChoice, Engine, EngineOptions, Session};
 use pagewise_memory::Store;
@@ -238,6 +239,10 @@ impl LanguageModel for Recorder {
 
     fn keep(&mut self, prompt: &Prompt, cancelled: &AtomicBool) -> Result<(), ModelError> {
         self.engine.keep(prompt, cancelled)
+    }
+
+    fn weigh(&mut self, request: &WeighingRequest<'_>) -> Result<Weighing, ModelError> {
+        self.engine.weigh(request)
     }
 }
 

@@ -44,6 +44,8 @@ pub struct Agent {
     shown_working_context: ShownWorkingContext,
     queue: FifoQueue,
     warned: bool,
+    /// Of rehearsals, once the model was asked: see [`Agent::even_leaning`].
+    even_leaning: Option<f64>,
 }
 
 impl Agent {
@@ -82,6 +84,7 @@ impl Agent {
             shown_working_context,
             queue,
             warned,
+            even_leaning: None,
         };
         agent.check_window()?;
         Ok(agent)

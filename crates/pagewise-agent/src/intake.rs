@@ -8,7 +8,10 @@
 //! - **Intake**: whether the message is to be searched for, saved, or just replied to.
 //! - **Rehearsal**: when a search for an identifier has found another one, whether the request wants that,
 //!   or what it leads to in turn. The request is put to the model with made-up entries of which each names
-//!   the next, and what it answers tells which end of a trail it wants.
+//!   the next, and how likely it makes either end of the trail tells which one is wanted. A small model
+//!   makes the nearer end too likely whatever is asked, so it is compared with how it takes plain requests, as
+//!   many of the one kind as of the other (contextual calibration, Zhao et al. 2021, arXiv 2102.09690, with requests
+//!   in place of an empty one).
 
 use pagewise_core::{
     ArgumentKind, ArgumentSpec, FunctionCall, FunctionSpec, Prompt, PromptMessage, PromptRole,
@@ -60,31 +63,43 @@ pub(crate) fn read_intake(call: &FunctionCall) -> First {
     First::ALL.into_iter().find(|first| first.name() == name).unwrap_or(First::Reply)
 }
 
-/// Asks whether a request wants what stands next to `identifier`, or the end of the trail that begins there.
-pub(crate) fn rehearsal(request: &str, identifier: &str) -> Decision {
-    let [start, next, _, end] = REHEARSED;
-    let kind = ArgumentKind::OneOf(vec![next.to_string(), end.to_string()]);
-    let question = Question { function: "answer", argument: "entry", kind };
-    let examples = examples(include_str!("prompts/trail_examples.md")).map(|(names, request)| {
-        let mut names = names.split(' ');
-        let trail: [&str; 4] = std::array::from_fn(|_| names.next().unwrap_or_default());
-        let [_, next, _, end] = trail;
-        let answer = if names.next() == Some("end") { end } else { next };
-        (rehearsed(request, trail, "="), answer.into())
-    });
-    // Written in another way than in the examples, so that it is not the look of a trail that decides.
-    let request = rehearsed(&request.replace(identifier, start), REHEARSED, "->");
-    question.decision(include_str!("prompts/trail_system.md"), examples, request)
+/// A request put to the model on made-up entries, with what it may answer.
+pub(crate) struct Rehearsal {
+    pub(crate) prompt: Prompt,
+    /// What stands next to the entry that is named, and the end of the trail that begins there.
+    pub(crate) answers: [String; 2],
 }
 
-/// Reads what [`rehearsal`] was answered: whether the trail is to be followed to its end.
-pub(crate) fn read_rehearsal(call: &FunctionCall) -> bool {
-    let [_, _, _, end] = REHEARSED;
-    call.text("entry") == end
-}
+impl Rehearsal {
+    /// The names in the trail, from where it begins to where it ends.
+    const TRAIL: [&str; 4] = ["K7", "M40", "T26", "B58"];
 
-/// The names in the trail of the rehearsed request, from where it begins to where it ends.
-const REHEARSED: [&str; 4] = ["K7", "M40", "T26", "B58"];
+    /// Asks whether a request wants what stands next to `identifier`, or the end of the trail that begins there.
+    pub(crate) fn of(request: &str, identifier: &str) -> Self {
+        let [start, next, _, end] = Self::TRAIL;
+        let kind = ArgumentKind::OneOf(vec![next.to_string(), end.to_string()]);
+        let question = Question { function: "answer", argument: "entry", kind };
+        let answers = [next, end].map(|name| question.call(name.into()).to_text());
+        let examples =
+            examples(include_str!("prompts/trail_examples.md")).map(|(names, request)| {
+                let mut names = names.split(' ');
+                let trail: [&str; 4] = std::array::from_fn(|_| names.next().unwrap_or_default());
+                let [_, next, _, end] = trail;
+                let answer = if names.next() == Some("end") { end } else { next };
+                (rehearsed(request, trail, "="), answer.into())
+            });
+        // Written in another way than in the examples, so that it is not the look of a trail that decides.
+        let request = rehearsed(&request.replace(identifier, start), Self::TRAIL, "->");
+        let system = include_str!("prompts/trail_system.md");
+        Self { prompt: question.decision(system, examples, request).prompt, answers }
+    }
+
+    /// Plain requests, one for what stands next and one for the end by turns.
+    pub(crate) fn plain() -> impl Iterator<Item = Self> {
+        let [start, ..] = Self::TRAIL;
+        include_str!("prompts/trail_plain.md").lines().map(move |request| Self::of(request, start))
+    }
+}
 
 /// A message as decisions about it are asked.
 pub(crate) fn shown(message: &str) -> String {
@@ -143,37 +158,56 @@ impl Question {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Debug;
+
     use super::*;
 
-    fn show(decision: &Decision) -> String {
-        let turns: Vec<String> = (decision.prompt.messages.iter())
+    fn show(prompt: &Prompt, answers: &dyn Debug) -> String {
+        let turns: Vec<String> = (prompt.messages.iter())
             .map(|turn| format!("<{:?}>\n{}", turn.role, turn.content))
             .collect();
-        format!("{}\n\n{:?}", turns.join("\n"), decision.function.arguments[0].kind)
+        format!("{}\n\n{answers:?}", turns.join("\n"))
     }
 
     #[test]
     fn a_message_is_asked_about_after_examples() {
-        insta::assert_snapshot!(show(&intake("Where did I park?")));
+        let intake = intake("Where did I park?");
+        insta::assert_snapshot!(show(&intake.prompt, &intake.function.arguments[0].kind));
     }
 
     #[test]
     fn a_request_is_rehearsed_on_made_up_entries() {
         let key = "5f0c9d1e";
-        insta::assert_snapshot!(show(&rehearsal("What does 5f0c9d1e stand for in the end?", key)));
+        let rehearsal = Rehearsal::of("What does 5f0c9d1e stand for in the end?", key);
+        insta::assert_snapshot!(show(&rehearsal.prompt, &rehearsal.answers));
+    }
+
+    #[test]
+    fn plain_requests_name_where_a_trail_begins() {
+        let asked: Vec<String> = Rehearsal::plain()
+            .filter_map(|rehearsal| {
+                rehearsal.prompt.messages.last().map(|turn| turn.content.clone())
+            })
+            .collect();
+        assert!(asked.len().is_multiple_of(2) && !asked.is_empty());
+        for asked in asked {
+            let (_, request) = asked.rsplit_once("Request: ").unwrap();
+            assert!(request.contains(Rehearsal::TRAIL[0]), "{request}");
+        }
     }
 
     #[test]
     fn every_example_has_an_answer_that_is_allowed() {
-        for decision in [intake("x"), rehearsal("x", "x")] {
-            let answers =
-                decision.prompt.messages.iter().filter(|turn| turn.role == PromptRole::Assistant);
+        let prompts = [intake("x").prompt, Rehearsal::of("x", "x").prompt];
+        for (prompt, [function, argument]) in
+            prompts.iter().zip([["plan", "first"], ["answer", "entry"]])
+        {
+            let answers = prompt.messages.iter().filter(|turn| turn.role == PromptRole::Assistant);
             let n = answers
                 .map(|turn| {
                     let call: FunctionCall = serde_json::from_str(&turn.content).unwrap();
-                    assert_eq!(call.function, decision.function.name);
-                    let value = call.text(decision.function.arguments[0].name);
-                    assert!(!value.is_empty(), "{}", turn.content);
+                    assert_eq!(call.function, function);
+                    assert!(!call.text(argument).is_empty(), "{}", turn.content);
                 })
                 .count();
             assert!(n >= 4);
@@ -189,8 +223,5 @@ mod tests {
             |function, argument| Question { function, argument, kind: ArgumentKind::Null };
         let plan = question("plan", "first");
         assert_eq!(read_intake(&plan.call("save".into())), First::Save);
-        let answer = question("answer", "entry");
-        assert!(read_rehearsal(&answer.call("B58".into())));
-        assert!(!read_rehearsal(&answer.call("M40".into())));
     }
 }

@@ -3,7 +3,7 @@
 use crate::functions;
 
 /// The texts in `prompts/`.
-const TEXTS: [(&str, &str); 24] = [
+const TEXTS: [(&str, &str); 25] = [
     ("checking_examples.md", include_str!("prompts/checking_examples.md")),
     ("checking_system.md", include_str!("prompts/checking_system.md")),
     ("frame_examples.md", include_str!("prompts/frame_examples.md")),
@@ -26,6 +26,7 @@ const TEXTS: [(&str, &str); 24] = [
     ("summary_request.md", include_str!("prompts/summary_request.md")),
     ("summary_system.md", include_str!("prompts/summary_system.md")),
     ("trail_examples.md", include_str!("prompts/trail_examples.md")),
+    ("trail_plain.md", include_str!("prompts/trail_plain.md")),
     ("trail_system.md", include_str!("prompts/trail_system.md")),
     ("transcript_system.md", include_str!("prompts/transcript_system.md")),
 ];

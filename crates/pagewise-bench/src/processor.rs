@@ -1,8 +1,7 @@
 use std::error::Error;
 
-use pagewise_infer::{Decoder, InferError, KvCache, Weights};
+use pagewise_infer::{Decoder, InferError, KvCache, Weights, log_probability};
 
-use crate::perplexity::log_probability;
 use crate::{Predictor, Subject};
 
 /// A model with a KV cache, as a benchmark of speed needs it.

@@ -20,6 +20,6 @@ pub use function::{CallError, CallFormat, FunctionCall, FunctionResult, Function
 pub use message::{Message, MessageBody, MessageId, Role};
 pub use model::{
     Constraint, Finish, Generation, GenerationRequest, LanguageModel, ModelError, Prompt,
-    PromptMessage, PromptRole, Sampling, SessionSlot, TokenUsage,
+    PromptMessage, PromptRole, Sampling, SessionSlot, TokenUsage, Weighing, WeighingRequest,
 };
 pub use private::{for_owner_alone, make_private};

@@ -28,6 +28,9 @@ pub trait LanguageModel {
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Generation, ModelError>;
 
+    /// Says how likely each of several answers is.
+    fn weigh(&mut self, request: &WeighingRequest<'_>) -> Result<Weighing, ModelError>;
+
     /// Forgets what was read, so that the next answer cannot depend on what came before it: in the
     /// last bits, what is computed depends on how much of a prompt is already in a KV cache. It may keep
     /// what makes no such difference, such as a [beginning](GenerationRequest::beginning).
@@ -148,6 +151,32 @@ pub struct GenerationRequest<'a> {
     pub max_tokens: usize,
     /// Set from outside to stop, also in the middle of a long prefill.
     pub cancelled: &'a AtomicBool,
+}
+
+/// One question to the model of which the answers are known, and are to be weighed against each other.
+#[derive(Debug)]
+pub struct WeighingRequest<'a> {
+    /// Which KV cache to use.
+    pub slot: SessionSlot,
+    /// What the model reads.
+    pub prompt: &'a Prompt,
+    /// As [`GenerationRequest::beginning`].
+    pub beginning: Option<&'a Prompt>,
+    /// The answers, whole.
+    pub answers: &'a [String],
+    /// As [`GenerationRequest::cancelled`].
+    pub cancelled: &'a AtomicBool,
+}
+
+/// How likely answers are.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Weighing {
+    /// The natural logarithm of the probability that the model, not constrained, writes what the answer has behind
+    /// what all of them begin with, for each answer; whether it ends there does not count. `None` if it was
+    /// cancelled.
+    pub log_probabilities: Option<Vec<f64>>,
+    /// What it cost; the tokens of answers count as forced, those that all begin with once.
+    pub tokens: TokenUsage,
 }
 
 /// How tokens are chosen among those the constraint allows.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use pagewise_core::{
     CallFormat, Constraint, Finish, FunctionSpec, Generation, GenerationRequest, LanguageModel,
-    ModelError, Prompt, SessionSlot, TokenUsage,
+    ModelError, Prompt, SessionSlot, TokenUsage, Weighing, WeighingRequest,
 };
 use pagewise_grammar::{CallGrammar, GrammarError, TokenMask};
 
@@ -18,7 +18,7 @@ use crate::session::common_prefix;
 use crate::thinking::Thinking;
 use crate::{
     Compute, Decoder, Detokenizer, InferError, LoadError, LoadedModel, ModelDescription, ModelPlan,
-    Sampler, Session, SnapshotKey, Tokenizer, prompt_lookup,
+    Sampler, Session, SnapshotKey, Tokenizer, log_probability, prompt_lookup,
 };
 
 /// The least window that anything can be done in, in tokens.
@@ -211,6 +211,38 @@ impl Engine {
         self.sessions.get(&slot)
     }
 
+    /// Encodes a prompt, of which at least so many tokens of an answer must have room behind it.
+    fn encode(&self, prompt: &Prompt, n_answer: usize) -> Result<Vec<u32>, ModelError> {
+        let prompt = self.model.encode(prompt)?;
+        let window_tokens = self.context_window_tokens();
+        if prompt.is_empty() {
+            return Err(ModelError::Inference("the prompt has no tokens".into()));
+        }
+        if prompt.len() + n_answer > window_tokens {
+            return Err(ModelError::PromptTooLong { prompt_tokens: prompt.len(), window_tokens });
+        }
+        Ok(prompt)
+    }
+
+    /// Prepares a slot for a prompt; returns how many tokens of it are read by themselves, if any are to be.
+    fn begin(
+        &mut self,
+        slot: SessionSlot,
+        beginning: Option<&Prompt>,
+        prompt: &[u32],
+    ) -> Result<Option<usize>, ModelError> {
+        let n_apart = beginning.map(|beginning| self.n_in_common(beginning, prompt)).transpose()?;
+        let n_kept = match n_apart {
+            Some(n_apart) => self.beginnings.insert(slot, n_apart),
+            None => self.beginnings.remove(&slot),
+        };
+        if n_kept != n_apart {
+            // Whatever was read there was read in other pieces.
+            self.sessions.remove(&slot);
+        }
+        Ok(n_apart)
+    }
+
     /// Returns how many tokens `beginning` and `tokens`, which are not none, have in common; never all of these.
     fn n_in_common(&self, beginning: &Prompt, tokens: &[u32]) -> Result<usize, ModelError> {
         if beginning.messages.is_empty() {
@@ -237,31 +269,11 @@ impl LanguageModel for Engine {
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Generation, ModelError> {
         let started = Instant::now();
-        let prompt = self.model.encode(request.prompt)?;
-        let window_tokens = self.context_window_tokens();
-        if prompt.is_empty() {
-            return Err(ModelError::Inference("the prompt has no tokens".into()));
-        }
-        if prompt.len() >= window_tokens {
-            return Err(ModelError::PromptTooLong { prompt_tokens: prompt.len(), window_tokens });
-        }
-        let beginning = request.beginning;
-        let n_apart =
-            beginning.map(|beginning| self.n_in_common(beginning, &prompt)).transpose()?;
-        let n_kept = match n_apart {
-            Some(n_apart) => self.beginnings.insert(request.slot, n_apart),
-            None => self.beginnings.remove(&request.slot),
-        };
-        if n_kept != n_apart {
-            // Whatever was read there was read in other pieces.
-            self.sessions.remove(&request.slot);
-        }
+        let prompt = self.encode(request.prompt, 1)?;
+        let n_apart = self.begin(request.slot, request.beginning, &prompt)?;
         let decoder = &self.model.decoder;
-        let session = match self.sessions.entry(request.slot) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(Session::new(decoder).map_err(model_error)?),
-        };
-        let budget = request.max_tokens.min(window_tokens - prompt.len());
+        let session = session_of(request.slot, &mut self.sessions, decoder)?;
+        let budget = request.max_tokens.min(decoder.window_tokens() - prompt.len());
         let answer = Answer {
             request,
             tokenizer: &self.model.tokenizer,
@@ -298,6 +310,29 @@ impl LanguageModel for Engine {
                 answer.call(grammar, functions, format)
             }
             Constraint::Text { max_chars } => answer.text(&self.text_mask, max_chars),
+        }
+    }
+
+    fn weigh(&mut self, request: &WeighingRequest<'_>) -> Result<Weighing, ModelError> {
+        let answers: Vec<Vec<u32>> =
+            request.answers.iter().map(|answer| self.model.tokenizer.encode(answer)).collect();
+        let n_longest = answers.iter().map(Vec::len).max().unwrap_or(0);
+        let prompt = self.encode(request.prompt, n_longest)?;
+        let n_apart = self.begin(request.slot, request.beginning, &prompt)?;
+        let decoder = &self.model.decoder;
+        let session = session_of(request.slot, &mut self.sessions, decoder)?;
+        let is_cancelled = || request.cancelled.load(Ordering::Relaxed);
+        let mut tokens = TokenUsage::default();
+        let weighed =
+            weigh(session, decoder, &prompt, n_apart, &answers, &mut tokens, &is_cancelled);
+        // The session stands for the prompt again, whatever was read of the answers.
+        session.truncate(prompt.len());
+        match weighed {
+            Ok(log_probabilities) => {
+                Ok(Weighing { log_probabilities: Some(log_probabilities), tokens })
+            }
+            Err(InferError::Cancelled) => Ok(Weighing { log_probabilities: None, tokens }),
+            Err(error) => Err(model_error(error)),
         }
     }
 
@@ -357,6 +392,66 @@ impl Snapshot {
             }
         }
     }
+}
+
+/// Returns the session of `slot`, a new one if it has none.
+fn session_of<'s>(
+    slot: SessionSlot,
+    sessions: &'s mut HashMap<SessionSlot, Session>,
+    decoder: &Decoder,
+) -> Result<&'s mut Session, ModelError> {
+    Ok(match sessions.entry(slot) {
+        Entry::Occupied(entry) => entry.into_mut(),
+        Entry::Vacant(entry) => entry.insert(Session::new(decoder).map_err(model_error)?),
+    })
+}
+
+/// Reads a prompt, and each of `answers` behind it; returns the logarithm of the probability of what each has
+/// behind what all of them begin with.
+fn weigh(
+    session: &mut Session,
+    decoder: &Decoder,
+    prompt: &[u32],
+    n_apart: Option<usize>,
+    answers: &[Vec<u32>],
+    usage: &mut TokenUsage,
+    is_cancelled: &dyn Fn() -> bool,
+) -> Result<Vec<f64>, InferError> {
+    let n_read_apart = match n_apart {
+        Some(n_apart) => session.read_apart(decoder, &prompt[..n_apart], is_cancelled)?,
+        None => 0,
+    };
+    // What all begin with needs no logits, of which a row costs as much as several tokens.
+    let n_shared = n_in_common(answers);
+    let shared = answers.first().map_or(&[][..], |answer| &answer[..n_shared]);
+    let read = [prompt, shared].concat();
+    let synced = session.sync(decoder, &read, is_cancelled)?;
+    usage.reused = synced.reused.min(prompt.len()) - n_read_apart;
+    usage.prefilled = prompt.len() - usage.reused;
+    usage.forced = n_shared;
+    usage.passes = 1;
+    let mut log_probabilities = Vec::with_capacity(answers.len());
+    for answer in answers {
+        let rest = &answer[n_shared..];
+        let mut rows = vec![synced.logits.clone()];
+        if let [before @ .., _] = rest
+            && !before.is_empty()
+        {
+            session.truncate(read.len());
+            rows.extend(session.extend_rows(decoder, before, before.len(), is_cancelled)?);
+            usage.passes += 1;
+        }
+        log_probabilities
+            .push(rows.iter().zip(rest).map(|(row, token)| log_probability(row, *token)).sum());
+        usage.forced += rest.len();
+    }
+    Ok(log_probabilities)
+}
+
+/// How many tokens all answers begin with.
+fn n_in_common(answers: &[Vec<u32>]) -> usize {
+    let [first, others @ ..] = answers else { return 0 };
+    others.iter().map(|other| common_prefix(first, other)).min().unwrap_or(0)
 }
 
 /// An answer under way.
@@ -548,30 +643,16 @@ impl Answer<'_, '_> {
         let request = self.request;
         let is_cancelled = || request.cancelled.load(Ordering::Relaxed);
         let tokens = [self.prompt.as_slice(), pending].concat();
-        let n_read_apart = self.read_apart(&is_cancelled)?;
+        let n_read_apart = match self.n_apart {
+            Some(n) => self.session.read_apart(self.decoder, &self.prompt[..n], &is_cancelled)?,
+            None => 0,
+        };
         let pieces = self.cache_reuse_tokens;
         let synced = self.session.sync_moving(self.decoder, &tokens, pieces, &is_cancelled)?;
         self.is_synced = true;
         self.usage.reused = synced.reused.min(self.prompt.len()) - n_read_apart;
         self.usage.prefilled = self.prompt.len() - self.usage.reused;
         Ok(synced.logits)
-    }
-
-    /// Makes the session stand for exactly the beginning that is read by itself, if there is one: so the rest
-    /// is read in the same pieces whatever was read before, and comes to the same in every bit. Returns how
-    /// many tokens had to be read.
-    fn read_apart(&mut self, is_cancelled: &dyn Fn() -> bool) -> Result<usize, InferError> {
-        let Some(n_apart) = self.n_apart else { return Ok(0) };
-        let beginning = &self.prompt[..n_apart];
-        if self.session.tokens().starts_with(beginning) {
-            self.session.truncate(beginning.len());
-            return Ok(0);
-        }
-        self.session.truncate(0);
-        if !beginning.is_empty() {
-            self.session.extend(self.decoder, beginning, is_cancelled)?;
-        }
-        Ok(n_apart)
     }
 
     /// Takes from `pending` what was guessed rightly, and returns the logits of what follows that.

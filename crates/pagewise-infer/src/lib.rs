@@ -20,6 +20,7 @@ mod gguf;
 mod hf;
 mod json;
 mod kv_cache;
+mod likelihood;
 mod linear;
 mod model;
 mod plan;
@@ -49,6 +50,7 @@ pub use gguf::{
 };
 pub use hf::{HfError, HfFolder, HfProblem};
 pub use kv_cache::KvCache;
+pub use likelihood::log_probability;
 pub use model::{LoadedModel, ModelDescription};
 pub use pagewise_kernels::Isa;
 pub use plan::{MemoryPlan, ModelPlan, Speed};

@@ -105,6 +105,26 @@ impl Session {
         Ok(Synced { prefilled: tokens.len() - reused, reused, logits })
     }
 
+    /// Makes the session stand for exactly `beginning`, which is read by itself: so what follows is read in the
+    /// same pieces whatever was read before, and comes to the same in every bit. Returns how many tokens had to be
+    /// read.
+    pub(crate) fn read_apart(
+        &mut self,
+        decoder: &Decoder,
+        beginning: &[u32],
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<usize, InferError> {
+        if self.tokens.starts_with(beginning) {
+            self.truncate(beginning.len());
+            return Ok(0);
+        }
+        self.truncate(0);
+        if !beginning.is_empty() {
+            self.extend(decoder, beginning, is_cancelled)?;
+        }
+        Ok(beginning.len())
+    }
+
     /// Forgets all tokens from `n_tokens` on; nothing if there are fewer.
     pub fn truncate(&mut self, n_tokens: usize) {
         self.tokens.truncate(n_tokens);

@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pagewise_core::{
     ArgumentKind, ArgumentSpec, CallFormat, Constraint, Finish, FunctionCall, FunctionSpec,
     Generation, GenerationRequest, LanguageModel, ModelError, Prompt, PromptMessage, PromptRole,
-    Sampling, SessionSlot,
+    Sampling, SessionSlot, Weighing, WeighingRequest,
 };
-use pagewise_infer::{Compute, DeviceChoice, Engine, EngineOptions, LoadError};
+use pagewise_infer::{
+    Compute, DeviceChoice, Engine, EngineOptions, LoadError, Session, log_probability,
+};
 use pagewise_testkit::{TinyFamily, TinyModel, test_weights};
 use proptest::prelude::*;
 
@@ -247,6 +249,85 @@ fn a_decision_depends_on_no_other() {
         assert_eq!((again.tokens.reused, &again.text), (0, &expected.text));
         assert_eq!(next(&engine), next(&fresh));
     }
+}
+
+/// Has answers weighed behind `asked`, after the same examples each time.
+fn weigh(
+    engine: &mut Engine,
+    asked: &str,
+    answers: &[String],
+    is_cancelled: bool,
+) -> Result<Weighing, ModelError> {
+    let prompt = prompt(&["Answer.", "one", "first", asked]);
+    engine.weigh(&WeighingRequest {
+        slot: SessionSlot::Rehearsal,
+        prompt: &prompt,
+        beginning: Some(&prompt.without_last_turn()),
+        answers,
+        cancelled: &AtomicBool::new(is_cancelled),
+    })
+}
+
+#[test]
+fn an_answer_weighs_what_its_tokens_do() {
+    let mut engine = tiny(512);
+    let answers = ["it is: yes", "it is: no, by no means", "it is: no"].map(String::from);
+    let weighing = weigh(&mut engine, "two", &answers, false).unwrap();
+    let session = engine.session(SessionSlot::Rehearsal).unwrap().tokens().to_vec();
+    let model = engine.model();
+    let prompt = model.encode(&prompt(&["Answer.", "one", "first", "two"])).unwrap();
+    assert_eq!(session, prompt, "nothing of the answers is left");
+    let answers = answers.each_ref().map(|answer| model.tokenizer.encode(answer));
+    let n_shared = (0..).find(|n| answers.iter().any(|a| a.get(*n) != answers[0].get(*n))).unwrap();
+    assert!(n_shared > 0);
+    // A token at a time.
+    let slow = answers.each_ref().map(|answer| {
+        let mut session = Session::new(&model.decoder).unwrap();
+        let (shared, tokens) = answer.split_at(n_shared);
+        let read = [&prompt, shared].concat();
+        let mut logits = session.extend(&model.decoder, &read, &|| false).unwrap();
+        let weights = tokens.iter().map(|token| {
+            let weight = log_probability(&logits, *token);
+            logits = session.extend(&model.decoder, &[*token], &|| false).unwrap();
+            weight
+        });
+        weights.sum::<f64>()
+    });
+    let weights = weighing.log_probabilities.unwrap();
+    assert_eq!(weights.len(), slow.len());
+    for (weight, slow) in weights.iter().zip(slow) {
+        assert!((weight - slow).abs() < 1e-3, "{weight} and {slow}");
+    }
+    assert!(weights[1] < weights[2] && weights[2] < -1.0, "{weights:?}");
+    let n_tokens: usize = answers.iter().map(|answer| answer.len() - n_shared).sum();
+    assert_eq!(weighing.tokens.forced, n_shared + n_tokens);
+    assert_eq!(weighing.tokens.prefilled, prompt.len());
+}
+
+#[test]
+fn answers_weigh_the_same_whatever_was_weighed_before() {
+    let answers = ["yes", "no"].map(String::from);
+    let expected = weigh(&mut tiny(512), "two", &answers, false).unwrap();
+    let mut engine = tiny(512);
+    for other in ["three", "two and a half", "t"] {
+        weigh(&mut engine, other, &answers, false).unwrap();
+        let again = weigh(&mut engine, "two", &answers, false).unwrap();
+        assert_eq!(again.log_probabilities, expected.log_probabilities, "after {other}");
+        assert!(again.tokens.reused > again.tokens.prefilled, "{:?}", again.tokens);
+    }
+}
+
+#[test]
+fn weighing_can_be_stopped_and_has_to_fit() {
+    let mut engine = tiny(64);
+    let answers = ["yes", "no"].map(String::from);
+    let stopped = weigh(&mut engine, "two", &answers, true).unwrap();
+    assert_eq!(stopped.log_probabilities, None);
+    assert!(weigh(&mut engine, "two", &answers, false).unwrap().log_probabilities.is_some());
+    let long = ["yes".repeat(64), "no".into()];
+    let refused = weigh(&mut engine, "two", &long, false);
+    assert!(matches!(refused, Err(ModelError::PromptTooLong { .. })), "{refused:?}");
+    assert_eq!(weigh(&mut engine, "two", &[], false).unwrap().log_probabilities, Some(Vec::new()));
 }
 
 /// The beginning may end within a turn, and another one may be shorter.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use pagewise_core::{
     ArgumentKind, ArgumentSpec, CallFormat, Constraint, Finish, FunctionCall, FunctionSpec,
     Generation, GenerationRequest, LanguageModel, MAX_KEY_CHARS, ModelError, Prompt, SessionSlot,
-    TokenUsage,
+    TokenUsage, Weighing, WeighingRequest,
 };
 use rand::{Rng, RngExt, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
@@ -30,15 +30,14 @@ pub struct Asked {
 /// A token is four bytes, so that counting is exact and cheap. A scripted call that is not
 /// permitted is an error: the test's script is wrong, or the tool rules are. Decisions beside the
 /// steps are not in the script: a question mark asks for a search, everything else may
-/// be saved, and a trail is followed only if [`Self::following_trails`] says so. Nor is what is noted of a message,
-/// or read in what a search found: nothing, unless [`Self::noting`] and [`Self::reading`] say what.
+/// be saved, and of answers that are weighed the last is the likelier for what is asked "in the end", and the
+/// first for everything else. Nor is what is noted of a message, or read in what a search found: nothing, unless [`Self::noting`] and [`Self::reading`] say what.
 pub struct ScriptedModel {
     window_tokens: usize,
     script: VecDeque<String>,
     asked: Arc<Mutex<Vec<Asked>>>,
     rng: ChaCha8Rng,
     is_random: bool,
-    follows_trails: bool,
     reads: VecDeque<String>,
     notes: Vec<String>,
 }
@@ -52,7 +51,6 @@ impl ScriptedModel {
             asked: Arc::default(),
             rng: ChaCha8Rng::seed_from_u64(0),
             is_random: false,
-            follows_trails: false,
             reads: VecDeque::new(),
             notes: Vec::new(),
         }
@@ -62,11 +60,6 @@ impl ScriptedModel {
     pub fn random(window_tokens: usize, seed: u64) -> Self {
         let rng = ChaCha8Rng::seed_from_u64(seed);
         Self { rng, is_random: true, ..Self::new(window_tokens, []) }
-    }
-
-    /// Sets whether a rehearsal of a request ends at the end of its trail.
-    pub fn following_trails(self, follows_trails: bool) -> Self {
-        Self { follows_trails, ..self }
     }
 
     /// Sets what is read in what searches found, one after the other; the last again and again.
@@ -90,9 +83,8 @@ impl ScriptedModel {
         let value = |kind: &ArgumentKind| -> Value {
             match kind {
                 ArgumentKind::OneOf(allowed) => {
-                    let end = if self.follows_trails { allowed.last() } else { allowed.first() };
                     let by_sign = allowed.iter().find(|one| [wanted, answered].contains(&&***one));
-                    by_sign.or(end).cloned().unwrap_or_default().into()
+                    by_sign.cloned().unwrap_or_default().into()
                 }
                 _ => self.notes.clone().into(),
             }
@@ -189,6 +181,22 @@ impl LanguageModel for ScriptedModel {
         let tokens = TokenUsage { prefilled: prompt_tokens, generated, ..TokenUsage::default() };
         let thoughts = String::new();
         Ok(Generation { text: written, thoughts, finish, tokens, first_token: None })
+    }
+
+    fn weigh(&mut self, request: &WeighingRequest<'_>) -> Result<Weighing, ModelError> {
+        let asked = request.prompt.messages.last().map_or("", |turn| turn.content.as_str());
+        let n_before_last = request.answers.len().saturating_sub(1);
+        let is_last = match self.is_random {
+            true => self.rng.random(),
+            false => asked.contains("in the end"),
+        };
+        let likeliest = if is_last { n_before_last } else { 0 };
+        let weights = (0..request.answers.len())
+            .map(|number| if number == likeliest { -1.0 } else { -2.0 })
+            .collect();
+        let prefilled = self.count_tokens(request.prompt)?;
+        let tokens = TokenUsage { prefilled, ..TokenUsage::default() };
+        Ok(Weighing { log_probabilities: Some(weights), tokens })
     }
 }
 

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use pagewise_core::{
     CallFormat, Constraint, Finish, FunctionCall, GenerationRequest, Sampling, SessionSlot, Status,
+    WeighingRequest,
 };
 
 use super::{Agent, Handling};
@@ -14,7 +15,7 @@ use crate::error::AgentError;
 use crate::event::Plan;
 use crate::functions::recall::{said, whose};
 use crate::functions::working_context::{content_words, read_only_text, writable_lines};
-use crate::intake::{self, Decision, First};
+use crate::intake::{self, Decision, First, Rehearsal};
 use crate::main_context::clip;
 use crate::message_parts::{asked, told};
 use crate::noting::{self, NOTING_MAX_TOKENS};
@@ -96,12 +97,50 @@ impl Agent {
             return Ok(());
         };
         let text = clip(&chain.event_text, self.config.shown_message_chars);
-        let rehearsal = intake::rehearsal(&text, start);
-        let budget = self.levels.answer_tokens;
-        let decided = self.decide(SessionSlot::Rehearsal, &rehearsal, budget, handling)?;
-        chain.follows = decided.map(|Decided { call, .. }| intake::read_rehearsal(&call));
+        let rehearsal = Rehearsal::of(&text, start);
+        let Some(even) = self.even_leaning(handling)? else { return Ok(()) };
+        let leaning = self.leaning(&rehearsal, handling)?;
+        chain.follows = leaning.map(|leaning| leaning > even);
         handling.plan(chain);
         Ok(())
+    }
+
+    /// How the model leans where a request wants the one as much as the other: on an average of plain ones.
+    fn even_leaning(&mut self, handling: &mut Handling<'_>) -> Result<Option<f64>, AgentError> {
+        if self.even_leaning.is_none() {
+            let mut leanings = Vec::new();
+            for rehearsal in Rehearsal::plain() {
+                let Some(leaning) = self.leaning(&rehearsal, handling)? else { return Ok(None) };
+                leanings.push(leaning);
+            }
+            self.even_leaning = Some(leanings.iter().sum::<f64>() / leanings.len() as f64);
+        }
+        Ok(self.even_leaning)
+    }
+
+    /// How much likelier the model makes the end of a trail than what stands next, as a logarithm; `None` if the
+    /// window has no room to ask, or it was stopped.
+    fn leaning(
+        &mut self,
+        rehearsal: &Rehearsal,
+        handling: &mut Handling<'_>,
+    ) -> Result<Option<f64>, AgentError> {
+        if self.model.count_tokens(&rehearsal.prompt)? > self.levels.budget_tokens {
+            return Ok(None);
+        }
+        let examples = rehearsal.prompt.without_last_turn();
+        let weighing = self.model.weigh(&WeighingRequest {
+            slot: SessionSlot::Rehearsal,
+            prompt: &rehearsal.prompt,
+            beginning: Some(&examples),
+            answers: &rehearsal.answers,
+            cancelled: handling.cancelled,
+        })?;
+        handling.outcome.tokens += weighing.tokens;
+        Ok(match weighing.log_probabilities.as_deref() {
+            Some([next, end]) => Some(end - next),
+            _ => None,
+        })
     }
 
     /// Has the model read what its searches have found, and what it has noted: of a question, once it has

@@ -306,9 +306,12 @@ fn a_trail_is_followed_to_its_end_if_the_rehearsal_says_so() {
             false => vec![search(keys[0]), reply("ef56ab78")],
         };
         let n_calls = script.len();
-        let model = ScriptedModel::new(4096, script).following_trails(follows);
+        let model = ScriptedModel::new(4096, script);
         let mut fixture = Fixture::open(home.path(), model, substrings()).unwrap();
-        let outcome = fixture.say("What is ab12cd34?");
+        let outcome = fixture.say(match follows {
+            true => "What is ab12cd34 in the end?",
+            false => "What is ab12cd34?",
+        });
         assert_eq!(outcome.calls.len(), n_calls);
         assert_eq!(outcome.plan.unwrap().follows, Some(follows));
         assert_eq!(fixture.last_prompt().contains("to its end, cd90ef12"), follows);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pagewise_agent::{Agent, AgentConfig, Event, Observer, Outcome, Plan, Rendering};
 use pagewise_core::{
     FixedClock, Generation, GenerationRequest, LanguageModel, ModelError, Prompt, SessionSlot,
-    Status,
+    Status, Weighing, WeighingRequest,
 };
 use pagewise_memory::Store;
 use pagewise_testkit::{HashEmbedder, ScriptedModel};
@@ -188,6 +188,10 @@ impl LanguageModel for Forgetful {
             SessionSlot::Noting => Err(ModelError::Inference("out of memory".into())),
             _ => self.0.generate(request, on_text),
         }
+    }
+
+    fn weigh(&mut self, request: &WeighingRequest<'_>) -> Result<Weighing, ModelError> {
+        self.0.weigh(request)
     }
 }
 

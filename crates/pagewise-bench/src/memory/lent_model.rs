@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use pagewise_core::{
     Constraint, FunctionCall, Generation, GenerationRequest, LanguageModel, ModelError, Prompt,
-    TokenUsage,
+    TokenUsage, Weighing, WeighingRequest,
 };
 
 /// Owns a model, lends it to agents, and notes what they had it write.
@@ -25,7 +25,7 @@ struct Lent {
 /// One answer of the model.
 #[derive(Debug, Clone)]
 pub(crate) struct Written {
-    /// The functions that could be called; `None` for a text.
+    /// The functions that could be called; `None` for a text, and where answers were weighed.
     pub(crate) functions: Option<Vec<String>>,
     /// The call, if it is one.
     pub(crate) call: Option<FunctionCall>,
@@ -142,6 +142,17 @@ impl LanguageModel for LentModel {
         lent.tokens += tokens;
         lent.log.push(Written { functions, call, is_decision, tokens, seconds });
         Ok(generation)
+    }
+
+    fn weigh(&mut self, request: &WeighingRequest<'_>) -> Result<Weighing, ModelError> {
+        let started = Instant::now();
+        let mut lent = lock(&self.lent);
+        let weighing = lent.model.weigh(request)?;
+        let (seconds, tokens) = (started.elapsed().as_secs_f64(), weighing.tokens);
+        let is_decision = request.slot.is_decision();
+        lent.tokens += tokens;
+        lent.log.push(Written { functions: None, call: None, is_decision, tokens, seconds });
+        Ok(weighing)
     }
 
     fn forget(&mut self) {

@@ -12,7 +12,7 @@ use pagewise_bench::memory::{
 };
 use pagewise_core::{
     Constraint, EmbedError, Embedder, Generation, GenerationRequest, LanguageModel, ModelError,
-    Prompt, Purpose,
+    Prompt, Purpose, Weighing, WeighingRequest,
 };
 use pagewise_testkit::{HashEmbedder, ScriptedModel, call};
 use serde_json::Value;
@@ -76,6 +76,10 @@ impl LanguageModel for Telling {
             Constraint::Text { .. } => said,
         };
         ScriptedModel::new(WINDOW, [answer]).generate(request, on_text)
+    }
+
+    fn weigh(&mut self, request: &WeighingRequest<'_>) -> Result<Weighing, ModelError> {
+        ScriptedModel::new(WINDOW, []).weigh(request)
     }
 }
 

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use pagewise_bench::memory::{Lender, table};
 use pagewise_core::{
     Constraint, Generation, GenerationRequest, LanguageModel, ModelError, Prompt, SessionSlot,
+    Weighing, WeighingRequest,
 };
 use pagewise_testkit::ScriptedModel;
 
@@ -37,6 +38,10 @@ impl LanguageModel for Mumbling {
             }
             _ => generation,
         })
+    }
+
+    fn weigh(&mut self, request: &WeighingRequest<'_>) -> Result<Weighing, ModelError> {
+        self.model.weigh(request)
     }
 }
 
