@@ -417,12 +417,9 @@ fn weigh(
     usage: &mut TokenUsage,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<Vec<f64>, InferError> {
-    let n_read_apart = match n_apart {
-        Some(n_apart) => session.read_apart(decoder, &prompt[..n_apart], is_cancelled)?,
-        None => 0,
-    };
+    let n_read_apart = session.read_apart(decoder, prompt, n_apart, is_cancelled)?;
     // What all begin with needs no logits, of which a row costs as much as several tokens.
-    let n_shared = n_in_common(answers);
+    let n_shared = n_shared_by_all(answers);
     let shared = answers.first().map_or(&[][..], |answer| &answer[..n_shared]);
     let read = [prompt, shared].concat();
     let synced = session.sync(decoder, &read, is_cancelled)?;
@@ -449,7 +446,7 @@ fn weigh(
 }
 
 /// How many tokens all answers begin with.
-fn n_in_common(answers: &[Vec<u32>]) -> usize {
+fn n_shared_by_all(answers: &[Vec<u32>]) -> usize {
     let [first, others @ ..] = answers else { return 0 };
     others.iter().map(|other| common_prefix(first, other)).min().unwrap_or(0)
 }
@@ -643,10 +640,8 @@ impl Answer<'_, '_> {
         let request = self.request;
         let is_cancelled = || request.cancelled.load(Ordering::Relaxed);
         let tokens = [self.prompt.as_slice(), pending].concat();
-        let n_read_apart = match self.n_apart {
-            Some(n) => self.session.read_apart(self.decoder, &self.prompt[..n], &is_cancelled)?,
-            None => 0,
-        };
+        let n_read_apart =
+            self.session.read_apart(self.decoder, &self.prompt, self.n_apart, &is_cancelled)?;
         let pieces = self.cache_reuse_tokens;
         let synced = self.session.sync_moving(self.decoder, &tokens, pieces, &is_cancelled)?;
         self.is_synced = true;

@@ -105,15 +105,18 @@ impl Session {
         Ok(Synced { prefilled: tokens.len() - reused, reused, logits })
     }
 
-    /// Makes the session stand for exactly `beginning`, which is read by itself: so what follows is read in the
-    /// same pieces whatever was read before, and comes to the same in every bit. Returns how many tokens had to be
-    /// read.
+    /// Makes the session stand for exactly the first `n_apart` of `tokens`, if that is a number: they are read by
+    /// themselves, so what follows is read in the same pieces whatever was read before, and comes to the same in
+    /// every bit. Returns how many tokens had to be read.
     pub(crate) fn read_apart(
         &mut self,
         decoder: &Decoder,
-        beginning: &[u32],
+        tokens: &[u32],
+        n_apart: Option<usize>,
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<usize, InferError> {
+        let Some(n_apart) = n_apart else { return Ok(0) };
+        let beginning = &tokens[..n_apart];
         if self.tokens.starts_with(beginning) {
             self.truncate(beginning.len());
             return Ok(0);

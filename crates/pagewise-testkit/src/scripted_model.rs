@@ -30,8 +30,9 @@ pub struct Asked {
 /// A token is four bytes, so that counting is exact and cheap. A scripted call that is not
 /// permitted is an error: the test's script is wrong, or the tool rules are. Decisions beside the
 /// steps are not in the script: a question mark asks for a search, everything else may
-/// be saved, and of answers that are weighed the last is the likelier for what is asked "in the end", and the
-/// first for everything else. Nor is what is noted of a message, or read in what a search found: nothing, unless [`Self::noting`] and [`Self::reading`] say what.
+/// be saved, and of answers that are weighed the first is always the likeliest, but by less for what is asked "in
+/// the end". Nor is what is noted of a message, or read in what a search found: nothing, unless [`Self::noting`]
+/// and [`Self::reading`] say what.
 pub struct ScriptedModel {
     window_tokens: usize,
     script: VecDeque<String>,
@@ -185,14 +186,13 @@ impl LanguageModel for ScriptedModel {
 
     fn weigh(&mut self, request: &WeighingRequest<'_>) -> Result<Weighing, ModelError> {
         let asked = request.prompt.messages.last().map_or("", |turn| turn.content.as_str());
-        let n_before_last = request.answers.len().saturating_sub(1);
-        let is_last = match self.is_random {
+        let leans_less = match self.is_random {
             true => self.rng.random(),
             false => asked.contains("in the end"),
         };
-        let likeliest = if is_last { n_before_last } else { 0 };
+        let of_others = if leans_less { -2.0 } else { -4.0 };
         let weights = (0..request.answers.len())
-            .map(|number| if number == likeliest { -1.0 } else { -2.0 })
+            .map(|number| if number == 0 { -1.0 } else { of_others })
             .collect();
         let prefilled = self.count_tokens(request.prompt)?;
         let tokens = TokenUsage { prefilled, ..TokenUsage::default() };

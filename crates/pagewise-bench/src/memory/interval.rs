@@ -53,8 +53,8 @@ pub fn bootstrap(values: &[f64], seed: u64) -> [f64; 2] {
 ///
 /// Shares have Wilson's interval, other means the bootstrap's. Where clusters have several values, they are
 /// drawn whole too, and the interval is widened as if each were one value; it is never narrower than that of
-/// values alone, which is what is left to say when all values are the same, or all are in one cluster. One value that is no share
-/// says nothing of others.
+/// values alone, which is what is left to say when all values are the same, or all are in one cluster. One value
+/// that is no share says nothing of others.
 pub(crate) fn interval(values: &[f64], clusters: &[&str], seed: u64) -> [f64; 2] {
     let is_share = values.iter().all(|value| *value == 0.0 || *value == 1.0);
     let alone = if is_share {

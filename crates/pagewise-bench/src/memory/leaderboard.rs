@@ -47,8 +47,9 @@ pub struct Standing {
 pub struct TaskScore {
     /// Cases, control included.
     pub n: usize,
-    /// The share that is right, or the mean of what replies score where they can be right in part; of nested key-value retrieval, the mean of that and of its control's, and of
-    /// memory that the agent wrote, over what only that may answer.
+    /// The share that is right, or the mean of what replies score where they can be right in part; of nested
+    /// key-value retrieval, the mean of that and of its control's, and of memory that the agent wrote, over what
+    /// only that may answer.
     pub score: f64,
     /// Its 95% interval.
     pub ci95: [f64; 2],

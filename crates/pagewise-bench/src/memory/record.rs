@@ -101,9 +101,9 @@ impl Settings {
         format!("{:016x}", prompts_fingerprint())
     }
 
-    /// Leaves only what has a part in the answers. Documents are cut and counted for retrieval alone. Where no agent answers, an agent's prompts are nothing, its clock and
-    /// its settings are the usual ones but for those that make a single prompt and its answer. So these records
-    /// stand when the agent changes.
+    /// Leaves only what has a part in the answers. Documents are cut and counted for retrieval alone. Where no agent
+    /// answers, an agent's prompts are nothing, its clock and its settings are the usual ones but for those that make
+    /// a single prompt and its answer. So these records stand when the agent changes.
     #[must_use]
     pub fn with_what_counts(mut self) -> Self {
         if self.arm != Arm::Retrieval {
@@ -396,8 +396,8 @@ impl Record {
             .collect()
     }
 
-    /// Whether another record is of the same case, and of the same prompt if it is of the same arm. If one of two says how
-    /// it was asked in one prompt and the other does not, they are not taken for the same.
+    /// Whether another record is of the same case, and of the same prompt if it is of the same arm. If one of two says
+    /// how it was asked in one prompt and the other does not, they are not taken for the same.
     pub(crate) fn asks_the_same(&self, other: &Self) -> bool {
         let is_asked_alike = self.settings.arm != other.settings.arm || self.asked == other.asked;
         is_asked_alike && self.case.asks_the_same(&other.case)
