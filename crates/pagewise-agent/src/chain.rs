@@ -154,11 +154,11 @@ impl Chain {
         }
     }
 
-    /// The identifier that the user named, that was searched for, and that has led to others.
-    pub(crate) fn trail_start(&self) -> Option<&str> {
-        let asked = self.identifiers();
-        let start = self.searched.first().filter(|first| holds(&asked, first))?;
-        (!self.leads.is_empty()).then_some(start)
+    /// The identifier that the user named, as it is written there, that was searched for, and that has led to others.
+    pub(crate) fn trail_start(&self) -> Option<String> {
+        let first = self.searched.first()?;
+        let start = self.identifiers().into_iter().find(|asked| asked.eq_ignore_ascii_case(first));
+        start.filter(|_| !self.leads.is_empty())
     }
 
     /// Takes note of what is searched for.
@@ -218,4 +218,20 @@ fn is_same(a: &FunctionCall, b: &FunctionCall) -> bool {
         arguments
     };
     a.function == b.function && page_of(a) == page_of(b) && others(a) == others(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trail_begins_where_the_user_says_whatever_case_it_was_searched_in() {
+        let body = MessageBody::User { text: "What is AB12CD34 in the end?".into() };
+        let event = Message { id: MessageId(1), at: Default::default(), body };
+        let mut chain = Chain::new(Task::Reply, &event);
+        chain.search_for("ab12cd34");
+        assert_eq!(chain.trail_start(), None, "it has led to nothing");
+        chain.show("archival storage", "Entry: ab12cd34 = ef56ab78");
+        assert_eq!(chain.trail_start().as_deref(), Some("AB12CD34"));
+    }
 }

@@ -21,7 +21,7 @@ pub struct Asked {
     pub slot: SessionSlot,
     /// The prompt.
     pub prompt: Prompt,
-    /// The names of the functions that could be called; empty for a text.
+    /// The names of the functions that could be called; empty for a text, and where answers were weighed.
     pub functions: Vec<String>,
 }
 
@@ -97,6 +97,12 @@ impl ScriptedModel {
         )
     }
 
+    fn log(&self, slot: SessionSlot, prompt: &Prompt, functions: Vec<String>) {
+        if let Ok(mut asked) = self.asked.lock() {
+            asked.push(Asked { slot, prompt: prompt.clone(), functions });
+        }
+    }
+
     /// Returns the log of what was asked, which the test keeps when the model is given away.
     pub fn asked(&self) -> Arc<Mutex<Vec<Asked>>> {
         Arc::clone(&self.asked)
@@ -135,9 +141,7 @@ impl LanguageModel for ScriptedModel {
             }
             Constraint::Text { .. } => Vec::new(),
         };
-        if let Ok(mut asked) = self.asked.lock() {
-            asked.push(Asked { slot: request.slot, prompt: request.prompt.clone(), functions });
-        }
+        self.log(request.slot, request.prompt, functions);
         let unscripted = match (request.slot, request.constraint) {
             (slot, Constraint::Call { functions, .. }) if slot.is_decision() => {
                 Some(self.decide(functions, request.prompt).to_text())
@@ -185,6 +189,7 @@ impl LanguageModel for ScriptedModel {
     }
 
     fn weigh(&mut self, request: &WeighingRequest<'_>) -> Result<Weighing, ModelError> {
+        self.log(request.slot, request.prompt, Vec::new());
         let asked = request.prompt.messages.last().map_or("", |turn| turn.content.as_str());
         let leans_less = match self.is_random {
             true => self.rng.random(),

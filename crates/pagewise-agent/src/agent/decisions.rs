@@ -97,7 +97,7 @@ impl Agent {
             return Ok(());
         };
         let text = clip(&chain.event_text, self.config.shown_message_chars);
-        let rehearsal = Rehearsal::of(&text, start);
+        let rehearsal = Rehearsal::of(&text, &start);
         let Some(even) = self.even_leaning(handling)? else { return Ok(()) };
         let leaning = self.leaning(&rehearsal, handling)?;
         chain.follows = leaning.map(|leaning| leaning > even);

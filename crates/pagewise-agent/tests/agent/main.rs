@@ -63,6 +63,12 @@ impl Fixture {
         self.functions().into_iter().filter(|functions| !functions.is_empty()).collect()
     }
 
+    /// The prompts of a slot.
+    fn asked_in(&self, slot: SessionSlot) -> Vec<String> {
+        let asked = self.asked.lock().unwrap();
+        asked.iter().filter(|asked| asked.slot == slot).map(|asked| show(&asked.prompt)).collect()
+    }
+
     fn last_prompt(&self) -> String {
         show(&self.asked.lock().unwrap().last().unwrap().prompt)
     }
@@ -312,6 +318,9 @@ fn a_trail_is_followed_to_its_end_if_the_rehearsal_says_so() {
             true => "What is ab12cd34 in the end?",
             false => "What is ab12cd34?",
         });
+        let rehearsed = fixture.asked_in(SessionSlot::Rehearsal).pop().unwrap();
+        let expected = if follows { "What is K7 in the end?" } else { "What is K7?" };
+        assert!(rehearsed.ends_with(&format!("Request: {expected}")), "{rehearsed}");
         assert_eq!(outcome.calls.len(), n_calls);
         assert_eq!(outcome.plan.unwrap().follows, Some(follows));
         assert_eq!(fixture.last_prompt().contains("to its end, cd90ef12"), follows);

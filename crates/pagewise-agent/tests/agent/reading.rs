@@ -8,7 +8,7 @@ use pagewise_core::SessionSlot;
 use pagewise_memory::{NewPassage, SearchMode, Store};
 use pagewise_testkit::{HashEmbedder, ScriptedModel, call};
 
-use crate::{Fixture, quiet, reply, show, substrings};
+use crate::{Fixture, quiet, reply, substrings};
 
 /// A home with these passages in archival storage.
 fn holding(passages: &[&str]) -> tempfile::TempDir {
@@ -46,9 +46,8 @@ fn what_was_read_is_the_reply_beside_the_line_that_it_rests_on() {
         let read = outcome.plan.unwrap().reading;
         assert_eq!(read.as_deref(), reading.then_some(said));
         assert_eq!(outcome.replies, [said]);
-        let read = fixture.asked.lock().unwrap().iter().any(|asked| {
-            asked.slot == SessionSlot::Reading && show(&asked.prompt).contains("The heater has")
-        });
+        let prompts = fixture.asked_in(SessionSlot::Reading);
+        let read = prompts.iter().any(|prompt| prompt.contains("The heater has"));
         assert_eq!(read, reading);
         let prompt = fixture.last_prompt();
         let (_, shown) = prompt.split_once("# What you did just now").unwrap();
@@ -86,12 +85,6 @@ const TOWN: &str = "The heater was made in Umberleigh.";
 const RIVER: &str = "Umberleigh lies on the Alme.";
 const ON_THE_WAY: &str = "The heater was made in Umberleigh, which is on the way.";
 
-/// The prompts of a slot.
-fn asked_in(fixture: &Fixture, slot: SessionSlot) -> Vec<String> {
-    let asked = fixture.asked.lock().unwrap();
-    asked.iter().filter(|asked| asked.slot == slot).map(|asked| show(&asked.prompt)).collect()
-}
-
 #[test]
 fn what_is_only_on_the_way_to_the_answer_is_searched_on_from() {
     let home = holding(&[TOWN, RIVER, "The pump was made in Querndale."]);
@@ -103,12 +96,12 @@ fn what_is_only_on_the_way_to_the_answer_is_searched_on_from() {
     assert_eq!(called, ["archival_search", "archival_search", "send_message"]);
     assert_eq!(outcome.plan.unwrap().reading.as_deref(), Some("It is the Alme."));
     // What was read is a fact of the second request, beside its line and what is new.
-    let read = asked_in(&fixture, SessionSlot::Reading);
+    let read = fixture.asked_in(SessionSlot::Reading);
     assert!(read[0].contains(TOWN) && !read[0].contains(RIVER), "{}", read[0]);
     assert!(read[1].contains(&format!("Request: {ON_THE_WAY} On which river")), "{}", read[1]);
     assert!(read[1].contains(RIVER), "{}", read[1]);
     assert_eq!(read[1].matches(TOWN).count(), 1, "{}", read[1]);
-    insta::assert_snapshot!(asked_in(&fixture, SessionSlot::Checking)[0]);
+    insta::assert_snapshot!(fixture.asked_in(SessionSlot::Checking)[0]);
     // There is no reply before the second search.
     let functions = fixture.functions();
     assert!(functions[..2].iter().all(|names| !names.contains(&"send_message".into())));
@@ -141,7 +134,7 @@ fn what_leads_nowhere_is_no_fact_of_the_next_request() {
     let model = ScriptedModel::new(4096, script).reading(&[nothing, "", "never asked"]);
     let mut fixture = Fixture::open(home.path(), model, substrings()).unwrap();
     let outcome = fixture.say("On which river is the town where the heater was made?");
-    let read = asked_in(&fixture, SessionSlot::Reading);
+    let read = fixture.asked_in(SessionSlot::Reading);
     assert!(read[1].contains("Request: On which river") && read[1].contains(TOWN), "{}", read[1]);
     // Nothing was read the second time, so it stays with what was read first.
     assert_eq!(outcome.plan.unwrap().reading.as_deref(), Some(nothing));
@@ -158,7 +151,7 @@ fn a_search_that_finds_nothing_more_ends_it() {
     // It is no answer, so that main context may know better.
     assert_eq!(outcome.replies, ["I only know the town."]);
     assert_eq!(outcome.plan.unwrap().reading.as_deref(), Some(ON_THE_WAY));
-    assert_eq!(asked_in(&fixture, SessionSlot::Reading).len(), 1);
+    assert_eq!(fixture.asked_in(SessionSlot::Reading).len(), 1);
     assert!(fixture.last_prompt().contains("Tell the user what you read"));
 }
 
@@ -172,7 +165,7 @@ fn after_the_last_search_nothing_is_checked_nor_without_the_setting() {
         let model = model.reading(&[ON_THE_WAY]);
         let mut fixture = Fixture::open(home.path(), model, config).unwrap();
         fixture.say("On which river is the town where the heater was made?");
-        assert_eq!(asked_in(&fixture, SessionSlot::Reading).len(), 1);
-        assert!(asked_in(&fixture, SessionSlot::Checking).is_empty());
+        assert_eq!(fixture.asked_in(SessionSlot::Reading).len(), 1);
+        assert!(fixture.asked_in(SessionSlot::Checking).is_empty());
     }
 }
